@@ -1,0 +1,57 @@
+# Everything one does with this tree. A bare machine needs python3.11, pip and make.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-stamp
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade)
+
+# two workers on two cores; one test at a time, so that a worker with a long one is not handed more
+PYTEST_WORKERS ?= auto
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench format lock clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## the environment, from the locks
+
+# `pip --python` fills the environment from outside: so it needs no ensurepip, which Debian packages apart
+$(STAMP): requirements/dev.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
+	$(PYTHON) -m pip --python $(BIN)/python install --quiet --require-hashes -r requirements/dev.txt
+	$(PYTHON) -m pip --python $(BIN)/python install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(STAMP) ## a hub and two devices on loopback, telling what they do (ONCE=1: ends when all held)
+	@$(BIN)/python -m hub.demo $(if $(filter 1,$(ONCE)),--once)
+
+test: $(STAMP) ## all tests (PYTEST_ARGS='-k name' for some)
+	@command -v chromium >/dev/null || scripts/system-packages \
+		|| echo 'make test: there is no chromium, the browser tests will fail for it' >&2
+	@$(BIN)/python -m pytest tests -n $(PYTEST_WORKERS) --dist loadgroup --maxschedchunk 1 $(PYTEST_ARGS)
+
+check: $(STAMP) ## lint, format, types, import contract, tidiness
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -q tests/unit/test_tidiness.py
+
+bench: $(STAMP) ## the figures of docs/performance.md
+	@$(BIN)/python -m bench
+
+format: $(STAMP) ## put the code into shape
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+lock: $(STAMP) ## write requirements/*.txt anew (UPGRADE=1: newest versions)
+	$(COMPILE) -o requirements/run.txt
+	$(COMPILE) --group dev -c requirements/run.txt -o requirements/dev.txt
+
+clean: ## remove what was made, the environment too
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
