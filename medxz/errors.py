@@ -1,0 +1,189 @@
+"""Everything that can go wrong, as one tree.
+
+    MedxzError
+    ├── Refusal                 a server's answer to a request; each class is one code of the protocol
+    │   ├── BadJson BadCursor                                            400
+    │   ├── TokenMissing TokenInvalid TokenExpired SessionRevoked        401
+    │   ├── Forbidden 403   NotFound 404   MethodNotAllowed 405
+    │   ├── CursorEpochChanged CursorScopeChanged                        409
+    │   ├── TooLarge 413    UnsupportedMedia 415   Invalid 422
+    │   ├── RateLimited 429
+    │   └── InternalError 500   CloudRequired Overloaded 503   StorageFull 507
+    ├── StoreError              a log or a local store that cannot be used as it is
+    │   ├── StoreLocked  StoreKeyWrong  SchemaTooNew  RowCorrupt
+    ├── PeerUnreachable         a server that did not answer, or not in its protocol
+    ├── OpInvalid               an operation that this device may not record
+    └── ConfigurationError      what an operator wrote and has to mend; all problems at once
+
+A class knows its code, its HTTP status, whether trying again can help, and a hint for whoever reads it.
+A message never holds patient data: it names fields, ids and limits, never a payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class MedxzError(Exception):
+    """The root. `str(error)` says what happened, to what, and what to do next."""
+
+    hint: ClassVar[str] = ""
+
+
+class Refusal(MedxzError):
+    """A request that a server answers with a problem document (RFC 9457)."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Refused"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, field: str | None = None, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.retry_after_s = retry_after_s
+
+
+class BadJson(Refusal):
+    code, status, title = "bad_json", 400, "The body is not JSON"
+
+
+class BadCursor(Refusal):
+    code, status, title = "bad_cursor", 400, "The cursor is not one of this server's"
+    hint = "pull without a cursor, or ask POST /v1/sync/resume for one"
+
+
+class TokenMissing(Refusal):
+    code, status, title = "token_missing", 401, "A token is needed"
+    hint = "send Authorization: Bearer TOKEN"
+
+
+class TokenInvalid(Refusal):
+    code, status, title = "token_invalid", 401, "The token is not valid here"
+
+
+class TokenExpired(Refusal):
+    code, status, title = "token_expired", 401, "The token has ended"
+    hint = "refresh the session"
+
+
+class SessionRevoked(Refusal):
+    code, status, title = "session_revoked", 401, "The session was revoked"
+    hint = "log in again"
+
+
+class Forbidden(Refusal):
+    code, status, title = "forbidden", 403, "Not allowed"
+
+
+class NotFound(Refusal):
+    code, status, title = "not_found", 404, "Not here"
+
+
+class MethodNotAllowed(Refusal):
+    code, status, title = "method_not_allowed", 405, "Not with this method"
+
+
+class CursorEpochChanged(Refusal):
+    code, status, title = "cursor_epoch_changed", 409, "The log has a new epoch"
+    hint = "ask POST /v1/sync/resume for a cursor by what you have"
+
+
+class CursorScopeChanged(Refusal):
+    code, status, title = "cursor_scope_changed", 409, "The device sees more than the cursor did"
+    hint = "start again without a cursor"
+
+
+class TooLarge(Refusal):
+    code, status, title = "too_large", 413, "Too large"
+
+
+class UnsupportedMedia(Refusal):
+    code, status, title = "unsupported_media", 415, "Not a type or coding that is read here"
+
+
+class Invalid(Refusal):
+    code, status, title = "invalid", 422, "A value is not what it must be"
+
+
+class RateLimited(Refusal):
+    code, status, title, retryable = "rate_limited", 429, "Too many requests", True
+
+
+class InternalError(Refusal):
+    code, status, title, retryable = "internal", 500, "The server failed", True
+    hint = "try again; if it goes on, tell the operator the request_id"
+
+
+class CloudRequired(Refusal):
+    code, status, title, retryable = "cloud_required", 503, "This needs the cloud", True
+
+
+class Overloaded(Refusal):
+    code, status, title, retryable = "overloaded", 503, "Too much is waiting", True
+
+
+class StorageFull(Refusal):
+    code, status, title, retryable = "storage_full", 507, "The disk is full", True
+    hint = "reading goes on working; free some space on the server"
+
+
+REFUSALS: tuple[type[Refusal], ...] = (
+    BadJson, BadCursor, TokenMissing, TokenInvalid, TokenExpired, SessionRevoked, Forbidden, NotFound,
+    MethodNotAllowed, CursorEpochChanged, CursorScopeChanged, TooLarge, UnsupportedMedia, Invalid, RateLimited,
+    InternalError, CloudRequired, Overloaded, StorageFull,
+)  # fmt: skip
+
+
+class StoreError(MedxzError):
+    """A log or a local store that cannot be used as it is."""
+
+
+class StoreLocked(StoreError):
+    hint = "another process has it open; stop that one first, or talk to it"
+
+
+class StoreKeyWrong(StoreError):
+    hint = "give the key file that this store was made with"
+
+
+class SchemaTooNew(StoreError):
+    hint = "this store was written by a newer version; run that version, or restore a backup made by this one"
+
+
+class RowCorrupt(StoreError):
+    """A row whose checksum does not fit its bytes: never handed to anybody."""
+
+
+class PeerUnreachable(MedxzError):
+    """A server that did not answer in time, or not in this protocol. Nothing is known of what it did."""
+
+
+class PeerRefused(MedxzError):
+    """A server answered a whole request with a problem document."""
+
+    def __init__(self, status: int, code: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{code} ({status}): {message}")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class OpInvalid(MedxzError):
+    """An operation that breaks a rule of the envelope; `field` names where."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class ConfigurationError(MedxzError):
+    """What an operator has to mend: every problem that was found, together."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)

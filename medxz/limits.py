@@ -1,0 +1,75 @@
+"""Every maximum of the system by name, and the relations between them, checked when this module loads.
+
+A number that bounds something stands here and nowhere else. The wire's limits are the same on every server of v1.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# The wire (docs/protocol.md, "Push" and "Pull").
+PUSH_OPS_MAX: Final = 1_000
+OP_BYTES_MAX: Final = 256 * KIB
+BODY_BYTES_MAX: Final = 8 * MIB
+BODY_INFLATED_BYTES_MAX: Final = 32 * MIB
+PULL_OPS_MAX: Final = 1_000
+PULL_OPS_DEFAULT: Final = 500
+PULL_PAGE_BYTES_MAX: Final = 8 * MIB
+PULL_WAIT_S_MAX: Final = 30
+PAYLOAD_DEPTH_MAX: Final = 64
+PARENTS_MAX: Final = 256
+INTEGER_MAX: Final = 2**53 - 1
+HAVE_DEVICES_MAX: Final = 10_000
+HAVE_RANGES_MAX: Final = 100_000
+LIST_PAGE_MAX: Final = 500
+LIST_PAGE_DEFAULT: Final = 100
+REQUEST_ID_CHARS_MAX: Final = 128
+TOKEN_CHARS_MAX: Final = 16 * KIB
+CURSOR_CHARS_MAX: Final = 512
+
+# Streams.
+STREAM_PING_S: Final = 15
+STREAM_PING_S_MAX: Final = 20
+STREAMS_MAX: Final = 2_000
+STREAMS_PER_DEVICE_MAX: Final = 8
+
+# The writer: what may wait for it, and how much one transaction takes.
+WRITER_QUEUE_OPS_MAX: Final = 20_000
+WRITER_QUEUE_BYTES_MAX: Final = 64 * MIB
+TRANSACTION_OPS_MAX: Final = 4_000
+BLOCK_OPS: Final = 1_000
+CHECKPOINT_PAGES: Final = 16_000
+OVERLOADED_RETRY_S: Final = 1
+STORAGE_FULL_RETRY_S: Final = 30
+
+# Ops kept in memory for those who read at the head of the log.
+TAIL_OPS_MAX: Final = 2_048
+TAIL_BYTES_MAX: Final = 4 * MIB
+
+# Token buckets, for each device.
+REQUESTS_PER_S: Final = 2_000
+REQUESTS_BURST: Final = 4_000
+OPS_PER_S: Final = 200_000
+OPS_BURST: Final = 400_000
+BUCKETS_MAX: Final = 20_000
+
+# Who is remembered between two requests.
+VERIFIED_TOKENS_MAX: Final = 10_000
+TOKEN_LEEWAY_S: Final = 5
+
+# Time.
+KEEP_OWN_DAYS: Final = 14
+OFFLINE_SESSION_HOURS: Final = 72
+ACCESS_TOKEN_S: Final = 15 * 60
+SHUTDOWN_S_MAX: Final = 5
+
+assert PULL_OPS_DEFAULT <= PULL_OPS_MAX
+assert OP_BYTES_MAX < BODY_BYTES_MAX < BODY_INFLATED_BYTES_MAX
+assert PUSH_OPS_MAX <= TRANSACTION_OPS_MAX <= WRITER_QUEUE_OPS_MAX
+assert BODY_INFLATED_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX, "the largest lawful push must fit an empty queue"
+assert OP_BYTES_MAX <= PULL_PAGE_BYTES_MAX, "a page holds at least one op"
+assert STREAM_PING_S < STREAM_PING_S_MAX
+assert PUSH_OPS_MAX <= OPS_BURST, "one full push must fit an unused bucket"
