@@ -1,0 +1,55 @@
+"""Opening a SQLite file: encrypted where a key is given, plain where none is, and always in the durable mode.
+
+The only SQLite library of a process is sqlcipher3: a second one on the same file unlinks the first one's
+write-ahead log, and acknowledged commits with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlcipher3 import dbapi2 as sqlcipher
+
+from medxz.errors import StoreError, StoreKeyWrong, StoreLocked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY_BYTES: Final = 32
+BUSY_TIMEOUT_MS: Final = 5_000
+_STATEMENTS_CACHED: Final = 64
+
+
+def open_database(path: Path, key: bytes | str | None, *, create: bool = False) -> sqlcipher.Connection:
+    """A connection in autocommit mode with WAL, synchronous=FULL and foreign keys on.
+
+    `key`: 32 bytes are used as they are, a text is a passphrase, None opens a plain file.
+    StoreKeyWrong where the file does not open with it; StoreError where there is no file and `create` is off.
+    """
+    if not create and not path.exists():
+        raise StoreError(f"there is no store at {path}; make one first")
+    connection = sqlcipher.connect(
+        str(path), isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS_CACHED
+    )
+    try:
+        connection.execute("PRAGMA cipher_log_level = NONE").fetchall()
+        if key is not None:
+            connection.execute(f"PRAGMA key = {_key_literal(key)}").fetchall()
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    except sqlcipher.DatabaseError as error:
+        connection.close()
+        if isinstance(error, sqlcipher.OperationalError) and "locked" in str(error):
+            raise StoreLocked(f"{path} is in use by another process") from None
+        raise StoreKeyWrong(f"{path} does not open with this key, or is no store") from None
+    return connection
+
+
+def _key_literal(key: bytes | str) -> str:
+    if isinstance(key, bytes):
+        if len(key) != KEY_BYTES:
+            raise StoreKeyWrong(f"a raw key has {KEY_BYTES} bytes, not {len(key)}")
+        return f"\"x'{key.hex()}'\""
+    return "'" + key.replace("'", "''") + "'"

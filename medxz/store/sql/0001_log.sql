@@ -1,0 +1,67 @@
+-- The log of one clinic on one server. docs/architecture.md, "What a row costs", says why it has this shape.
+
+CREATE TABLE log (
+    only_row    INTEGER PRIMARY KEY CHECK (only_row = 1),
+    clinic_id   TEXT NOT NULL,
+    server_id   TEXT NOT NULL,
+    epoch       TEXT NOT NULL,
+    cursor_key  BLOB NOT NULL,
+    clean_stop  INTEGER NOT NULL CHECK (clean_stop IN (0, 1))
+) STRICT;
+
+-- Compression dictionaries that bodies were written with: a log can be read wherever it is carried.
+CREATE TABLE dictionary (
+    number  INTEGER PRIMARY KEY,
+    bytes   BLOB NOT NULL
+) STRICT;
+
+-- server_seq 1, 2, 3 … without gaps. A body is a record of medxz/store/record.py: checksum, time, compressed op.
+CREATE TABLE op (
+    seq         INTEGER PRIMARY KEY,
+    op_id       BLOB NOT NULL UNIQUE,
+    front_desk  INTEGER NOT NULL,
+    body        BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX op_front_desk ON op (seq) WHERE front_desk = 1;
+
+-- Which numbers of which devices each run of 1,000 ops holds; the rest of the log is read at start.
+CREATE TABLE block (
+    number  INTEGER PRIMARY KEY,
+    held    BLOB NOT NULL
+) STRICT;
+
+-- Final rejections. With `settles`, the number counts as settled although no op has it.
+CREATE TABLE dead_letter (
+    id           INTEGER PRIMARY KEY,
+    device_id    TEXT NOT NULL,
+    device_seq   INTEGER,
+    op_id        TEXT,
+    settles      INTEGER NOT NULL CHECK (settles IN (0, 1)),
+    code         TEXT NOT NULL,
+    field        TEXT,
+    message      TEXT NOT NULL,
+    received_ms  INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX dead_letter_once ON dead_letter (device_id, device_seq, op_id, code);
+
+-- Ops that were kept although this server knew better: a person looks at them.
+CREATE TABLE review (
+    id           INTEGER PRIMARY KEY,
+    op_id        TEXT NOT NULL,
+    device_id    TEXT NOT NULL,
+    user_id      TEXT NOT NULL,
+    entity_type  TEXT NOT NULL,
+    entity_id    TEXT NOT NULL,
+    code         TEXT NOT NULL,
+    received_ms  INTEGER NOT NULL,
+    UNIQUE (op_id, code)
+) STRICT;
+
+-- Numbers that two ops share: nobody's have-vector can be taken to mean both.
+CREATE TABLE shared_number (
+    device_id   TEXT NOT NULL,
+    device_seq  INTEGER NOT NULL,
+    PRIMARY KEY (device_id, device_seq)
+) STRICT;
