@@ -2,7 +2,7 @@
 
     MedxzError
     ├── Refusal                 a server's answer to a request; each class is one code of the protocol
-    │   ├── BadJson BadCursor                                            400
+    │   ├── BadRequest BadJson BadCursor                                 400
     │   ├── TokenMissing TokenInvalid TokenExpired SessionRevoked        401
     │   ├── Forbidden 403   NotFound 404   MethodNotAllowed 405
     │   ├── CursorEpochChanged CursorScopeChanged                        409
@@ -44,6 +44,10 @@ class Refusal(MedxzError):
         self.message = message
         self.field = field
         self.retry_after_s = retry_after_s
+
+
+class BadRequest(Refusal):
+    code, status, title = "bad_request", 400, "This is not HTTP as it is spoken here"
 
 
 class BadJson(Refusal):
@@ -131,7 +135,7 @@ class StorageFull(Refusal):
 
 
 REFUSALS: tuple[type[Refusal], ...] = (
-    BadJson, BadCursor, TokenMissing, TokenInvalid, TokenExpired, SessionRevoked, Forbidden, NotFound,
+    BadRequest, BadJson, BadCursor, TokenMissing, TokenInvalid, TokenExpired, SessionRevoked, Forbidden, NotFound,
     MethodNotAllowed, CursorEpochChanged, CursorScopeChanged, TooLarge, UnsupportedMedia, Invalid, RateLimited,
     InternalError, CloudRequired, Overloaded, StorageFull,
 )  # fmt: skip

@@ -30,6 +30,19 @@ REQUEST_ID_CHARS_MAX: Final = 128
 TOKEN_CHARS_MAX: Final = 16 * KIB
 CURSOR_CHARS_MAX: Final = 512
 
+# HTTP: what one connection may cost, and how long nothing may happen on it.
+CONNECTIONS_MAX: Final = 4_096
+REQUEST_LINE_BYTES_MAX: Final = 8 * KIB
+HEADER_BYTES_MAX: Final = TOKEN_CHARS_MAX + KIB
+HEADERS_MAX: Final = 64
+KEEPALIVE_S: Final = 75
+STALLED_S: Final = 30
+BODIES_BYTES_MAX: Final = 128 * MIB
+INLINE_CODING_BYTES_MAX: Final = 256 * KIB
+COMPRESS_BYTES_MIN: Final = KIB
+ZSTD_WINDOW_BYTES_MAX: Final = 8 * MIB
+QUERY_PARAMETERS_MAX: Final = 16
+
 # Streams.
 STREAM_PING_S: Final = 15
 STREAM_PING_S_MAX: Final = 20
@@ -70,6 +83,8 @@ assert PULL_OPS_DEFAULT <= PULL_OPS_MAX
 assert OP_BYTES_MAX < BODY_BYTES_MAX < BODY_INFLATED_BYTES_MAX
 assert PUSH_OPS_MAX <= TRANSACTION_OPS_MAX <= WRITER_QUEUE_OPS_MAX
 assert BODY_INFLATED_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX, "the largest lawful push must fit an empty queue"
+assert BODY_BYTES_MAX + BODY_INFLATED_BYTES_MAX <= BODIES_BYTES_MAX, "one largest body must fit"
 assert OP_BYTES_MAX <= PULL_PAGE_BYTES_MAX, "a page holds at least one op"
 assert STREAM_PING_S < STREAM_PING_S_MAX
+assert STREAMS_MAX < CONNECTIONS_MAX, "streams leave room for requests"
 assert PUSH_OPS_MAX <= OPS_BURST, "one full push must fit an unused bucket"
