@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 import jwt
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from medxz import limits
+from medxz.clock import Clock
 from medxz.errors import TokenExpired, TokenInvalid
 from medxz.ids import UUID_PATTERN, is_uuid
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-
-    from medxz.clock import Clock
 
 Role = Literal["admin", "clinician", "front_desk", "hub", "operator"]
 ROLES: Final[frozenset[str]] = frozenset(get_args(Role))

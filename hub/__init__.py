@@ -1,0 +1,1 @@
+"""The hub: the program of the box on a clinic's network."""
