@@ -28,7 +28,7 @@ from typing import ClassVar
 class MedxzError(Exception):
     """The root. `str(error)` says what happened, to what, and what to do next."""
 
-    hint: ClassVar[str] = ""
+    hint: str = ""
 
 
 class Refusal(MedxzError):
