@@ -54,7 +54,7 @@ WRITER_QUEUE_OPS_MAX: Final = 20_000
 WRITER_QUEUE_BYTES_MAX: Final = 64 * MIB
 TRANSACTION_OPS_MAX: Final = 4_000
 BLOCK_OPS: Final = 1_000
-CHECKPOINT_PAGES: Final = 16_000
+CHECKPOINT_BYTES: Final = 64 * MIB  # of op texts: about a third of that in the write-ahead log
 OVERLOADED_RETRY_S: Final = 1
 STORAGE_FULL_RETRY_S: Final = 30
 

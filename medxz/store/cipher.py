@@ -37,7 +37,12 @@ def open_database(path: Path, key: bytes | str | None, *, create: bool = False) 
             connection.execute(f"PRAGMA key = {_key_literal(key)}").fetchall()
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
         connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "trusted_schema = OFF",
+        ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
     except sqlcipher.DatabaseError as error:
         connection.close()

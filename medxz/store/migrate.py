@@ -53,7 +53,9 @@ def _read(folder: Traversable) -> list[str]:
         if match := _NAME.fullmatch(entry.name):
             found[int(match[1])] = entry.read_text(encoding="utf-8")
     if sorted(found) != list(range(1, len(found) + 1)):
-        raise StoreError(f"the migrations in {folder} are not numbered 1, 2, 3 … without gaps: {sorted(found)}")
+        raise StoreError(
+            f"the migrations in {folder} are not numbered 1, 2, 3 … without gaps: {sorted(found)}"
+        )
     return [found[number] for number in sorted(found)]
 
 

@@ -1,0 +1,182 @@
+"""The promises of a log, whatever it is kept on. Every backend passes the contract suite in tests/store/.
+
+A `LogStore` is the log of one clinic on one server: server_seq 1, 2, 3 … in the order of commit, without gaps. It knows
+numbers, identities and bytes; who may write what is the service's to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import msgspec
+
+from medxz.have import Have
+from medxz.op import Operation
+from medxz.scope import Scope
+
+OutcomeKind = Literal["stored", "duplicate", "op_id_reused", "device_seq_reused", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A final rejection. It settles the number when it is one of the pushing device's own."""
+
+    device_id: str
+    device_seq: int | None
+    op_id: str | None
+    code: str
+    message: str
+    field: str | None = None
+    settles: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """What one push asks the log to keep: ops with their JSON texts, and what was refused of them.
+
+    `lenient` is for ops that a hub has acknowledged: a number used twice is kept and marked for review.
+    `reviews` names ops, by their place in `ops`, that are kept although the server knows better, and why.
+    """
+
+    ops: Sequence[Operation]
+    texts: Sequence[bytes]
+    dead_letters: Sequence[DeadLetter] = ()
+    reviews: Sequence[tuple[int, str]] = ()
+    lenient: bool = False
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What became of one op. `seq` stands with stored and duplicate, `dead` with an op rejected before."""
+
+    kind: OutcomeKind
+    seq: int = 0
+    dead: DeadLetter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the log: the number of an op, and which op is there. (0, b"") is the beginning."""
+
+    seq: int
+    op_id: bytes
+
+
+BEGINNING = Position(0, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Ops after a position, as the members of a JSON array, and the position after them."""
+
+    ops_json: bytes
+    count: int
+    end: Position
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRow:
+    """One op that a person should look at."""
+
+    id: int
+    op_id: str
+    device_id: str
+    user_id: str
+    entity_type: str
+    entity_id: str
+    code: str
+    received_ms: int
+
+
+@dataclass(slots=True)
+class Verification:
+    """How far a full check has come, and what it found."""
+
+    checked: int = 0
+    total: int = 0
+    damaged: list[int] = field(default_factory=list)
+    done: bool = False
+
+
+class PositionLost(Exception):  # a fact about the log, which its one caller answers
+    """The log does not hold that op at that place: it has gone back since the position was handed out."""
+
+
+class LogStore(Protocol):
+    """One clinic's log on one server."""
+
+    @property
+    def clinic_id(self) -> str: ...
+
+    @property
+    def server_id(self) -> str: ...
+
+    @property
+    def epoch(self) -> str:
+        """Changes only by `begin_epoch`."""
+        ...
+
+    @property
+    def cursor_key(self) -> bytes:
+        """The secret that cursors are sealed with; it lives and is copied with the log."""
+        ...
+
+    @property
+    def last_seq(self) -> int:
+        """The greatest server_seq that is durable; 0 in an empty log."""
+        ...
+
+    async def append(self, batch: Append) -> list[Outcome]:
+        """Keep what the batch says, and answer for each op, in order.
+
+        When this returns, everything it says is stored survives a power cut, dead letters included. An op_id is
+        stored at most once: the same op again is a `duplicate` with its first seq, another op with that id is
+        `op_id_reused`. A number that is settled already is `device_seq_reused`, or `dead` where the op that
+        settled it was rejected. Times of receipt never go back, whatever the clock does.
+        Many batches share one transaction. Raises Overloaded where too much is waiting, StorageFull where the
+        disk is full, and then nothing of the batch is stored; StoreError where that is in doubt.
+        """
+        ...
+
+    async def page(self, after: Position, limit: int, scope: Scope) -> Page:
+        """At most `limit` ops after a position in server_seq order, those of the scope alone.
+
+        Who follows `end` sees each op of the scope once: never skips, never repeats, whatever is written meanwhile.
+        A page also ends at PULL_PAGE_BYTES_MAX. Raises PositionLost, and RowCorrupt rather than hand out bytes
+        whose checksum does not fit.
+        """
+        ...
+
+    async def wait_beyond(self, seq: int) -> None:
+        """Return once the log is longer than `seq`."""
+        ...
+
+    async def locate(self, have: Have, scope: Scope) -> Position:
+        """The latest position before which no op of the scope is missing from `have`."""
+        ...
+
+    def settled_through(self, device_id: str) -> int:
+        """The highest n such that the device's 1 … n are all settled here."""
+        ...
+
+    def settled(self) -> dict[str, int]:
+        """`settled_through` of every device that ever pushed."""
+        ...
+
+    async def reviews(self, after_id: int, limit: int) -> list[ReviewRow]:
+        """What was marked for review, oldest first."""
+        ...
+
+    async def begin_epoch(self, epoch: str) -> None:
+        """Give the log a new epoch, durably."""
+        ...
+
+    async def verify(self, progress: Callable[[Verification], None] | None = None) -> Verification:
+        """Read every row and hold it against its checksum; meanwhile the log goes on serving."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what waits, say in the log that it was stopped well, and let go of it."""
+        ...

@@ -1,0 +1,115 @@
+"""The file that a server keeps: made, opened, given a new epoch, closed. Log and registry share it, and one writer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Self
+
+from sqlcipher3 import dbapi2 as sqlcipher
+
+from medxz.errors import StoreError
+from medxz.store.cipher import open_database
+from medxz.store.migrate import migrate
+from medxz.store.record import Codec
+
+_SQL = resources.files("medxz.store") / "sql"
+_DICTIONARIES = resources.files("medxz.store") / "dictionaries"
+NEWEST_DICTIONARY = 1
+
+
+def dictionary_bytes(number: int) -> bytes:
+    """A compression dictionary of this version."""
+    return (_DICTIONARIES / f"{number}.dict").read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose log this is, which server's, and which epoch of it."""
+
+    clinic_id: str
+    server_id: str
+    epoch: str
+    cursor_key: bytes
+
+
+class LogFile:
+    """An open file. `writing` is the one connection that writes; it belongs to the writer's worker."""
+
+    def __init__(self, path: Path, key: bytes | None, writing: sqlcipher.Connection) -> None:
+        self.path = path
+        self.writing = writing
+        self._key = key
+        rows = writing.execute(
+            "SELECT clinic_id, server_id, epoch, cursor_key, clean_stop FROM log"
+        ).fetchall()
+        if not rows:
+            raise StoreError(
+                f"{path} holds no log; it was never made to the end: remove it and make it again"
+            )
+        self.identity = Identity(*rows[0][:4])
+        self.stopped_cleanly = bool(rows[0][4])
+
+    @classmethod
+    def create(cls, path: Path, key: bytes | None, identity: Identity) -> None:
+        """Make the file of an empty log; StoreError where there is one."""
+        if path.exists():
+            raise StoreError(f"there is a store at {path} already")
+        connection = open_database(path, key, create=True)
+        try:
+            migrate(connection, _SQL)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(
+                "INSERT INTO log (only_row, clinic_id, server_id, epoch, cursor_key, clean_stop) VALUES (1,?,?,?,?,1)",
+                (identity.clinic_id, identity.server_id, identity.epoch, identity.cursor_key),
+            )
+            _keep_dictionary(connection)
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+    @classmethod
+    def open(cls, path: Path, key: bytes | None) -> Self:
+        """Open it for writing, and note in it that it is open: only `close` takes that back."""
+        writing = open_database(path, key)
+        try:
+            migrate(writing, _SQL)
+            file = cls(path, key, writing)
+            writing.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+            writing.execute("BEGIN IMMEDIATE")
+            _keep_dictionary(writing)
+            writing.execute("UPDATE log SET clean_stop = 0")
+            writing.execute("COMMIT")
+        except BaseException:
+            writing.close()
+            raise
+        return file
+
+    def open_reading(self) -> sqlcipher.Connection:
+        """A further connection, which only reads and copies the write-ahead log."""
+        connection = open_database(self.path, self._key)
+        connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+        return connection
+
+    def codecs(self) -> dict[int, Codec]:
+        """The log's dictionaries, by number."""
+        rows = self.writing.execute("SELECT number, bytes FROM dictionary ORDER BY number").fetchall()
+        return {number: Codec(number, data) for number, data in rows}
+
+    def begin_epoch(self, epoch: str) -> None:
+        self.writing.execute("UPDATE log SET epoch = ?", (epoch,))
+        self.identity = replace(self.identity, epoch=epoch)
+
+    def close(self) -> None:
+        self.writing.execute("UPDATE log SET clean_stop = 1")
+        self.writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self.writing.close()
+
+
+def _keep_dictionary(connection: sqlcipher.Connection) -> None:
+    """A log carries the dictionaries that it was written with."""
+    connection.execute(
+        "INSERT OR IGNORE INTO dictionary (number, bytes) VALUES (?, ?)",
+        (NEWEST_DICTIONARY, dictionary_bytes(NEWEST_DICTIONARY)),
+    )

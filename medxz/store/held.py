@@ -1,0 +1,131 @@
+"""Which numbers a log holds: in sum, for watermarks and reuse; and for each block of ops, to resume by.
+
+A block is BLOCK_OPS ops in a row. Its summary is written with the transaction that completes it, so that starting
+reads a summary for a thousand ops instead of the ops; what follows the last block is read itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from medxz.have import Have, Numbers
+from medxz.limits import BLOCK_OPS
+from medxz.scope import Scope
+
+
+@dataclass(slots=True)
+class Block:
+    """The numbers that a run of ops holds: of all its ops, and of those that a front desk sees."""
+
+    full: Have = field(default_factory=dict)
+    front_desk: Have = field(default_factory=dict)
+
+    def add(self, device_id: str, first: int, front_desk: Sequence[bool]) -> None:
+        """Take in a device's numbers from `first` up, and which of them a front desk sees."""
+        _numbers(self.full, device_id).add(first, first + len(front_desk) - 1)
+        if True in front_desk:
+            seen = _numbers(self.front_desk, device_id)
+            for number, is_seen in enumerate(front_desk, first):
+                if is_seen:
+                    seen.add(number)
+
+    def of(self, scope: Scope) -> Have:
+        return self.full if scope == "full" else self.front_desk
+
+    def encode(self) -> bytes:
+        return orjson.dumps([_to_wire(self.full), _to_wire(self.front_desk)])
+
+    @classmethod
+    def decode(cls, text: bytes) -> Block:
+        full, front_desk = orjson.loads(text)
+        return cls(_from_wire(full), _from_wire(front_desk))
+
+
+class Held:
+    """What the log holds, in memory: all settled numbers, the summaries of full blocks, and the open block."""
+
+    __slots__ = ("_settled", "blocks", "last_ms", "last_seq", "open_block", "shared")
+
+    def __init__(self) -> None:
+        self._settled: Have = {}
+        self.blocks: list[bytes] = []  # as they lie in the log; decoded by whoever resumes
+        self.open_block = Block()
+        self.shared: set[tuple[str, int]] = set()
+        self.last_seq = 0
+        self.last_ms = 0
+
+    def settled(self, device_id: str) -> Numbers:
+        return _numbers(self._settled, device_id)
+
+    def settled_through(self, device_id: str) -> int:
+        numbers = self._settled.get(device_id)
+        return numbers.through() if numbers is not None else 0
+
+    def watermarks(self) -> dict[str, int]:
+        return {device_id: numbers.through() for device_id, numbers in self._settled.items() if numbers}
+
+    def take_block(self, text: bytes) -> None:
+        """A full block read from the log at start."""
+        self.blocks.append(text)
+        for device_id, numbers in Block.decode(text).full.items():
+            self.settled(device_id).update(numbers)
+
+    def take_run(self, device_id: str, first: int, front_desk: Sequence[bool]) -> list[tuple[int, bytes]]:
+        """Ops that follow in the log, with a device's numbers from `first` up; the summaries of blocks now full."""
+        self.settled(device_id).add(first, first + len(front_desk) - 1)
+        full, at = [], 0
+        while at < len(front_desk):
+            room = BLOCK_OPS - self.last_seq % BLOCK_OPS
+            part = front_desk[at : at + room]
+            self.open_block.add(device_id, first + at, part)
+            self.last_seq += len(part)
+            at += len(part)
+            if len(part) == room:
+                full.append((len(self.blocks), self.open_block.encode()))
+                self.blocks.append(full[-1][1])
+                self.open_block = Block()
+        return full
+
+    def first_block_with_more(self, have: Have, scope: Scope) -> int:
+        """The number of the first block that holds something of the scope that is not in `have`."""
+        known = {device_id: numbers.copy() for device_id, numbers in have.items()}
+        for device_id, number in self.shared:  # having the number does not say which of its ops
+            if device_id in known:
+                known[device_id].discard(number)
+        for index, block in enumerate(self._decoded_blocks()):
+            if not _covers(known, block.of(scope)):
+                return index
+        return len(self.blocks)
+
+    def _decoded_blocks(self) -> Iterator[Block]:
+        return (Block.decode(text) for text in self.blocks)
+
+
+def misses(have: Have, shared: Iterable[tuple[str, int]], device_id: str, number: int) -> bool:
+    """Whether the holder of `have` may lack this op."""
+    return number not in have.get(device_id, _NONE) or (device_id, number) in shared
+
+
+_NONE = Numbers()
+
+
+def _covers(have: Have, block: Have) -> bool:
+    return all(have.get(device_id, _NONE).covers(numbers) for device_id, numbers in block.items())
+
+
+def _numbers(have: Have, device_id: str) -> Numbers:
+    numbers = have.get(device_id)
+    if numbers is None:
+        numbers = have[device_id] = Numbers()
+    return numbers
+
+
+def _to_wire(have: Have) -> dict[str, object]:
+    return {device_id: numbers.to_wire() for device_id, numbers in have.items()}
+
+
+def _from_wire(wire: dict[str, int | list[list[int]]]) -> Have:
+    return {device_id: Numbers.from_wire(numbers) for device_id, numbers in wire.items()}

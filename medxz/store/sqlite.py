@@ -1,0 +1,284 @@
+"""The log in a SQLite file, and the file itself: one writer with group commit, readers of their own, checkpoints.
+
+Pushes that wait share one transaction and one fsync, and nobody is answered before it. The write-ahead log is copied
+into the file by a connection of its own, off the commit path. All blocking work runs in the workers that were handed
+in; with inline ones, two runs of one seed write the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from sqlcipher3 import dbapi2 as sqlcipher
+
+from medxz import limits
+from medxz.errors import Overloaded, StorageFull, StoreError
+from medxz.have import Have
+from medxz.scope import Scope
+from medxz.store.base import Append, Outcome, Page, Position, ReviewRow, Verification
+from medxz.store.files import LogFile
+from medxz.store.held import Held
+from medxz.store.reader import Reader
+from medxz.store.record import Codec
+from medxz.store.tail import Tail
+from medxz.store.writer import Writer, load_held
+from medxz.work import ThreadWorker, Worker
+
+if TYPE_CHECKING:
+    from medxz.clock import Clock
+
+_VERIFY_ROWS: Final = 500
+_NO_ROOM_BYTES: Final = 1 * limits.MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Where the store's blocking work runs. The writer's worker is the only one that writes."""
+
+    writer: Worker
+    checkpointer: Worker
+    readers: Sequence[Worker]
+
+    @classmethod
+    def threads(cls, readers: int = 2) -> Self:
+        return cls(
+            ThreadWorker("writer"),
+            ThreadWorker("checkpointer"),
+            [ThreadWorker(f"reader-{n}") for n in range(readers)],
+        )
+
+    def close(self) -> None:
+        for worker in (self.writer, self.checkpointer, *self.readers):
+            worker.close()
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A batch in the writer's queue and whoever awaits it."""
+
+    batch: Append
+    size: int
+    answer: asyncio.Future[list[Outcome]]
+
+
+class SqliteLog:
+    """A `LogStore` (medxz/store/base.py has the promises) in a file."""
+
+    def __init__(
+        self, file: LogFile, held: Held, codecs: dict[int, Codec], clock: Clock, workers: Workers
+    ) -> None:
+        self._file = file
+        self._workers = workers
+        self._held = held
+        self._writer = Writer(file.writing, held, codecs, max(codecs), clock)
+        self._readers = [(worker, Reader(file.open_reading(), codecs)) for worker in workers.readers]
+        self._next_reader = cycle(self._readers)
+        self._checkpointing = file.open_reading()
+        self._tail = Tail()
+        self._queue: deque[_Waiting] = deque()
+        self._queued_ops = 0
+        self._queued_bytes = 0
+        self._committing: asyncio.Task[None] | None = None
+        self._since_checkpoint = 0
+        self._checkpoint: asyncio.Task[None] | None = None
+        self._grown: asyncio.Event = asyncio.Event()
+        self._last_seq = held.last_seq
+        self._checking: asyncio.Task[Verification] | None = None
+        self.verification: Verification | None = None
+        self.transactions = 0
+
+    @property
+    def clinic_id(self) -> str:
+        return self._file.identity.clinic_id
+
+    @property
+    def server_id(self) -> str:
+        return self._file.identity.server_id
+
+    @property
+    def epoch(self) -> str:
+        return self._file.identity.epoch
+
+    @property
+    def cursor_key(self) -> bytes:
+        return self._file.identity.cursor_key
+
+    @property
+    def last_seq(self) -> int:
+        return self._last_seq
+
+    @property
+    def waiting_ops(self) -> int:
+        return self._queued_ops
+
+    # Writing.
+
+    async def append(self, batch: Append) -> list[Outcome]:
+        size = sum(map(len, batch.texts))
+        if (
+            self._queued_ops + len(batch.ops) > limits.WRITER_QUEUE_OPS_MAX
+            or self._queued_bytes + size > limits.WRITER_QUEUE_BYTES_MAX
+        ):
+            raise Overloaded(
+                f"{self._queued_ops} operations wait to be written; try again",
+                retry_after_s=limits.OVERLOADED_RETRY_S,
+            )
+        waiting = _Waiting(batch, size, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._queued_ops += len(batch.ops)
+        self._queued_bytes += size
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.create_task(self._commit_queue(), name="commit")
+        return await asyncio.shield(waiting.answer)
+
+    async def _commit_queue(self) -> None:
+        while self._queue:
+            taken = self._take()
+            try:
+                outcomes, committed = await self._workers.writer.run(
+                    self._writer.commit, [waiting.batch for waiting in taken]
+                )
+            except sqlcipher.Error as error:
+                await self._give_up(taken, error)
+                continue
+            self.transactions += 1
+            if committed.op_ids:
+                self._tail.extend(committed)
+                self._last_seq = committed.last_seq
+                self._grown.set()
+                self._grown = asyncio.Event()
+            for waiting, outcome in zip(taken, outcomes, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(outcome)
+            self._since_checkpoint += sum(waiting.size for waiting in taken)
+            if self._since_checkpoint >= limits.CHECKPOINT_BYTES:
+                self._start_checkpoint()
+
+    def _take(self) -> list[_Waiting]:
+        """The batches of the next transaction: all that wait, up to its maximum."""
+        taken, ops = [self._queue.popleft()], 0
+        ops = len(taken[0].batch.ops)
+        while self._queue and ops + len(self._queue[0].batch.ops) <= limits.TRANSACTION_OPS_MAX:
+            taken.append(self._queue.popleft())
+            ops += len(taken[-1].batch.ops)
+        self._queued_ops -= ops
+        self._queued_bytes -= sum(waiting.size for waiting in taken)
+        return taken
+
+    async def _give_up(self, taken: list[_Waiting], error: sqlcipher.Error) -> None:
+        """A transaction that failed: nothing of it is kept, and everybody in it learns why."""
+        await self._workers.writer.run(self._writer.reload)
+        for waiting in taken:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(self._failure(error))
+
+    def _failure(self, error: sqlcipher.Error) -> Exception:
+        full = "full" in str(error)
+        if full or shutil.disk_usage(self._file.path.parent).free < _NO_ROOM_BYTES:
+            return StorageFull(
+                "the server's disk is full: nothing of this was stored",
+                retry_after_s=limits.STORAGE_FULL_RETRY_S,
+            )
+        return StoreError(f"the log could not be written: {error}")
+
+    # Reading.
+
+    async def page(self, after: Position, limit: int, scope: Scope) -> Page:
+        page = self._tail.page(after, limit, scope)
+        if page is not None:
+            return page
+        worker, reader = next(self._next_reader)
+        return await worker.run(reader.page, after, limit, scope)
+
+    async def wait_beyond(self, seq: int) -> None:
+        while self._last_seq <= seq:
+            await self._grown.wait()
+
+    async def locate(self, have: Have, scope: Scope) -> Position:
+        worker, reader = next(self._next_reader)
+        return await worker.run(self._locate, reader, have, scope)
+
+    def _locate(self, reader: Reader, have: Have, scope: Scope) -> Position:
+        held = self._writer.held
+        return reader.locate(held.first_block_with_more(have, scope), have, set(held.shared), scope)
+
+    def settled_through(self, device_id: str) -> int:
+        return self._writer.held.settled_through(device_id)
+
+    def settled(self) -> dict[str, int]:
+        return self._writer.held.watermarks()
+
+    async def reviews(self, after_id: int, limit: int) -> list[ReviewRow]:
+        worker, reader = next(self._next_reader)
+        return await worker.run(reader.reviews, after_id, limit)
+
+    # The life of the file.
+
+    async def begin_epoch(self, epoch: str) -> None:
+        await self._workers.writer.run(self._file.begin_epoch, epoch)
+
+    def check_in_background(self) -> None:
+        """Verify the whole log while it serves; `verification` tells how far that is."""
+        self._checking = asyncio.create_task(self.verify(), name="verify")
+
+    async def verify(self, progress: Callable[[Verification], None] | None = None) -> Verification:
+        self.verification = found = Verification(total=self._last_seq)
+        worker, reader = self._readers[-1]
+        while not found.done:
+            before = found.checked
+            found.checked, damaged = await worker.run(reader.check, before, _VERIFY_ROWS)
+            found.damaged += damaged
+            found.done = found.checked in (before, self._last_seq)
+            if progress is not None:
+                progress(found)
+            await asyncio.sleep(0)
+        return found
+
+    def _start_checkpoint(self) -> None:
+        if self._checkpoint is None or self._checkpoint.done():
+            self._since_checkpoint = 0
+            self._checkpoint = asyncio.create_task(self._run_checkpoint(), name="checkpoint")
+
+    async def _run_checkpoint(self) -> None:
+        """Copy most of the write-ahead log beside the writer; the writer copies the little that came meanwhile.
+
+        Only a checkpoint that no commit overtakes lets the write-ahead log begin again at its start.
+        """
+        await self._workers.checkpointer.run(_copy_wal, self._checkpointing)
+        await self._workers.writer.run(_copy_wal, self._file.writing)
+
+    async def close(self) -> None:
+        for task in (self._checking,):
+            if task is not None:
+                task.cancel()
+        for task in (self._committing, self._checkpoint):
+            if task is not None:
+                await asyncio.wait([task])
+        for worker, reader in self._readers:
+            await worker.run(reader.close)
+        await self._workers.checkpointer.run(self._checkpointing.close)
+        await self._workers.writer.run(self._file.close)
+
+
+def _copy_wal(connection: sqlcipher.Connection) -> None:
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+async def open_log(
+    path: Path, key: bytes | None, clock: Clock, workers: Workers
+) -> tuple[SqliteLog, LogFile]:
+    """Open a log that `create_log` made. After an unclean stop a full check begins in the background."""
+    file = await workers.writer.run(LogFile.open, path, key)
+    codecs = file.codecs()
+    held = await workers.writer.run(load_held, file.writing, codecs)
+    log = SqliteLog(file, held, codecs, clock, workers)
+    if not file.stopped_cleanly:
+        log.check_in_background()
+    return log, file

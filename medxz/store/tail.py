@@ -1,0 +1,94 @@
+"""The last ops of a log, in memory: who reads at its head never waits for the disk.
+
+Filled with what was committed, after it was; bounded by ops and bytes. What is not here is read from the file.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medxz import limits
+from medxz.scope import Scope
+from medxz.store.base import Page, Position
+from medxz.store.record import render
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Ops that one transaction stored, in the order of server_seq."""
+
+    first_seq: int
+    received_ms: int
+    op_ids: Sequence[bytes]
+    front_desk: Sequence[bool]
+    texts: Sequence[bytes]
+
+    @property
+    def last_seq(self) -> int:
+        return self.first_seq + len(self.op_ids) - 1
+
+    def position(self, seq: int) -> Position:
+        return Position(seq, self.op_ids[seq - self.first_seq])
+
+
+class Tail:
+    """A window on the end of the log."""
+
+    def __init__(self) -> None:
+        self._runs: deque[Committed] = deque()
+        self._sizes: deque[int] = deque()
+        self._ops = 0
+        self._bytes = 0
+
+    def extend(self, run: Committed) -> None:
+        size = sum(map(len, run.texts))
+        self._runs.append(run)
+        self._sizes.append(size)
+        self._ops += len(run.op_ids)
+        self._bytes += size
+        while len(self._runs) > 1 and (
+            self._ops > limits.TAIL_OPS_MAX or self._bytes > limits.TAIL_BYTES_MAX
+        ):
+            self._ops -= len(self._runs.popleft().op_ids)
+            self._bytes -= self._sizes.popleft()
+
+    def op_id_at(self, seq: int) -> bytes | None:
+        """Which op is there; None where the window does not reach."""
+        run = self._run_of(seq)
+        return run.op_ids[seq - run.first_seq] if run is not None else None
+
+    def page(self, after: Position, limit: int, scope: Scope) -> Page | None:
+        """The page after a position, where all of it lies in the window and the position is what it says."""
+        if self.op_id_at(after.seq) != after.op_id:
+            return None
+        texts: list[bytes] = []
+        seqs: list[int] = []
+        times: list[int] = []
+        end, size, more = after, 0, False
+        for run in self._from(after.seq + 1):
+            for index in range(max(0, after.seq + 1 - run.first_seq), len(run.op_ids)):
+                if len(texts) == limit or size > limits.PULL_PAGE_BYTES_MAX:
+                    more = True
+                    break
+                end = run.position(run.first_seq + index)
+                if scope == "full" or run.front_desk[index]:
+                    texts.append(run.texts[index])
+                    seqs.append(end.seq)
+                    times.append(run.received_ms)
+                    size += len(run.texts[index])
+            if more:
+                break
+        return Page(render(texts, seqs, times), len(texts), end, more)
+
+    def _run_of(self, seq: int) -> Committed | None:
+        if not self._runs or not self._runs[0].first_seq <= seq <= self._runs[-1].last_seq:
+            return None
+        at = bisect_right(self._runs, seq, key=lambda run: run.first_seq) - 1
+        return self._runs[at]
+
+    def _from(self, seq: int) -> list[Committed]:
+        at = bisect_right(self._runs, seq, key=lambda run: run.first_seq) - 1
+        return [self._runs[index] for index in range(max(at, 0), len(self._runs))]
