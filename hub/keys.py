@@ -1,0 +1,76 @@
+"""The key of the store: 32 bytes in a file beside the data, which is worth nothing without them.
+
+Every other private key lies inside the encrypted store. Refused: a key file that others may read, one that is
+not 64 hex digits, and making a key over one that is there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from hub.errors import CommandFailed
+
+KEY_BYTES: Final = 32
+_HEX: Final = re.compile(rb"[0-9a-fA-F]{64}\s*")
+_FILE_BYTES_MAX: Final = 128
+
+
+def read_key(file: Path, environ: Mapping[str, str]) -> bytes:
+    """The key in a file. systemd's credentials are exempt from the check of the mode: their directory guards them."""
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(_FILE_BYTES_MAX)
+            mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
+    except FileNotFoundError:
+        raise CommandFailed(
+            f"there is no key file {file}", "bring back the copy of the key, or name it with --key-file"
+        ) from None
+    except OSError as error:
+        raise CommandFailed(
+            f"the key file {file} can't be read: {error.strerror}", "run this as the hub's user"
+        ) from None
+    if mode & 0o077 and not _is_credential(file, environ):
+        raise CommandFailed(f"the key file {file} is open to others (mode {mode:04o})", f"chmod 600 {file}")
+    if _HEX.fullmatch(text) is None:
+        raise CommandFailed(
+            f"{file} is not a key file: it must hold 64 hex digits", "name the right one with --key-file"
+        )
+    return bytes.fromhex(text.decode("ascii"))
+
+
+def make_key(file: Path) -> bytes:
+    """A new key in a new file of mode 0600, on the disk before anything is encrypted with it."""
+    key = secrets.token_bytes(KEY_BYTES)
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CommandFailed(
+            f"the key file {file} can't be made: {error.strerror}", "name another place with --key-file"
+        ) from None
+    with os.fdopen(descriptor, "wb") as opened:
+        os.fchmod(opened.fileno(), 0o600)  # whatever the umask is
+        opened.write(key.hex().encode() + b"\n")
+        opened.flush()
+        os.fsync(opened.fileno())
+    sync_directory(file.parent)
+    return key
+
+
+def sync_directory(folder: Path) -> None:
+    """Let a name that was made in it survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_credential(file: Path, environ: Mapping[str, str]) -> bool:
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    return bool(folder) and file.parent == Path(folder or "")
