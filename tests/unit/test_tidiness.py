@@ -178,6 +178,8 @@ def test_no_orphans() -> None:
     used |= set(re.findall(r"-m ([a-z_.]+)", (ROOT / "Makefile").read_text("utf-8")))
     for path, tree in python_files(*SOURCE):
         used |= set(imported_names(tree)) - {module_name(path)}
+        if '__name__ == "__main__"' in path.read_text("utf-8"):
+            used.add(module_name(path))
     orphans = {
         module_name(path)
         for path, _ in python_files(*SOURCE)
