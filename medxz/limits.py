@@ -49,6 +49,9 @@ STREAM_PING_S_MAX: Final = 20
 STREAMS_MAX: Final = 2_000
 STREAMS_PER_DEVICE_MAX: Final = 8
 
+# A push body that is parsed on the event loop; a longer one goes to a worker.
+INLINE_PARSE_BYTES_MAX: Final = 64 * KIB
+
 # The writer: what may wait for it, and how much one transaction takes.
 WRITER_QUEUE_OPS_MAX: Final = 20_000
 WRITER_QUEUE_BYTES_MAX: Final = 64 * MIB
@@ -57,6 +60,9 @@ BLOCK_OPS: Final = 1_000
 CHECKPOINT_BYTES: Final = 64 * MIB  # of op texts: about a third of that in the write-ahead log
 OVERLOADED_RETRY_S: Final = 1
 STORAGE_FULL_RETRY_S: Final = 30
+
+# Below this much room on the disk, /health says so.
+DISK_FREE_BYTES_MIN: Final = 256 * MIB
 
 # Ops kept in memory for those who read at the head of the log.
 TAIL_OPS_MAX: Final = 2_048

@@ -13,6 +13,7 @@ import json
 import re
 from datetime import date
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -93,31 +94,31 @@ def decode_op(text: bytes | msgspec.Raw) -> Operation:
     return op
 
 
-def check(op: Operation) -> bytes:
-    """Hold an op against every rule of the envelope and the payload, and return its digest.
+def check(op: Operation) -> None:
+    """Hold an op against every rule of the envelope and the payload; OpInvalid names the field.
 
-    OpInvalid names the field. A hash or a signature that travels with the op is the caller's to compare.
+    A hash or a signature that travels with the op is the caller's to compare.
     """
-    head = op.head()
     if (
-        _HEAD.fullmatch(head) is None
+        _HEAD.fullmatch(op.head()) is None
         or op.device_seq > limits.INTEGER_MAX
         or op.schema_version > limits.INTEGER_MAX
         or not _is_date(op.device_time[:10])
         or (op.parents and not _parents_hold(op))
         or (op.op_type == "create" and op.parents)
+        or (op.hash is not None and re.fullmatch(HASH_PATTERN, op.hash) is None)
+        or (op.signature is not None and re.fullmatch(SIGNATURE_PATTERN, op.signature) is None)
     ):
         raise explain(op.json())
     problem = payload_problem(op.payload)
     if problem is not None:
         raise OpInvalid("payload", problem)
-    return hashlib.sha256(head.encode() + op.payload).digest()
 
 
 def payload_problem(payload: bytes | msgspec.Raw) -> str | None:
-    """Why this text is no payload, or None.
+    r"""Why this text is no payload, or None.
 
-    The quick way: where nothing is written as `\\u….`, an object without a repeated key has as many colons after
+    The quick way: where nothing is written as `\u….`, an object without a repeated key has as many colons after
     a round trip as before it. Whatever that leaves open is read the slow way.
     """
     text = bytes(payload)
@@ -229,7 +230,7 @@ def _parents_hold(op: Operation) -> bool:
     return (
         len(parents) <= limits.PARENTS_MAX
         and op.op_id not in parents
-        and (len(parents) == 1 or all(a < b for a, b in zip(parents, parents[1:], strict=False)))
+        and (len(parents) == 1 or all(a < b for a, b in pairwise(parents)))
     )
 
 

@@ -16,7 +16,7 @@ from medxz.have import Have
 from medxz.op import Operation
 from medxz.scope import Scope
 
-OutcomeKind = Literal["stored", "duplicate", "op_id_reused", "device_seq_reused", "dead"]
+OutcomeKind = Literal["stored", "duplicate", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Append:
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What became of one op. `seq` stands with stored and duplicate, `dead` with an op rejected before."""
+    """What became of one op. `seq` stands with stored and duplicate, `dead` with one rejected now or before."""
 
     kind: OutcomeKind
     seq: int = 0
@@ -132,9 +132,9 @@ class LogStore(Protocol):
         """Keep what the batch says, and answer for each op, in order.
 
         When this returns, everything it says is stored survives a power cut, dead letters included. An op_id is
-        stored at most once: the same op again is a `duplicate` with its first seq, another op with that id is
-        `op_id_reused`. A number that is settled already is `device_seq_reused`, or `dead` where the op that
-        settled it was rejected. Times of receipt never go back, whatever the clock does.
+        stored at most once: the same op again is a `duplicate` with its first seq. Another op with that id, or with
+        a number that is settled already, is `dead` (`op_id_reused`, `device_seq_reused`); an op that was rejected
+        before is dead for the first reason. Times of receipt never go back, whatever the clock does.
         Many batches share one transaction. Raises Overloaded where too much is waiting, StorageFull where the
         disk is full, and then nothing of the batch is stored; StoreError where that is in doubt.
         """
@@ -150,7 +150,7 @@ class LogStore(Protocol):
         ...
 
     async def wait_beyond(self, seq: int) -> None:
-        """Return once the log is longer than `seq`."""
+        """Return once the log is longer than `seq`, or when something else is worth another look."""
         ...
 
     async def locate(self, have: Have, scope: Scope) -> Position:

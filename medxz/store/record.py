@@ -53,7 +53,7 @@ class Codec:
         if len(texts) < 2:
             return [self._compressor.compress(text) for text in texts]
         segments = self._compressor.multi_compress_to_buffer(list(texts), threads=0)
-        return [segment.tobytes() for segment in segments]
+        return [segments[index].tobytes() for index in range(len(segments))]
 
     def decompress(self, frames: list[bytes], lengths: list[int]) -> list[bytes]:
         """Texts of known lengths; RowCorrupt where a frame is not one."""
@@ -65,7 +65,7 @@ class Codec:
             )
         except zstandard.ZstdError as error:
             raise RowCorrupt(f"a record of the log does not inflate: {error}") from None
-        return [segment.tobytes() for segment in segments]
+        return [segments[index].tobytes() for index in range(len(segments))]
 
 
 def seal(codec: int, op_id: bytes, seq: int, received_ms: int, text_length: int, frame: bytes) -> bytes:

@@ -152,8 +152,7 @@ class SqliteLog:
             if committed.op_ids:
                 self._tail.extend(committed)
                 self._last_seq = committed.last_seq
-                self._grown.set()
-                self._grown = asyncio.Event()
+                self.wake()
             for waiting, outcome in zip(taken, outcomes, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(outcome)
@@ -198,8 +197,13 @@ class SqliteLog:
         return await worker.run(reader.page, after, limit, scope)
 
     async def wait_beyond(self, seq: int) -> None:
-        while self._last_seq <= seq:
+        if self._last_seq <= seq:
             await self._grown.wait()
+
+    def wake(self) -> None:
+        """Let everybody who waits look again."""
+        self._grown.set()
+        self._grown = asyncio.Event()
 
     async def locate(self, have: Have, scope: Scope) -> Position:
         worker, reader = next(self._next_reader)
@@ -255,9 +259,9 @@ class SqliteLog:
         await self._workers.writer.run(_copy_wal, self._file.writing)
 
     async def close(self) -> None:
-        for task in (self._checking,):
-            if task is not None:
-                task.cancel()
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.wait([self._checking])
         for task in (self._committing, self._checkpoint):
             if task is not None:
                 await asyncio.wait([task])

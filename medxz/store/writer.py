@@ -59,6 +59,10 @@ class _Draft:
     blocks: list[tuple[int, bytes]] = field(default_factory=list)
 
 
+_REUSED: Final = {
+    "op_id_reused": "another op has this op_id already; record it again under a new one",
+    "device_seq_reused": "another op of this device has this number already; was the device cloned or restored?",
+}
 _Stored = dict[bytes, tuple[int, bytes]]
 """Ops that are in the file already: seq and text by op_id."""
 
@@ -240,8 +244,7 @@ class Writer:
         if stored is not None:
             if _same(op, text, stored[1]):
                 return Outcome("duplicate", stored[0])
-            self._bury(_letter(op, "op_id_reused", settles=True), draft)
-            return Outcome("op_id_reused")
+            return self._reject(op, "op_id_reused", draft)
         if op.device_seq not in self._held.settled(op.device_id):
             return None
         if lenient:
@@ -253,8 +256,12 @@ class Writer:
             return Outcome(
                 "dead", dead=DeadLetter(op.device_id, op.device_seq, op.op_id, code, message, where)
             )
-        self._bury(_letter(op, "device_seq_reused", settles=False), draft)
-        return Outcome("device_seq_reused")
+        return self._reject(op, "device_seq_reused", draft)
+
+    def _reject(self, op: Operation, code: str, draft: _Draft) -> Outcome:
+        letter = DeadLetter(op.device_id, op.device_seq, op.op_id, code, _REUSED[code], settles=True)
+        self._bury(letter, draft)
+        return Outcome("dead", dead=letter)
 
     def _share(self, op: Operation, draft: _Draft) -> None:
         """A hub acknowledged a second op of this number: keep it, and have a person look."""
@@ -315,16 +322,6 @@ def _is_run(ops: Sequence[Operation]) -> bool:
         return False
     device_id, first = ops[0].device_id, ops[0].device_seq
     return all(op.device_seq == number and op.device_id == device_id for number, op in enumerate(ops, first))
-
-
-REUSED: Final = {
-    "op_id_reused": "another op has this op_id already; record it again under a new one",
-    "device_seq_reused": "another op of this device has this number already; the device was cloned or restored",
-}
-
-
-def _letter(op: Operation, code: str, *, settles: bool) -> DeadLetter:
-    return DeadLetter(op.device_id, op.device_seq, op.op_id, code, REUSED[code], settles=settles)
 
 
 def _same(op: Operation, text: bytes, stored: bytes) -> bool:

@@ -1,0 +1,65 @@
+"""Figures for Prometheus: requests as they are answered, and what the server holds at the moment it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
+
+
+class Gauges:
+    """Plain numbers that the use cases keep anyway, read when somebody asks."""
+
+    def __init__(
+        self,
+        gauges: Mapping[str, tuple[str, Callable[[], float]]],
+        ops: Mapping[str, int],
+        commits: Callable[[], int],
+    ) -> None:
+        self._gauges: Final = gauges
+        self._ops: Final = ops
+        self._commits: Final = commits
+
+    def collect(self) -> Iterator[Metric]:
+        for name, (about, read) in self._gauges.items():
+            yield GaugeMetricFamily(f"medxz_{name}", about, value=read())
+        pushed = CounterMetricFamily("medxz_pushed_ops", "Ops answered, by result.", labels=["status"])
+        for status, count in self._ops.items():
+            pushed.add_metric([status], count)
+        yield pushed
+        yield CounterMetricFamily(
+            "medxz_transactions", "Transactions of the log's writer.", value=self._commits()
+        )
+
+
+class Metrics:
+    """One server's figures."""
+
+    def __init__(self, gauges: Gauges) -> None:
+        self._registry: Final = CollectorRegistry()
+        self._registry.register(gauges)
+        ProcessCollector(registry=self._registry)
+        self._requests: Final = Histogram(
+            "medxz_request_seconds",
+            "Time to answer, by endpoint and status.",
+            ["endpoint", "status"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._children: dict[tuple[str, int], Histogram] = {}
+
+    def observe(self, endpoint: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        child = self._children.get((endpoint, status))
+        if child is None:
+            child = self._children[endpoint, status] = self._requests.labels(endpoint, str(status))
+        child.observe(seconds)
+
+    def render(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self._registry)

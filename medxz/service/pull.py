@@ -1,0 +1,139 @@
+"""Pull, resume and stream: the log as a caller of a scope reads it, each op once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Final
+
+from medxz import limits
+from medxz.clock import Clock
+from medxz.errors import CursorEpochChanged, Invalid, Refusal
+from medxz.have import Have, Numbers
+from medxz.ids import Ids
+from medxz.scope import Scope
+from medxz.service.cursor import Cursors
+from medxz.service.gate import Caller, Gate, require
+from medxz.service.seen import Seen
+from medxz.store.base import BEGINNING, LogStore, Page, Position, PositionLost
+from medxz.wire import ResumeAnswer, ResumeRequest
+
+
+@dataclass(frozen=True, slots=True)
+class StreamChunk:
+    """Ops and the cursor after them; without ops it says only that the stream is alive."""
+
+    cursor: str
+    ops_json: bytes
+
+
+class Pull:
+    """The use case. One instance a server."""
+
+    def __init__(self, log: LogStore, gate: Gate, seen: Seen, ids: Ids, clock: Clock) -> None:
+        self._log: Final = log
+        self._gate: Final = gate
+        self._seen: Final = seen
+        self._ids: Final = ids
+        self._clock: Final = clock
+        self._cursors: Final = Cursors(log)
+        self._changing_epoch: Final = asyncio.Lock()
+        self.streams_open = 0
+
+    async def page(self, caller: Caller, cursor: str | None, limit: int, wait_s: float) -> bytes:
+        """A page as the JSON of a PullAnswer. With nothing new it waits, at most `wait_s`."""
+        require(caller, "device_or_hub")
+        position = self._position(caller, cursor)
+        give_up_at = self._clock.monotonic() + wait_s
+        while True:
+            seen_seq = self._log.last_seq
+            page = await self._page(position, limit, caller.scope)
+            left_s = give_up_at - self._clock.monotonic()
+            if page.count or left_s <= 0 or not await self._grows(seen_seq, left_s):
+                break
+            self._gate.hold(caller)
+        self._seen.pulled(caller.name)
+        return b'{"server_id":"%b","epoch":"%b","ops":[%b],"next_cursor":"%b","has_more":%b}' % (
+            self._log.server_id.encode(),
+            self._log.epoch.encode(),
+            page.ops_json,
+            self._cursors.make(page.end, caller.scope).encode(),
+            b"true" if page.more else b"false",
+        )
+
+    async def resume(self, caller: Caller, request: ResumeRequest) -> ResumeAnswer:
+        """The latest cursor before which no op visible to the caller is missing from what it has."""
+        require(caller, "device_or_hub")
+        position = await self._log.locate(_read_have(request), caller.scope)
+        return ResumeAnswer(cursor=self._cursors.make(position, caller.scope))
+
+    async def stream(self, caller: Caller, cursor: str | None) -> AsyncGenerator[StreamChunk, None]:
+        """Ops as they come, until the token ends or is revoked. A Refusal comes before the first chunk, or never."""
+        require(caller, "device_or_hub")
+        position = self._position(caller, cursor)
+        await self._page(position, 1, caller.scope)  # a lost position is told at once
+        self.streams_open += 1
+        try:
+            yield StreamChunk(self._cursors.make(position, caller.scope), b"")
+            while True:
+                seen_seq = self._log.last_seq
+                page = await self._page(position, limits.PULL_OPS_DEFAULT, caller.scope)
+                self._gate.hold(caller)
+                position = page.end
+                if page.count:
+                    self._seen.pulled(caller.name)
+                    yield StreamChunk(self._cursors.make(position, caller.scope), page.ops_json)
+                elif not await self._grows(seen_seq, self._ping_s(caller)):
+                    self._gate.hold(caller)
+                    yield StreamChunk(self._cursors.make(position, caller.scope), b"")
+        except Refusal:
+            return  # the token ended, was revoked, or the log has a new epoch: the next request learns which
+        finally:
+            self.streams_open -= 1
+
+    def _ping_s(self, caller: Caller) -> float:
+        """How long a stream may be silent: until the next ping, or until its token ends."""
+        left_s = caller.expires_at_s + limits.TOKEN_LEEWAY_S - self._clock.now_ms() / 1_000
+        return max(0.0, min(limits.STREAM_PING_S, left_s))
+
+    def _position(self, caller: Caller, cursor: str | None) -> Position:
+        return BEGINNING if cursor is None else self._cursors.read(cursor, caller.scope)
+
+    async def _page(self, position: Position, limit: int, scope: Scope) -> Page:
+        epoch = self._log.epoch
+        try:
+            return await self._log.page(position, limit, scope)
+        except PositionLost:
+            await self._begin_epoch_after(epoch)
+            raise CursorEpochChanged(
+                "the log has gone back since this cursor was made; it has a new epoch now"
+            ) from None
+
+    async def _begin_epoch_after(self, epoch: str) -> None:
+        """Many readers may notice at once that the log has gone back: one new epoch is enough."""
+        async with self._changing_epoch:
+            if self._log.epoch == epoch:
+                await self._log.begin_epoch(self._ids.uuid7())
+
+    async def _grows(self, seq: int, within_s: float) -> bool:
+        """Whether the log grew, or something else woke its readers, before that time was over."""
+        try:
+            await asyncio.wait_for(self._log.wait_beyond(seq), within_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+def _read_have(request: ResumeRequest) -> Have:
+    have: Have = {}
+    ranges = 0
+    for device_id, wire in request.have.items():
+        try:
+            have[device_id] = Numbers.from_wire(wire)
+        except ValueError as error:
+            raise Invalid(str(error), field=f"have.{device_id}") from None
+        ranges += 1 if isinstance(wire, int) else len(wire)
+        if ranges > limits.HAVE_RANGES_MAX:
+            raise Invalid(f"a have-vector has at most {limits.HAVE_RANGES_MAX} ranges", field="have")
+    return have

@@ -1,0 +1,47 @@
+"""How a device stands with this server, and how far each device's numbers are settled."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from medxz.service.gate import Caller, require
+from medxz.service.seen import Seen
+from medxz.service.upstream import Upstream
+from medxz.store.base import LogStore
+from medxz.wire import RefusedOp, StatusAnswer, WatermarksAnswer
+
+
+class Standing:
+    """The use case. One instance a server."""
+
+    def __init__(self, log: LogStore, upstream: Upstream, seen: Seen) -> None:
+        self._log: Final = log
+        self._upstream: Final = upstream
+        self._seen: Final = seen
+
+    async def status(self, caller: Caller) -> StatusAnswer:
+        require(caller, "device")
+        device_id = caller.name
+        return StatusAnswer(
+            server_id=self._log.server_id,
+            epoch=self._log.epoch,
+            last_push_at=self._seen.last_push_at(device_id),
+            last_pull_at=self._seen.last_pull_at(device_id),
+            received_through=self._log.settled_through(device_id),
+            cloud_through=self._upstream.through(device_id),
+            cloud_epoch=self._upstream.cloud_epoch(),
+            open_conflicts=0,
+            refused_upstream=[
+                RefusedOp(op_id=refused.op_id, code=refused.code)
+                for refused in self._upstream.refused(caller)
+            ],
+            upstream=self._upstream.describe(),
+        )
+
+    async def watermarks(self, caller: Caller) -> WatermarksAnswer:
+        require(caller, "hub_or_admin")
+        return WatermarksAnswer(
+            received=self._log.settled(),
+            cloud=self._upstream.marks(),
+            cloud_epoch=self._upstream.cloud_epoch(),
+        )
