@@ -36,7 +36,9 @@ class Endpoint:
 
     def all_refusals(self) -> tuple[type[errors.Refusal], ...]:
         """Its own, those of every endpoint with a token, and those that any request may meet."""
-        always: tuple[type[errors.Refusal], ...] = (errors.Invalid, errors.InternalError, errors.Overloaded)
+        always: tuple[type[errors.Refusal], ...] = (
+            errors.BadRequest, errors.Invalid, errors.InternalError, errors.Overloaded,
+        )  # fmt: skip
         if self.request is not None:
             always += (errors.BadJson, errors.TooLarge, errors.UnsupportedMedia)
         if self.access != "anyone":

@@ -1,0 +1,140 @@
+"""The HTTP face of a server: what a request goes through, whatever it asks for.
+
+One function does it all: the request's id, its route, who asks, the query, the handler, the problem document of
+whatever was raised, the metric and the log line. Bodies, answers and streams have files of their own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from medxz.endpoints import ENDPOINTS
+from medxz.errors import BadRequest, InternalError, Refusal, TokenInvalid
+from medxz.web.answers import Answers
+from medxz.web.body import Bodies
+from medxz.web.call import Call, client_request_id
+from medxz.web.handlers import Handlers
+from medxz.web.lasting import Lasting
+from medxz.web.log import told
+from medxz.web.openapi import openapi_document
+from medxz.web.pages import STATIC_PATHS, Pages
+from medxz.web.problem import problem_answer
+from medxz.web.query import read_query
+from medxz.web.routes import Route, Routes
+from medxz.web.stream import Streams
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from structlog.typing import FilteringBoundLogger
+
+    from medxz.clock import Clock
+    from medxz.ids import Ids
+    from medxz.service import Services
+    from medxz.web.handlers import Handler
+    from medxz.work import Worker
+
+SLOW_S: Final = 1.0
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class App:
+    """Answers requests. It opens no socket: `medxz.web.server.serve` does."""
+
+    def __init__(
+        self, services: Services, log: FilteringBoundLogger, *, ids: Ids, clock: Clock, worker: Worker
+    ) -> None:
+        self.log = log
+        self.lasting = Lasting()
+        self._services = services
+        self._ids = ids
+        self._monotonic = clock.monotonic
+        self._bodies = Bodies(services.describe.dictionary, worker)
+        answers = Answers(self._bodies, worker)
+        pages = Pages(openapi_document(services.describe.info().version), answers)
+        streams = Streams(services, self.lasting)
+        handlers = Handlers(services, self._bodies, answers, self.lasting, streams, pages).table()
+        self._routes = Routes()
+        for endpoint in ENDPOINTS:
+            self._routes.add(endpoint.method, endpoint.path, Route(handlers[endpoint.name], endpoint))
+        for path, name in STATIC_PATHS.items():
+            self._routes.add("GET", path, Route(_page(pages, name)))
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer to a request, whatever happens; only a client that has gone gets none."""
+        started = self._monotonic()
+        call = Call(request, client_request_id(request) or self._ids.uuid7())
+        try:
+            response = await self._dispatch(call)
+        except Refusal as refusal:
+            response = problem_answer(refusal, call)
+        except ConnectionError:
+            self._note(call, 499, self._monotonic() - started)
+            raise
+        except Exception as error:  # noqa: BLE001  # the root of a request: it must be answered
+            # not its text, which may quote what it choked on
+            self.log.error("request broke", request_id=call.request_id, **told(error))  # noqa: TRY400
+            response = problem_answer(InternalError("the server failed; its log tells why"), call)
+        finally:
+            self._bodies.release(call)
+        if request.headers.get("Expect") is not None and not request.content.is_eof():
+            response.force_close()  # what the client sends next may be the body or a new request
+        self._note(call, response.status, self._monotonic() - started)
+        return response
+
+    def refuse(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer to what could not be read as a request."""
+        call = Call(request, self._ids.uuid7())
+        refusal = BadRequest("the request line or a header can't be read, or is too long")
+        self._note(call, refusal.status, 0.0)
+        return problem_answer(refusal, call)
+
+    async def _dispatch(self, call: Call) -> web.StreamResponse:
+        route = self._routes.find(call)
+        endpoint = route.endpoint
+        if endpoint is None:
+            return await route.handler(call)
+        call.endpoint = endpoint
+        if endpoint.access != "anyone":
+            caller = self._services.gate.identify(_bearer(call.request))
+            call.caller = caller
+            self._services.throttle.take_request(caller)
+        call.query = read_query(endpoint.parameters, call.request.rel_url.raw_query_string)
+        return await route.handler(call)
+
+    def _note(self, call: Call, status: int, seconds: float) -> None:
+        """Count the request, and say it where it failed or took long."""
+        name = call.endpoint.name if call.endpoint is not None else "none"
+        self._services.metrics.observe(name, status, seconds)
+        slow = seconds > SLOW_S and not call.waits
+        if status < 400 and not slow:
+            return
+        say = self.log.warning if status >= 500 or slow else self.log.info
+        say(
+            "request failed" if status >= 400 else "request slow",
+            request_id=call.request_id,
+            method=call.request.method if call.request.method in _METHODS else "other",
+            endpoint=name,
+            status=status,
+            ms=round(seconds * 1000, 1),
+            device_id=call.caller.device_id if call.caller is not None else None,
+        )
+
+
+def _page(pages: Pages, name: str) -> Handler:
+    async def handler(call: Call) -> web.StreamResponse:
+        return await pages.serve(call, name)
+
+    return handler
+
+
+def _bearer(request: web.BaseRequest) -> str | None:
+    header = request.headers.get("Authorization")
+    if header is None:
+        return None
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    if not token.isascii():
+        raise TokenInvalid("the token is not one")
+    return token.strip()

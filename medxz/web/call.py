@@ -1,0 +1,61 @@
+"""One request on its way through the HTTP face, and the headers that every answer has."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from medxz import limits
+
+if TYPE_CHECKING:
+    from medxz.endpoints import Endpoint
+    from medxz.service import Caller
+
+JSON: Final = "application/json"
+
+_REQUEST_ID = re.compile(rf"[!-~]{{1,{limits.REQUEST_ID_CHARS_MAX}}}")
+
+QueryValue = str | int | float
+
+
+@dataclass(slots=True)
+class Call:
+    """A request, and what is known of it by now. `extra` is what the answer's headers get beside the usual."""
+
+    request: web.BaseRequest
+    request_id: str
+    endpoint: Endpoint | None = None
+    caller: Caller | None = None
+    query: dict[str, QueryValue] = field(default_factory=dict)
+    path_values: tuple[str, ...] = ()
+    extra: dict[str, str] = field(default_factory=dict)
+    held_bytes: int = 0
+    waits: bool = False
+
+    def authorised(self) -> Caller:
+        """Whose request it is; only for endpoints that ask for a token."""
+        assert self.caller is not None, "the table says that anyone may ask this"
+        return self.caller
+
+    def headers(self, content_type: str) -> dict[str, str]:
+        return {
+            "Content-Type": content_type,
+            "Cache-Control": "no-store",
+            "Vary": "Accept-Encoding",
+            "X-Content-Type-Options": "nosniff",
+            "X-Request-ID": self.request_id,
+            "Server": "medxz",
+            **self.extra,
+        }
+
+    def answer(self, body: bytes, content_type: str = JSON, status: int = 200) -> web.Response:
+        return web.Response(body=body, status=status, headers=self.headers(content_type))
+
+
+def client_request_id(request: web.BaseRequest) -> str | None:
+    """The id that the client gave, where it is one that can be echoed: printable ASCII, no spaces, not long."""
+    given = request.headers.get("X-Request-ID")
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else None

@@ -1,0 +1,202 @@
+"""Small services that the HTTP face is tried against: what they answer is told by the test."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from medxz import errors, wire
+
+SERVER_ID = "0190c2f3-0000-7000-8000-000000000001"
+EPOCH = "0190c2f3-0000-7000-8000-000000000002"
+CLINIC_ID = "0190c2f3-0000-7000-8000-000000000003"
+DEVICE_ID = "0190c2f3-0000-7000-8000-000000000004"
+DICTIONARY = b'{"op_id":"","clinic_id":"","payload":{"resourceType":"Observation","status":"final"}}' * 20
+DICTIONARY_ID = hashlib.sha256(DICTIONARY).hexdigest()
+
+
+@dataclass(frozen=True)
+class FakeCaller:
+    clinic_id: str = CLINIC_ID
+    device_id: str | None = DEVICE_ID
+    user_id: str = "0190c2f3-0000-7000-8000-000000000005"
+    hub_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.device_id or self.user_id
+
+
+class FakeGate:
+    def identify(self, bearer: str | None) -> FakeCaller:
+        if not bearer:
+            raise errors.TokenMissing("this request needs a token")
+        if bearer == "expired":
+            raise errors.TokenExpired("the token has ended")
+        if not bearer.startswith("good"):
+            raise errors.TokenInvalid("the token is not one of ours")
+        return FakeCaller(device_id=DEVICE_ID[: -len(bearer)] + bearer if bearer != "good" else DEVICE_ID)
+
+
+class FakeThrottle:
+    def __init__(self) -> None:
+        self.refuses = False
+
+    def take_request(self, caller: FakeCaller) -> None:
+        if self.refuses:
+            raise errors.RateLimited("slower, please", retry_after_s=7)
+
+
+class FakePush:
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.answer = b'{"results":[]}'
+        self.raises: BaseException | None = None
+        self.hold: asyncio.Event | None = None
+        self.began = asyncio.Event()
+
+    async def push(self, caller: FakeCaller, body: bytes) -> bytes:
+        self.bodies.append(body)
+        self.began.set()
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.raises is not None:
+            raise self.raises
+        return self.answer
+
+
+@dataclass(frozen=True)
+class Chunk:
+    cursor: str
+    ops_json: bytes
+
+
+@dataclass
+class FakePull:
+    answer: bytes = b'{"ops":[],"has_more":false}'
+    asked: list[tuple[str | None, int, float]] = field(default_factory=list)
+    resumed: list[wire.ResumeRequest] = field(default_factory=list)
+    chunks: asyncio.Queue[Chunk | BaseException | None] = field(default_factory=asyncio.Queue)
+    streams_open: int = 0
+    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def page(self, caller: FakeCaller, cursor: str | None, limit: int, wait_s: float) -> bytes:
+        self.asked.append((cursor, limit, wait_s))
+        if cursor == "nowhere":
+            raise errors.BadCursor("this cursor is not one of this server's")
+        if wait_s > 0:
+            self.waiting.set()
+            try:
+                await asyncio.sleep(wait_s)
+            finally:
+                self.ended.set()
+        return self.answer
+
+    async def resume(self, caller: FakeCaller, message: wire.ResumeRequest) -> wire.ResumeAnswer:
+        self.resumed.append(message)
+        return wire.ResumeAnswer(cursor="c-1")
+
+    async def stream(self, caller: FakeCaller, cursor: str | None) -> AsyncIterator[Chunk]:
+        self.asked.append((cursor, 0, 0.0))
+        self.streams_open += 1
+        try:
+            while (chunk := await self.chunks.get()) is not None:
+                if isinstance(chunk, BaseException):
+                    raise chunk
+                yield chunk
+        finally:
+            self.streams_open -= 1
+            self.ended.set()
+
+
+class FakeStatus:
+    async def status(self, caller: FakeCaller) -> wire.StatusAnswer:
+        return wire.StatusAnswer(
+            server_id=SERVER_ID, epoch=EPOCH, last_push_at=None, last_pull_at=None, received_through=0,
+            cloud_through=0, cloud_epoch=None, open_conflicts=0, refused_upstream=[],
+        )  # fmt: skip
+
+    async def watermarks(self, caller: FakeCaller) -> wire.WatermarksAnswer:
+        raise errors.Forbidden("this needs the role hub or admin")
+
+
+class FakeReviews:
+    async def list(self, caller: FakeCaller, cursor: str | None, limit: int) -> wire.ReviewsAnswer:
+        return wire.ReviewsAnswer(reviews=[], next_cursor=None)
+
+
+class FakeEnrolment:
+    async def reenrol(self, caller: FakeCaller, message: wire.ReenrolRequest) -> wire.ReenrolAnswer:
+        return wire.ReenrolAnswer(
+            device_id=DEVICE_ID, clinic_id=CLINIC_ID, scope="full", access_token="t", ca_certificates=[], targets=[]
+        )
+
+
+class FakeDescribe:
+    def info(self) -> wire.InfoAnswer:
+        return wire.InfoAnswer(
+            server_id=SERVER_ID, kind="hub", epoch=EPOCH, protocol=["1.0"], version="0.1.0",
+            time="2026-01-01T00:00:00.000Z", limits=wire.InfoLimits(),
+            dictionaries=[
+                wire.DictionaryInfo(
+                    id=DICTIONARY_ID, url=f"/v1/dictionaries/{DICTIONARY_ID}", bytes=len(DICTIONARY)
+                )
+            ],
+        )  # fmt: skip
+
+    def config(self, caller: FakeCaller) -> wire.ConfigAnswer:
+        return wire.ConfigAnswer(
+            clinic_id=CLINIC_ID, keep_own_days=14, offline_session_hours=72, require_signed_ops=False,
+            routing={"clinician": ["hub", "cloud"]}, targets=[], ca_certificates=[],
+        )  # fmt: skip
+
+    def dictionary(self, dictionary_id: str) -> bytes:
+        if dictionary_id != DICTIONARY_ID:
+            raise errors.NotFound("there is no such dictionary")
+        return DICTIONARY
+
+
+class FakeHealth:
+    def __init__(self) -> None:
+        self.ok = True
+
+    async def live(self) -> wire.HealthAnswer:
+        return wire.HealthAnswer(ok=True, checks=[])
+
+    async def ready(self) -> wire.HealthAnswer:
+        return wire.HealthAnswer(ok=self.ok, checks=[wire.Check(name="store", ok=self.ok, detail="")])
+
+    async def full(self) -> wire.HealthAnswer:
+        return await self.ready()
+
+
+class FakeMetrics:
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int]] = []
+
+    def render(self) -> bytes:
+        return b"# TYPE medxz_up gauge\nmedxz_up 1\n"
+
+    def observe(self, endpoint: str, status: int, seconds: float) -> None:
+        self.seen.append((endpoint, status))
+
+
+@dataclass(frozen=True)
+class FakeServices:
+    gate: FakeGate = field(default_factory=FakeGate)
+    throttle: FakeThrottle = field(default_factory=FakeThrottle)
+    push: FakePush = field(default_factory=FakePush)
+    pull: FakePull = field(default_factory=FakePull)
+    status: FakeStatus = field(default_factory=FakeStatus)
+    reviews: FakeReviews = field(default_factory=FakeReviews)
+    enrolment: FakeEnrolment = field(default_factory=FakeEnrolment)
+    describe: FakeDescribe = field(default_factory=FakeDescribe)
+    health: FakeHealth = field(default_factory=FakeHealth)
+    metrics: FakeMetrics = field(default_factory=FakeMetrics)
+
+    def but(self, **others: Any) -> FakeServices:
+        return replace(self, **others)
