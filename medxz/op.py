@@ -115,6 +115,12 @@ def check(op: Operation) -> None:
         raise OpInvalid("payload", problem)
 
 
+def checked_digest(op: Operation) -> bytes:
+    """The digest of an op that holds every rule; OpInvalid where it does not."""
+    check(op)
+    return op.digest()
+
+
 def payload_problem(payload: bytes | msgspec.Raw) -> str | None:
     r"""Why this text is no payload, or None.
 

@@ -147,8 +147,8 @@ def _cut(body: bytes) -> _Pieces:
         return _cut_leniently(body)
 
 
-def _shape(message: str) -> tuple[str]:
-    return (f"the push is not of its form: {message.split(' - at', maxsplit=1)[0]}",)
+def _shape(error: msgspec.MsgspecError) -> str:
+    return f"the push is not of its form: {error}"
 
 
 def _cut_leniently(body: bytes) -> _Pieces:
@@ -178,7 +178,7 @@ def _members(text: str) -> dict[str, str]:
     members = {}
     at = _expect(text, _skip(text, 0), "{")
     while text[at] != "}":
-        name, at = scanstring(text, _expect(text, at, '"', then_skip=False), False)  # noqa: FBT003  # its signature
+        name, at = scanstring(text, _expect(text, at, '"', then_skip=False), False)
         start = _expect(text, _skip(text, at), ":")
         _, at = _LENIENT.raw_decode(text, start)
         members[name] = text[start:at]
