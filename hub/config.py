@@ -82,7 +82,7 @@ class Settings(BaseModel):
     )
     ops_per_s: Number = Field(
         limits.OPS_PER_S,
-        ge=limits.PUSH_OPS_MAX // 2,
+        ge=1,
         le=10_000_000,
         description="ops a second that one device may push; twice that at once",
     )
@@ -257,7 +257,7 @@ def _problem(reading: _Reading, name: str, kind: str, message: str) -> str:
 
 
 def _contradictions(settings: Settings, reading: _Reading) -> Iterator[str]:
-    if settings.plain_http and not _is_loopback(settings.bind_host):
+    if settings.plain_http and not is_loopback(settings.bind_host):
         yield (
             f"{reading.said('plain_http')}: refused with {reading.said('host')}; "
             "without TLS the hub serves 127.0.0.1, ::1 or localhost alone"
@@ -279,7 +279,8 @@ def _contradictions(settings: Settings, reading: _Reading) -> Iterator[str]:
         yield f"{reading.said('key_file')}: must lie outside {places.data}, or who takes the data has the key"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it; no name but localhost is looked up."""
     if host == "localhost":
         return True
     try:

@@ -96,7 +96,7 @@ class ControlServer:
             if _peer_uid(writer) in (0, os.geteuid()) and len(self._tasks) <= CONNECTIONS_MAX:
                 await self._converse(reader, writer)
         except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError) as error:
-            self._log.debug("control_hung_up", detail=type(error).__name__)
+            self._log.debug("control hung up", detail=type(error).__name__)
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -124,8 +124,10 @@ class ControlServer:
             answer = await handler(arguments)
         except MedxzError as error:
             return _refused(_code(error), str(error), error.hint)
-        except Exception:  # noqa: BLE001  the root of a command: the hub goes on, the log has the rest
-            self._log.exception("control_failed", command=command)
+        except Exception as error:  # noqa: BLE001  the root of a command: the hub goes on, the log has the rest
+            from medxz.web.log import told
+
+            self._log.error("control command broke", command=command, **told(error))  # never its text
             return _refused("internal", "the hub failed to do it", "its log says why")
         return {"ok": True, "answer": answer}
 

@@ -50,7 +50,7 @@ class Notifier:
             if await _answers(probe, every_s / 2):
                 self._tell("WATCHDOG=1")
             else:
-                self._log.error("watchdog_withheld", detail="the writer did not answer in time")
+                self._log.error("watchdog withheld", detail="the writer did not answer in time")
             await clock.sleep(every_s)
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class Notifier:
             self._socket.sendto(text.encode(), self._address)
         except OSError as error:
             # the hub serves on whether or not anybody listens
-            self._log.warning("notify_failed", detail=error.strerror)
+            self._log.warning("notify failed", detail=error.strerror)
 
 
 async def _answers(probe: Probe, within_s: float) -> bool:

@@ -1,0 +1,271 @@
+"""`medxz-hub run`: puts the parts together, serves until it is told to stop, and stops with nothing lost.
+
+Refused: a directory that another process uses, an address that can't be had, TLS files that don't fit each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+import uvloop
+from structlog.typing import FilteringBoundLogger
+
+from hub.addresses import host_names, machine_addresses
+from hub.commands import Commands
+from hub.config import Settings, is_loopback
+from hub.control import ControlServer, check_path
+from hub.errors import CommandFailed
+from hub.identity import HubIdentity, current_certificate, load_identity
+from hub.issue import TokenDesk
+from hub.keys import read_key
+from hub.notify import Notifier, Probe
+from hub.storage import Storage, open_storage
+from medxz import limits
+from medxz.clock import Clock, SystemClock
+from medxz.ids import Ids, RandomIds
+from medxz.service import ClinicConfig, Parts, Rates, Services, assemble
+from medxz.store.files import NEWEST_DICTIONARY, dictionary_bytes
+from medxz.trust.certificates import Credential, load_credential, server_context
+from medxz.trust.tokens import TokenVerifier, key_id
+from medxz.web import App, Serving, make_log, serve
+from medxz.wire import Target
+from medxz.work import ThreadWorker
+
+VERSION: Final = version("medxz-hub")
+# what is left of the stop's seconds closes the store
+_SERVING_STOP_S: Final = limits.SHUTDOWN_S_MAX * 0.6
+_RENEWAL_CHECK_S: Final = 3_600.0
+
+
+def run_hub(settings: Settings, *, announce_json: bool) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    check_path(settings.places.socket)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_Hub(settings, announce_json=announce_json).run())
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What everything stands on."""
+
+    storage: Storage
+    identity: HubIdentity
+    bound: socket.socket
+    url: str
+
+
+class _Hub:
+    """One run of the program."""
+
+    def __init__(self, settings: Settings, *, announce_json: bool) -> None:
+        self._settings = settings
+        self._announce_json = announce_json
+        self._clock: Clock = SystemClock()
+        self._ids: Ids = RandomIds()
+        self._log: FilteringBoundLogger = make_log(sys.stderr.buffer, self._clock, settings.log_level)
+        self._notifier = Notifier(os.environ, self._log)
+
+    async def run(self) -> None:
+        started_ms = self._clock.now_ms()
+        places = self._settings.places
+        with _stop_signals() as stop:
+            async with open_storage(
+                places, lambda: read_key(places.key_file, os.environ), self._clock
+            ) as storage:
+                identity = await load_identity(storage)
+                with _bound(self._settings) as bound:
+                    ground = _Ground(storage, identity, bound, _url(self._settings, bound))
+                    async with self._serving(ground, started_ms):
+                        self._announce(ground)
+                        await stop.wait()
+                        self._notifier.stopping()
+                        self._log.info("hub stopping")
+        self._log.info("hub stopped")
+        self._notifier.close()
+
+    @asynccontextmanager
+    async def _serving(self, ground: _Ground, started_ms: int) -> AsyncIterator[None]:
+        """HTTP and the control socket, up; on leaving, what is being answered is answered."""
+        context = await self._tls(ground)
+        services = self._services(ground)
+        codec = ThreadWorker("web-codec")
+        app = App(services, self._log, ids=self._ids, clock=self._clock, worker=codec)
+        desk = TokenDesk(ground.identity, ground.storage.registry, self._clock, self._ids)
+        commands = Commands(
+            ground.storage, services, ground.identity, desk, self._clock, ground.url, VERSION, started_ms
+        )
+        control = ControlServer(self._settings.places.socket, commands.table(), self._log)
+        await control.start()
+        serving: Serving | None = None
+        background: list[asyncio.Task[None]] = []
+        try:
+            serving = await serve(app, sockets=[ground.bound], ssl_context=context)
+            gc.collect()
+            gc.freeze()  # what was made to start with is never garbage: collections pass it by
+            background = [
+                asyncio.create_task(self._notifier.keep_alive(_writer_probe(ground.storage), self._clock)),
+                asyncio.create_task(self._renew(ground, context)),
+            ]
+            yield
+        finally:
+            services.health.is_stopping = True
+            if serving is not None:
+                await serving.stop(_SERVING_STOP_S)
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await control.close()
+            codec.close()
+
+    def _services(self, ground: _Ground) -> Services:
+        settings, identity = self._settings, ground.identity
+        public_key = identity.token_key.public_key()
+        return assemble(
+            Parts(
+                kind="hub",
+                version=VERSION,
+                folder=settings.places.data,
+                log=ground.storage.log,
+                registry=ground.storage.registry,
+                verifier=TokenVerifier({key_id(public_key): public_key}, self._clock),
+                signer=identity.signer(self._clock),
+                clock=self._clock,
+                ids=self._ids,
+                worker=ThreadWorker("hashing"),
+                config=ClinicConfig(
+                    keep_own_days=settings.keep_own_days,
+                    offline_session_hours=settings.offline_session_hours,
+                    require_signed_ops=settings.require_signed_ops,
+                    ca_certificates=[identity.root.certificate_pem.decode()],
+                    targets=[Target(kind="hub", url=ground.url, server_id=identity.server_id)],
+                ),
+                rates=Rates(
+                    requests_per_s=settings.requests_per_s,
+                    requests_burst=2 * settings.requests_per_s,
+                    ops_per_s=settings.ops_per_s,
+                    ops_burst=2 * settings.ops_per_s,
+                ),
+                dictionaries=[dictionary_bytes(NEWEST_DICTIONARY)],
+            )
+        )
+
+    async def _tls(self, ground: _Ground) -> ssl.SSLContext | None:
+        settings = self._settings
+        if settings.plain_http:
+            return None
+        if settings.tls_cert is not None:
+            return _operators_context(settings)
+        credential, _ = await self._certificate(ground)
+        return server_context(credential)
+
+    async def _renew(self, ground: _Ground, context: ssl.SSLContext | None) -> None:
+        """Serve with a new certificate once two thirds of the old one's life are over, or the machine has moved."""
+        if context is None or self._settings.tls_cert is not None:
+            return
+        while True:
+            await self._clock.sleep(_RENEWAL_CHECK_S)
+            credential, is_new = await self._certificate(ground)
+            if is_new:
+                load_credential(context, credential)
+                self._log.info("certificate renewed")
+
+    async def _certificate(self, ground: _Ground) -> tuple[Credential, bool]:
+        local = is_loopback(self._settings.bind_host)
+        return await current_certificate(
+            ground.storage.registry,
+            ground.identity,
+            self._clock,
+            names=host_names(),
+            addresses=[] if local else machine_addresses(),
+        )
+
+    def _announce(self, ground: _Ground) -> None:
+        log = ground.storage.log
+        self._log.info(
+            "hub ready", url=ground.url, server_id=log.server_id, epoch=log.epoch, ops=log.last_seq
+        )
+        said = {"event": "ready", "url": ground.url}
+        text = (
+            json.dumps(said) if self._announce_json else f"The hub serves at {ground.url}; Ctrl-C stops it."
+        )
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+        self._notifier.ready(f"serves at {ground.url}")
+
+
+def _writer_probe(storage: Storage) -> Probe:
+    async def probe() -> bool:
+        await storage.workers.writer.run(lambda: None)
+        return True
+
+    return probe
+
+
+@contextmanager
+def _stop_signals() -> Iterator[asyncio.Event]:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _bound(settings: Settings) -> Iterator[socket.socket]:
+    host, port = settings.bind_host, settings.port
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        raise CommandFailed(
+            f"{host} port {port} can't be served: {error.strerror}",
+            "give another --host or --port, or --port 0",
+        ) from None
+    with bound:
+        yield bound
+
+
+def _url(settings: Settings, bound: socket.socket) -> str:
+    """Where a client on this machine finds it."""
+    host, port = bound.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  not bound here
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'http' if settings.plain_http else 'https'}://{shown}:{port}"
+
+
+def _operators_context(settings: Settings) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["http/1.1"])
+    assert settings.tls_cert is not None
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise CommandFailed(
+            f"{settings.tls_cert} and {settings.tls_key} can't be served: {error.strerror or error}",
+            "give a PEM chain and the PEM key that belongs to it",
+        ) from None
+    return context

@@ -1,0 +1,291 @@
+"""`medxz-hub`: what an operator types. Status 0 done, 1 failed, 2 wrong usage or settings, 3 needs the cloud.
+
+Whatever fails is told on stderr in a line and a hint, with `--json` as one object; never as a stack trace.
+Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from medxz.errors import CloudRequired, ConfigurationError, Invalid, MedxzError
+
+if TYPE_CHECKING:
+    from hub.config import Places, Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DONE, FAILED, WRONG_USAGE, NEEDS_THE_CLOUD = 0, 1, 2, 3
+
+
+class Example(click.Command):
+    """A command whose help ends with an example."""
+
+    def __init__(self, *args: Any, example: str, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
+        formatter.write("\nExample:\n")
+        for line in self.example.splitlines():
+            formatter.write(f"  {line}\n")
+
+
+class Uuid(click.ParamType[str]):
+    """An id, in any case of letters; it is passed on in the protocol's spelling."""
+
+    name = "uuid"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from medxz.ids import is_uuid
+
+        text = str(value).lower()
+        if not is_uuid(text):
+            self.fail(f"{value!r} is not a UUID", param, ctx)
+        return text
+
+
+PATH = click.Path(path_type=Path)
+data_option = click.option(
+    "--data", type=PATH, envvar="MEDXZ_HUB_DATA", show_envvar=True, required=True, help="The hub's directory."
+)
+key_option = click.option("--key-file", type=PATH, help="The key of the store. [default: DIR.key]")
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, one object.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="medxz-hub", prog_name="medxz-hub")
+def cli() -> None:
+    """The hub of a clinic's network: keeps its medical records in step."""
+
+
+@cli.command(
+    cls=Example, example="medxz-hub init --data /var/lib/medxz --clinic 0199d0a2-7c4e-7b0e-a1c5-0b1d9f3f5a10"
+)
+@data_option
+@click.option("--clinic", type=Uuid(), required=True, help="The clinic that the hub serves.")
+@key_option
+@json_option
+def init(data: Path, clinic: str, key_file: Path | None, as_json: bool) -> None:
+    """Make a hub by itself, before any cloud.
+
+    The store is encrypted with the key in DIR.key, which is made where there is none. Keep a copy of it away from
+    this machine: without it nobody can read the store.
+    """
+    import asyncio
+
+    from hub.identity import existing_key, make_hub
+    from medxz.clock import SystemClock
+    from medxz.ids import RandomIds
+
+    places = settings_for(data, key_file).places
+    key = existing_key(places, dict(os.environ))
+    made = asyncio.run(make_hub(places, clinic, SystemClock(), RandomIds(), key))
+    tell(
+        made,
+        as_json,
+        f"A hub was made in {places.data}; its key is {places.key_file}: keep a copy elsewhere.",
+    )
+
+
+@cli.command(
+    cls=Example,
+    example="medxz-hub run --data /var/lib/medxz\nmedxz-hub run --data /tmp/hub --port 0 --plain-http --json",
+)
+@click.option("--data", type=PATH, help="The hub's directory.  [env var: MEDXZ_HUB_DATA]")
+@click.option("--config", type=PATH, help="The settings' file. [default: DIR/hub.toml]")
+@click.option("--host", help="Address to serve on. [default: every interface; loopback with --plain-http]")
+@click.option("--port", type=int, help="Port to serve on; 0: a free one. [default: 8443]")
+@click.option("--plain-http/--no-plain-http", default=None, help="Serve without TLS, on loopback alone.")
+@click.option("--mdns/--no-mdns", default=None, help="Make the hub known on the LAN; without effect so far.")
+@key_option
+@click.option("--tls-cert", type=PATH, help="A PEM chain to serve with. [default: one by the hub's own CA]")
+@click.option("--tls-key", type=PATH, help="The PEM key of --tls-cert.")
+@click.option("--log-level", help="debug, info, warning or error.")
+@click.option("--keep-own-days", type=int, help="Days for which a device keeps its own ops in any case.")
+@click.option(
+    "--offline-session-hours", type=int, help="Hours for which a session goes on without the cloud."
+)
+@click.option(
+    "--require-signed-ops/--no-require-signed-ops", default=None, help="Refuse ops without a signature."
+)
+@click.option("--requests-per-s", type=int, help="Requests a second of one device.")
+@click.option("--ops-per-s", type=int, help="Ops a second that one device may push.")
+@json_option
+def run(config: Path | None, as_json: bool, **flags: object) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Every flag can stand in DIR/hub.toml, in the environment (MEDXZ_HUB_…) and in systemd credentials too:
+    docs/configuration.md. Logs go to stderr. With --json, one line on stdout tells when and where it serves.
+    """
+    from hub.config import load_settings
+
+    settings = load_settings(
+        {name: value for name, value in flags.items() if value is not None}, os.environ, config
+    )
+    from hub.app import run_hub
+
+    run_hub(settings, announce_json=as_json)
+
+
+@cli.command(
+    cls=Example,
+    example="medxz-hub token --data /tmp/hub --role clinician \\\n"
+    "  --device 0199d0a2-7c4e-7b0e-a1c5-0b1d9f3f5a10 --user 0199d0a2-7c4e-7b0e-a1c5-0b1d9f3f5a11",
+)
+@data_option
+@click.option("--device", type=Uuid(), help="The device that will send it; none with --role hub.")
+@click.option("--user", type=Uuid(), required=True, help="Whose token it is; the hub's id with --role hub.")
+@click.option("--role", type=click.Choice(["admin", "clinician", "front_desk", "hub"]), required=True)
+@click.option("--ttl", type=int, help="Seconds for which it is good. [default: 900]")
+@click.option(
+    "--public-key", help="A key of the device (Ed25519, raw, base64url): its signatures are checked."
+)
+@click.option(
+    "--scope", type=click.Choice(["full", "front_desk"]), help="What the device holds. [default: full]"
+)
+@key_option
+@json_option
+def token(data: Path, key_file: Path | None, as_json: bool, **wanted: object) -> None:
+    """An access token of a hub that belongs to no cloud.
+
+    Makes the user, with that role alone, and the device known to the hub, running or not.
+    """
+    from hub import control
+
+    arguments = {name: value for name, value in wanted.items() if value is not None}
+    if arguments["role"] != "hub" and "device" not in arguments:
+        raise click.UsageError("a device is needed: --device UUID")
+    try:
+        answer = control.ask(places_of(data).socket, "token", arguments)
+    except control.HubNotRunning:
+        answer = {"access_token": token_of_stopped_hub(settings_for(data, key_file).places, arguments)}
+    tell(answer, as_json, answer["access_token"])
+
+
+@cli.command(cls=Example, example="medxz-hub status --data /var/lib/medxz --json")
+@data_option
+@json_option
+def status(data: Path, as_json: bool) -> None:
+    """What the running hub does, and how it is."""
+    from hub import control
+
+    answer = control.ask(places_of(data).socket, "status")
+    lines = [f"{name:<15}{value}" for name, value in answer.items() if not isinstance(value, list | dict)]
+    lines += [
+        f"{'  ok' if check['ok'] else '  BAD':<15}{check['name']}: {check['detail']}"
+        for check in answer["checks"]
+    ]
+    tell(answer, as_json, "\n".join(lines))
+
+
+@cli.command(cls=Example, example="medxz-hub doctor --data /var/lib/medxz")
+@data_option
+@key_option
+@json_option
+@click.pass_context
+def doctor(context: click.Context, data: Path, key_file: Path | None, as_json: bool) -> None:
+    """Look into everything that can be wrong with a hub, running or not, every row of its log included.
+
+    Ends with status 1 when something is wrong; each such line says what to do.
+    """
+    from hub.doctor import examine
+
+    findings = examine(data, key_file, os.environ, quiet=as_json)
+    lines = [
+        f"{'ok ' if finding.ok else 'BAD'}  {finding.name}: {finding.detail}"
+        + ("" if finding.ok else f"\n     do: {finding.hint}")
+        for finding in findings
+    ]
+    well = all(finding.ok for finding in findings)
+    tell({"ok": well, "checks": [finding.told() for finding in findings]}, as_json, "\n".join(lines))
+    context.exit(DONE if well else FAILED)
+
+
+def settings_for(data: Path, key_file: Path | None) -> Settings:
+    """The settings as `run` would have them."""
+    from hub.config import load_settings
+
+    flags = {"data": data} | ({"key_file": key_file} if key_file is not None else {})
+    return load_settings(flags, os.environ)
+
+
+def places_of(data: Path) -> Places:
+    from hub.config import Places
+
+    return Places(data)
+
+
+def token_of_stopped_hub(places: Places, arguments: dict[str, object]) -> str:
+    """Open the store and sign there."""
+    import asyncio
+
+    from hub.identity import load_identity
+    from hub.issue import TokenDesk, TokenRequest
+    from hub.keys import read_key
+    from hub.storage import open_storage
+    from medxz.clock import SystemClock
+    from medxz.ids import RandomIds
+
+    async def issue() -> str:
+        request, clock = TokenRequest.read(arguments), SystemClock()
+        async with open_storage(places, lambda: read_key(places.key_file, os.environ), clock) as storage:
+            identity = await load_identity(storage)
+            return await TokenDesk(identity, storage.registry, clock, RandomIds()).issue(request)
+
+    return asyncio.run(issue())
+
+
+def tell(answer: dict[str, Any], as_json: bool, text: str) -> None:
+    click.echo(json.dumps(answer) if as_json else text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point: runs a command and ends with its status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(outcome(arguments, as_json="--json" in arguments))
+
+
+def outcome(arguments: list[str], *, as_json: bool) -> int:
+    """Run it; tell what fails."""
+    try:
+        result = cli.main(arguments, prog_name="medxz-hub", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return complain(as_json, "interrupted", "interrupted", "", FAILED)
+    except click.UsageError as error:
+        hint = f"{error.ctx.command_path} --help" if error.ctx is not None else "medxz-hub --help"
+        return complain(as_json, "usage", error.format_message(), hint, WRONG_USAGE)
+    except ConfigurationError as error:
+        hint = "docs/configuration.md lists every setting"
+        return complain(as_json, "configuration", str(error), hint, WRONG_USAGE, problems=error.problems)
+    except MedxzError as error:
+        code = getattr(error, "code", "failed")
+        status = {CloudRequired.code: NEEDS_THE_CLOUD, Invalid.code: WRONG_USAGE}.get(code, FAILED)
+        return complain(as_json, code, str(error), error.hint, status)
+    except OSError as error:
+        return complain(
+            as_json, "failed", f"{error.filename or 'medxz-hub'}: {error.strerror or error}", "", FAILED
+        )
+    except Exception as error:  # noqa: BLE001  the root of the program: no stack trace in an operator's face
+        from medxz.web.log import told
+
+        return complain(as_json, "internal", f"a mistake of ours: {told(error)}", "please report it", FAILED)
+    return result if isinstance(result, int) else DONE
+
+
+def complain(as_json: bool, code: str, message: str, hint: str, status: int, **more: object) -> int:
+    """What failed and what to do, on stderr."""
+    if as_json:
+        click.echo(json.dumps({"code": code, "message": message, "hint": hint, **more}), err=True)
+    else:
+        click.echo(f"medxz-hub: {message}" + (f"\nhint: {hint}" if hint else ""), err=True)
+    return status

@@ -1,0 +1,76 @@
+"""What a running hub answers on its control socket: status, token, verify."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from hub.control import Handler, Json
+from hub.identity import HubIdentity
+from hub.issue import TokenDesk, TokenRequest
+from hub.storage import Storage
+from medxz.clock import Clock, format_time
+from medxz.service import Services
+from medxz.store.base import Verification
+
+_DAMAGED_TOLD_MAX: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """The commands of one running hub."""
+
+    storage: Storage
+    services: Services
+    identity: HubIdentity
+    desk: TokenDesk
+    clock: Clock
+    url: str
+    version: str
+    started_ms: int
+
+    def table(self) -> dict[str, Handler]:
+        return {"status": self.status, "token": self.token, "verify": self.verify}
+
+    async def status(self, _arguments: Json) -> Json:
+        """Who it is, where it serves, what it holds, and its health check by check."""
+        log, health = self.storage.log, await self.services.health.full()
+        settled, marks = log.settled(), self.storage.registry.directory.cloud_marks
+        return {
+            "running": True,
+            "healthy": health.ok,
+            "url": self.url,
+            "version": self.version,
+            "server_id": self.identity.server_id,
+            "clinic_id": self.identity.clinic_id,
+            "site_id": self.identity.site_id,
+            "epoch": log.epoch,
+            "ca_fingerprint": self.identity.ca_fingerprint,
+            "started_at": format_time(self.started_ms),
+            "ops": log.last_seq,
+            "waiting_ops": log.waiting_ops,
+            "devices": len(self.storage.registry.directory.devices),
+            "streams": self.services.pull.streams_open,
+            "backlog": sum(max(0, here - marks.get(device, 0)) for device, here in settled.items()),
+            "checks": [check.model_dump() for check in health.checks],
+        }
+
+    async def token(self, arguments: Json) -> Json:
+        """A token, as `medxz-hub token` prints it."""
+        return {"access_token": await self.desk.issue(TokenRequest.read(arguments))}
+
+    async def verify(self, arguments: Json) -> Json:
+        """How far the check of every row is; `{"begin": true}` starts one where none runs."""
+        log = self.storage.log
+        if arguments.get("begin") and (log.verification is None or log.verification.done):
+            log.check_in_background()
+            await asyncio.sleep(0)  # it begins with a report of its own
+        found = log.verification or Verification(done=True)
+        return {
+            "checked": found.checked,
+            "total": found.total,
+            "damaged": found.damaged[:_DAMAGED_TOLD_MAX],
+            "damaged_count": len(found.damaged),
+            "done": found.done,
+        }

@@ -1,0 +1,162 @@
+"""What can be wrong with a hub, looked into one by one: each finding says what to do.
+
+A running hub is asked over its socket and goes on serving; a stopped one's store is opened here, under its lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from hub import control
+from hub.config import Places, load_settings
+from hub.errors import CommandFailed
+from hub.keys import read_key
+from hub.storage import open_storage
+from medxz import limits
+from medxz.clock import SystemClock
+from medxz.errors import ConfigurationError, MedxzError
+
+_POLL_S: Final = 0.2
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked into."""
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str = ""
+
+    def told(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(data: Path, key_file: Path | None, environ: Mapping[str, str], *, quiet: bool) -> list[Finding]:
+    """Every finding, in the order in which a hub needs the things to be well."""
+    places = Places(data, key_file)
+    findings = []
+    try:
+        places = load_settings({"data": data} | ({"key_file": key_file} if key_file else {}), environ).places
+        findings.append(Finding("settings", ok=True, detail="every one is known and fits"))
+    except ConfigurationError as error:
+        findings.append(
+            Finding(
+                "settings",
+                ok=False,
+                detail="; ".join(error.problems),
+                hint="mend them: docs/configuration.md",
+            )
+        )
+    findings += [_directory(places), _key(places, environ), _space(places), _socket_path(places)]
+    with _progress_bar(quiet=quiet) as progress:
+        findings += _store(places, environ, progress)
+    return findings
+
+
+def _directory(places: Places) -> Finding:
+    name = "directory"
+    if not places.data.is_dir():
+        hint = f"medxz-hub init --data {places.data} --clinic ID"
+        return Finding(name, ok=False, detail=f"there is no {places.data}", hint=hint)
+    mode = stat.S_IMODE(places.data.stat().st_mode)
+    if mode & 0o022:
+        detail = f"{places.data} can be changed by others (mode {mode:04o})"
+        return Finding(name, ok=False, detail=detail, hint=f"chmod 700 {places.data}")
+    return Finding(name, ok=True, detail=f"{places.data}, mode {mode:04o}")
+
+
+def _key(places: Places, environ: Mapping[str, str]) -> Finding:
+    try:
+        read_key(places.key_file, environ)
+    except CommandFailed as error:
+        return Finding("key file", ok=False, detail=str(error), hint=error.hint)
+    return Finding("key file", ok=True, detail=f"{places.key_file}, closed to others")
+
+
+def _space(places: Places) -> Finding:
+    folder = next(path for path in (places.data, *places.data.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    detail = f"{free // limits.MIB} MiB are free"
+    if free < limits.DISK_FREE_BYTES_MIN:
+        hint = f"make room: below {limits.DISK_FREE_BYTES_MIN // limits.MIB} MiB a hub is about to stop taking ops"
+        return Finding("disk", ok=False, detail=detail, hint=hint)
+    return Finding("disk", ok=True, detail=detail)
+
+
+def _socket_path(places: Places) -> Finding:
+    try:
+        control.check_path(places.socket)
+    except CommandFailed as error:
+        return Finding("control socket", ok=False, detail=str(error), hint=error.hint)
+    return Finding("control socket", ok=True, detail=str(places.socket))
+
+
+def _store(places: Places, environ: Mapping[str, str], progress: Progress) -> Iterator[Finding]:
+    try:
+        hub = control.ask(places.socket, "status")
+    except control.HubNotRunning:
+        yield Finding("hub", ok=True, detail="does not run: its store is looked into directly")
+        yield from asyncio.run(_examine_stopped(places, environ, progress))
+        return
+    except CommandFailed as error:
+        yield Finding("hub", ok=False, detail=str(error), hint=error.hint)
+        return
+    yield Finding("hub", ok=True, detail=f"runs at {hub['url']}, version {hub['version']}")
+    for check in hub["checks"]:
+        hint = "" if check["ok"] else "see the hub's log"
+        yield Finding(f"hub: {check['name']}", ok=check["ok"], detail=check["detail"], hint=hint)
+    yield _check_running(places, progress)
+
+
+def _check_running(places: Places, progress: Progress) -> Finding:
+    control.ask(places.socket, "verify", {"begin": True})
+    while True:
+        found = control.ask(places.socket, "verify")
+        progress(found["checked"], found["total"])
+        if found["done"]:
+            return _rows(found["checked"], found["damaged"], found["damaged_count"])
+        time.sleep(_POLL_S)
+
+
+async def _examine_stopped(places: Places, environ: Mapping[str, str], progress: Progress) -> list[Finding]:
+    try:
+        async with open_storage(places, lambda: read_key(places.key_file, environ), SystemClock()) as storage:
+            opened = Finding("store", ok=True, detail=f"opens with its key, epoch {storage.log.epoch}")
+            found = await storage.log.verify(lambda so_far: progress(so_far.checked, so_far.total))
+    except MedxzError as error:
+        return [Finding("store", ok=False, detail=str(error), hint=error.hint)]
+    return [opened, _rows(found.checked, found.damaged, len(found.damaged))]
+
+
+def _rows(checked: int, damaged: list[int], count: int) -> Finding:
+    if count:
+        shown = ", ".join(map(str, damaged[:5])) + (", …" if count > 5 else "")
+        detail = f"{count} of {checked} ops are damaged: server_seq {shown}"
+        return Finding("ops", ok=False, detail=detail, hint="stop the hub, keep a copy, and restore a backup")
+    return Finding("ops", ok=True, detail=f"{checked} read, every checksum fits")
+
+
+@contextmanager
+def _progress_bar(*, quiet: bool) -> Iterator[Progress]:
+    if quiet:
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    with Bars(
+        console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal
+    ) as bars:
+        task = bars.add_task("reading every op", total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
