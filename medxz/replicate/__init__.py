@@ -1,0 +1,133 @@
+"""Push, then pull: how two logs are brought into step, whichever two they are.
+
+A `Local` side (a device's store; a hub's log) hands out what a server has not acknowledged and takes in what that
+server has. What a server holds is remembered by `LogId`, its id and epoch: a log that was restored or replaced has
+another, and is met anew. Progress, not deadlines: only a server that stands still is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Final
+
+from medxz import limits
+from medxz.clock import Clock
+from medxz.errors import PeerRefused, PeerUnreachable
+from medxz.replicate.cycle import STALL_S, Cycle, IdentityTaken, LogChanged
+from medxz.replicate.retry import Retry
+from medxz.replicate.sides import (
+    START,
+    Local,
+    LogId,
+    Meeting,
+    Outgoing,
+    Progress,
+    Remote,
+    Report,
+    Standing,
+    StreamPage,
+)
+
+__all__ = [
+    "START", "Local", "LogId", "Meeting", "Outgoing", "Progress", "Remote", "Replicator", "Report", "Standing",
+    "StreamPage",
+]  # fmt: skip
+
+LIVE_ROUND_S: Final = 30.0
+LIVE_S_MIN: Final = 5.0
+
+assert STALL_S > limits.STREAM_PING_S_MAX
+
+
+class Replicator:
+    """Keeps one local side in step with one server."""
+
+    def __init__(
+        self,
+        local: Local,
+        remote: Remote,
+        *,
+        clock: Clock,
+        random_unit: Callable[[], float] = random.random,
+        stall_s: float = STALL_S,
+        progress: Callable[[Progress], None] = lambda _: None,
+        arrived: Callable[[], None] = lambda: None,
+        tell: Callable[[Standing, str], None] = lambda *_: None,
+    ) -> None:
+        self._local = local
+        self._remote = remote
+        self._clock = clock
+        self._tell = tell
+        self._retry = Retry(clock, random_unit, lambda why: tell("offline", why))
+        self._cycle = Cycle(local, remote, clock=clock, stall_s=stall_s, progress=progress, arrived=arrived)
+
+    async def run(self, *, attempts: int, patience_s: float) -> Report:
+        """One cycle, tried again while that can help: so many times, and never to wait longer than `patience_s`."""
+        async for attempt in self._retry.times(attempts, patience_s):
+            with attempt:
+                await self._cycle.run()
+        return self._cycle.report
+
+    async def follow(self, wake: asyncio.Event) -> None:
+        """Stay in step for ever: what arrives is applied as it comes, what is recorded (`wake`) goes out.
+
+        Ends with the error that trying again can't mend.
+        """
+        while True:
+            async for attempt in self._retry.for_ever():
+                with attempt:
+                    await self._session(wake)
+
+    async def _session(self, wake: asyncio.Event) -> None:
+        """Catch up, then live on the stream until it ends. Returns where that stream had lived for a while."""
+        wake.clear()
+        await self._cycle.run()
+        meeting = await self._local.meet(self._remote)
+        begun = self._clock.monotonic()
+        try:
+            await _first_of(self._read_stream(meeting.log), self._push_when_woken(wake))
+        except (PeerUnreachable, PeerRefused, LogChanged, IdentityTaken) as error:
+            if isinstance(error, PeerRefused) and error.status != 409:
+                raise
+            if self._clock.monotonic() - begun < LIVE_S_MIN:
+                raise PeerUnreachable(str(error) or "the stream does not last") from error
+            self._tell("offline", str(error))
+
+    async def _read_stream(self, log: LogId) -> None:
+        cursor = await self._cycle.first_cursor(log)
+        async with aclosing(self._remote.stream(cursor or None)) as pages:
+            async for page in pages:
+                if page.cursor is not None:
+                    await self._cycle.take_in(log, page.ops, page.cursor)
+                else:
+                    self._tell("live", "")
+        raise PeerUnreachable("the stream ended")
+
+    async def _push_when_woken(self, wake: asyncio.Event) -> None:
+        """Push what is recorded, and now and then look for what waits and how far the cloud has got."""
+        while True:
+            await _first_of(wake.wait(), self._clock.sleep(LIVE_ROUND_S))
+            wake.clear()
+            async for attempt in self._retry.while_refused():
+                with attempt:
+                    meeting = await self._local.meet(self._remote)
+                    if meeting.identity_taken:
+                        raise IdentityTaken
+                    await self._cycle.push_all(meeting.log)
+
+
+async def _first_of(*works: Awaitable[object]) -> None:
+    """Until the first of them ends; the others are cancelled, and its error is ours."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ended = [task for task in tasks if task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in ended:
+        task.result()

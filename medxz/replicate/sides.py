@@ -1,0 +1,137 @@
+"""The two sides that are brought into step, and the words they exchange.
+
+`Remote` is a server as `medxz.peer.Peer` shows it; `Local` is a store on this machine: a device's, or a hub's log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+from medxz import wire
+from medxz.have import Have
+from medxz.op import Operation
+
+START: Final = ""
+"""A cursor that stands for the beginning of a log. None stands for: not known, ask the server by what is here."""
+
+Standing = Literal["live", "offline"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogId:
+    """Which log: a server's, as it has been since its epoch began."""
+
+    server_id: str
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An op that a server has not acknowledged; `position` orders the local side's queue."""
+
+    position: int
+    op_id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """How a server was found. Where the identity is taken, nothing may be pushed under it."""
+
+    log: LogId
+    identity_taken: bool = False
+
+
+class StreamPage(msgspec.Struct, frozen=True):
+    """Ops off the stream and the cursor after them; without a cursor it only says that the stream stands."""
+
+    cursor: str | None
+    ops: list[Operation]
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of it, in numbers of ops."""
+
+    accepted: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    retry: int = 0
+    rejected: int = 0
+    pulled: int = 0
+    recorded_again: int = 0
+
+    @property
+    def pushed(self) -> int:
+        return self.accepted + self.duplicate + self.conflict
+
+    @property
+    def settled(self) -> int:
+        return self.pushed + self.rejected
+
+    def count(self, status: wire.ResultStatus) -> None:
+        setattr(self, status, getattr(self, status) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A step forward. `total` is None where nobody knows it."""
+
+    phase: Literal["push", "pull"]
+    done: int
+    total: int | None
+
+
+class Remote(Protocol):
+    """A server, as `medxz.peer.Peer` shows it."""
+
+    async def info(self) -> wire.InfoAnswer: ...
+    async def status(self) -> wire.StatusAnswer: ...
+    async def config(self) -> wire.ConfigAnswer: ...
+    async def push(self, ops: Sequence[bytes]) -> wire.PushAnswer: ...
+    async def pull(self, cursor: str | None, *, limit: int, wait_s: int = 0) -> wire.PullAnswer: ...
+    async def resume(self, have: Have) -> str: ...
+    async def reenrol(self, request: wire.ReenrolRequest) -> wire.ReenrolAnswer: ...
+    def stream(self, cursor: str | None) -> AsyncGenerator[StreamPage, None]: ...
+
+
+class Local(Protocol):
+    """The side on this machine. Each call is one transaction: done and durable, or not done."""
+
+    async def meet(self, remote: Remote) -> Meeting:
+        """Learn which log that server has and what it holds of ours."""
+        ...
+
+    async def outbox(self, log: LogId, after: int, ops_max: int, bytes_max: int) -> Sequence[Outgoing]:
+        """What that log has not settled, by position; at least one where there is any, whatever its size."""
+        ...
+
+    async def waiting(self, log: LogId) -> int:
+        """How many that log has not settled."""
+        ...
+
+    async def settle(self, batch: Sequence[Outgoing], answer: wire.PushAnswer) -> bool:
+        """Remember the results under the log that gave them; False where our identity turns out to be taken."""
+        ...
+
+    async def park(self, log: LogId, op: Outgoing, code: str, message: str) -> None:
+        """Take out of the queue what that server will not even read."""
+        ...
+
+    async def cursor(self, log: LogId) -> str | None: ...
+
+    async def begin_at(self, log: LogId, cursor: str) -> None: ...
+
+    async def have(self) -> Have: ...
+
+    async def apply(self, log: LogId, ops: Sequence[Operation], cursor: str) -> Sequence[Operation]:
+        """Take these ops in, and the cursor after them; returns those that were new here."""
+        ...
+
+    async def take_new_identity(self, remote: Remote) -> int:
+        """Become another device, and record again what no server has; returns how many that were."""
+        ...
