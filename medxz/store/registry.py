@@ -53,7 +53,7 @@ class Directory:
 class SqliteRegistry:
     """The registry in the log's file."""
 
-    def __init__(self, file: LogFile, worker: Worker, changed: Callable[[], None]) -> None:
+    def __init__(self, file: LogFile, worker: Worker, changed: Callable[[], None] = lambda: None) -> None:
         """`changed` is called after every change: whoever waits may have to go."""
         self._connection: Final = file.writing
         self._worker: Final = worker
