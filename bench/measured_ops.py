@@ -209,7 +209,7 @@ class MeasuredFamily:
                 "period": {"start": self.scene.now()},
                 "serviceProvider": {"display": self.rng.choice(POSTS)},
                 "reasonCode": [{"text": self.remark()}],
-                "status": "arrived",
+                "status": "triaged",
                 "class": {"code": "VR" if self.rng.random() < 0.1 else "SS"},
             },
             changeable=True,

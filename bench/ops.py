@@ -123,6 +123,7 @@ class Fleet:
         *,
         seed: int,
         devices: int = 1,
+        clinic_id: str | None = None,
         start_ms: int = MONDAY_MS,
         first_number: int = 1,
     ) -> None:
@@ -130,10 +131,11 @@ class Fleet:
         self._rng = random.Random(seed)
         self._clock = SteppedClock(start_ms)
         self._ids = SeededIds(self._clock, seed)
-        self.clinic_id = past.uuid7()
+        own_clinic_id = past.uuid7()
+        self.clinic_id = clinic_id or own_clinic_id
         self.device_ids: Sequence[str] = [past.uuid7() for _ in range(devices)]
         self.user_ids: Sequence[str] = [past.uuid7() for _ in range(devices)]
-        self._numbers = [first_number - 1] * devices
+        self.numbers = [first_number - 1] * devices
         self._family = family(Scene(self._rng, self._ids, past, self._clock))
 
     def take(self, device: int, count: int) -> list[Operation]:
@@ -143,7 +145,7 @@ class Fleet:
     def _next(self, device: int) -> Operation:
         self._clock.move(self._rng.randrange(5, 60))
         draft = self._family.draft()
-        self._numbers[device] += 1
+        self.numbers[device] += 1
         entity = draft.entity
         op = Operation(
             op_id=self._ids.uuid7(),
@@ -155,7 +157,7 @@ class Fleet:
             op_type=draft.op_type,
             parents=() if entity.head is None else (entity.head,),
             device_time=format_time(self._clock.now_ms()),
-            device_seq=self._numbers[device],
+            device_seq=self.numbers[device],
             schema_version=1,
             payload=msgspec.Raw(orjson.dumps(draft.payload)),
         )

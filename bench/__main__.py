@@ -1,0 +1,60 @@
+"""`python -m bench [NAME …] [--json] [--quick] [--write]`: measure, tell, and say by the exit status whether it is enough."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import UTC, datetime
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench import report
+from bench.context import FULL, QUICK, Context
+from bench.figure import Figure
+from bench.figures import FIGURES
+
+
+@click.command(epilog="Example: python -m bench push singles --quick")
+@click.argument("names", nargs=-1, type=click.Choice(list(FIGURES)), metavar="[NAME]...")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--quick", is_flag=True, help="Few pairs and short logs: shows that it works, decides nothing.")
+@click.option("--write", is_flag=True, help="Write docs/performance.md.")
+def main(names: tuple[str, ...], *, as_json: bool, quick: bool, write: bool) -> None:
+    """Measure the hub against its limits. NAME: one of those below; all without one.
+
+    push, singles, replay, pull, mixed, stream, disk, syncs, memory, start, scale
+    """
+    begun = time.monotonic()
+    figures = measure(names or tuple(FIGURES), quick=quick)
+    words = ["python -m bench", *names, *(["--quick"] if quick else [])]
+    date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    machine = report.Machine(" ".join(words), date, time.monotonic() - begun)
+    if as_json:
+        print(orjson.dumps(report.as_json(figures, machine), option=orjson.OPT_INDENT_2).decode())
+    else:
+        Console().print(report.table(figures))
+    if write:
+        report.write_page(figures, machine)
+    sys.exit(0 if all(figure.holds for figure in figures) else 1)
+
+
+def measure(names: tuple[str, ...], *, quick: bool) -> list[Figure]:
+    """All figures of these names, in the order of the table."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    figures: list[Figure] = []
+    console = Console(stderr=True)
+    with (
+        Progress(*columns, console=console) as progress,
+        Context(QUICK if quick else FULL, progress) as context,
+    ):
+        for name in FIGURES:
+            if name in names:
+                figures += FIGURES[name](context)
+    return figures
+
+
+if __name__ == "__main__":
+    main()

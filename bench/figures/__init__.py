@@ -1,0 +1,24 @@
+"""The figures, by the names that `make bench` and `python -m bench NAME` know them by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from bench.context import Context
+from bench.figure import Figure
+from bench.figures import footprint, pulls, pushes, scale
+
+FIGURES: Final[dict[str, Callable[[Context], list[Figure]]]] = {
+    "push": pushes.batches,
+    "singles": pushes.singles,
+    "replay": pushes.replays,
+    "pull": pulls.pages,
+    "mixed": pulls.mixed,
+    "stream": pulls.stream,
+    "disk": footprint.disk,
+    "syncs": footprint.syncs,
+    "memory": footprint.memory,
+    "start": footprint.start,
+    "scale": scale.longer_log,
+}

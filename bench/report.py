@@ -1,0 +1,158 @@
+"""How figures are told: a table for people, JSON for programs, and docs/performance.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from rich.table import Table
+
+from bench.figure import RATIO, Figure
+from bench.programs import ROOT
+
+PAGE: Final = ROOT / "docs" / "performance.md"
+
+_INTRODUCTION: Final = """\
+# Performance
+
+What the hub does, held against what the machine allows: `make bench` measures both in the same run, in turns, because
+absolute figures mean little on another machine and not much on a noisy one. This page is written by
+`python -m bench --write`.
+
+The hub is a process of its own with its default settings: encrypted store, tokens verified, rate limits counted,
+metrics, structured logs. It is pushed to and pulled from over plain HTTP on loopback, uncompressed. The ops come from
+`bench/measured_ops.py`, an author other than the one the compression dictionary was trained on
+(`bench/training_ops.py`), and weigh about 720 bytes of JSON each.
+"""
+
+_LEGEND: Final = """\
+A figure is the median of its pairs, with the least and the greatest beside it; a pair is one sample of the hub and
+one of its limit, one right after the other. `×` is a ratio.
+"""
+
+_LIMITS: Final = """\
+## The limits
+
+| limit | what it is |
+| --- | --- |
+| raw insert | the rows that the hub has just written, read out of its own file and inserted into another of the same schema, pragmas and encryption: 500 a transaction, synchronous=FULL, one connection and nothing else in the process; the better of `executemany` and one statement of 500 rows |
+| echo | an aiohttp application on uvloop in a process of its own that reads the same requests whole and answers with bytes that the hub had answered |
+| raw read and send | the rows of the same pages read by sqlcipher3 (as rows or joined, whichever is faster), then the same pages sent from memory by the echo; the two times added |
+| echo plus fdatasync | the median round trip of one op to the echo, plus the median of an append of 4 KiB and its fdatasync on the same disk |
+
+Bytes written are those that the kernel charges to the hub's process (`/proc/PID/io`), its clean stop with the last
+checkpoint included. fdatasync calls are counted by strace. Memory is `Pss` of `/proc/PID/smaps_rollup`, after pushes
+and pulls with all streams open.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where and when a run was made, and by which command."""
+
+    command: str
+    date: str
+    seconds: float
+
+    def lines(self) -> list[str]:
+        system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+        return [
+            f"- machine: {_processor()}, {os.cpu_count()} cores, {_memory_gb()} GB, {system}",
+            f"- date: {self.date}, {self.seconds / 60:.0f} minutes",
+            f"- command: `{self.command}`",
+        ]
+
+
+def table(figures: Sequence[Figure]) -> Table:
+    """For a terminal."""
+    made = Table(title="the hub against its limits", title_justify="left")
+    for heading in ("figure", "work", "at least / most", "median", "min … max", "holds"):
+        made.add_column(heading, overflow="fold")
+    for figure in figures:
+        made.add_row(
+            figure.name,
+            figure.work,
+            _bound(figure),
+            _number(figure.median, figure.unit),
+            _range(figure),
+            "yes" if figure.holds else "[bold red]no[/]",
+        )
+    return made
+
+
+def as_json(figures: Sequence[Figure], machine: Machine) -> dict[str, Any]:
+    """For programs."""
+    return {
+        "date": machine.date,
+        "command": machine.command,
+        "seconds": round(machine.seconds, 1),
+        "figures": [
+            {
+                "name": figure.name,
+                "work": figure.work,
+                "of_what": figure.of_what,
+                "bound": f"{figure.bound.sense} {figure.bound.value:g}",
+                "unit": figure.unit,
+                "median": figure.median,
+                "min": min(figure.values),
+                "max": max(figure.values),
+                "pairs": len(figure.values),
+                "holds": figure.holds,
+                "series": {
+                    one.label: {"unit": one.unit, "median": median(one.values), "values": list(one.values)}
+                    for one in figure.series
+                },
+            }
+            for figure in figures
+        ],
+    }
+
+
+def write_page(figures: Sequence[Figure], machine: Machine, page: Path = PAGE) -> None:
+    """docs/performance.md, anew."""
+    rows = [
+        "| work | bound | of what | median | min – max | pairs | holds | behind it, medians |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    rows += [
+        f"| {figure.work} | {_bound(figure)} | {figure.of_what} | **{_number(figure.median, figure.unit)}** "
+        f"| {_range(figure)} | {len(figure.values)} | {'yes' if figure.holds else '**no**'} | {_behind(figure)} |"
+        for figure in figures
+    ]
+    text = "\n".join([_INTRODUCTION, *machine.lines(), "", _LEGEND, "## The figures", "", *rows, "", _LIMITS])
+    page.write_text(text.rstrip("\n") + "\n", "utf-8")
+
+
+def _bound(figure: Figure) -> str:
+    return f"{figure.bound.sense} {_number(figure.bound.value, figure.unit)}"
+
+
+def _range(figure: Figure) -> str:
+    return f"{_number(min(figure.values), '')} – {_number(max(figure.values), '')}"
+
+
+def _behind(figure: Figure) -> str:
+    return "; ".join(f"{one.label} {_number(median(one.values), one.unit)}" for one in figure.series)
+
+
+def _number(value: float, unit: str) -> str:
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 20 else f"{value:.3g}"
+    if unit == RATIO:
+        return f"{text} ×"
+    return f"{text} {unit}".rstrip()
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _memory_gb() -> int:
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9)
