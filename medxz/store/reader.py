@@ -95,12 +95,15 @@ class Reader:
             after = numbers[-1]
 
     def check(self, after: int, limit: int) -> tuple[int, list[int]]:
-        """Hold rows against their checksums: how far this came, and which are damaged."""
+        """Hold rows against their checksums: how far this came, and which are damaged or gone."""
         rows = self._connection.execute(
             "SELECT seq, op_id, body FROM op WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
         ).fetchall()
-        damaged = [seq for seq, op_id, body in rows if not self._opens(seq, op_id, body)]
-        return (rows[-1][0] if rows else after), damaged
+        if not rows:
+            return after, []
+        sound = {seq for seq, op_id, body in rows if self._opens(seq, op_id, body)}
+        last = rows[-1][0]
+        return last, [seq for seq in range(after + 1, last + 1) if seq not in sound]
 
     def _opens(self, seq: int, op_id: bytes, body: bytes) -> bool:
         try:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz import limits
-from medxz.errors import Overloaded, StorageFull, StoreError
+from medxz.errors import Overloaded, RowCorrupt, StorageFull, StoreError
 from medxz.have import Have
 from medxz.scope import Scope
 from medxz.store.base import Append, Outcome, Page, Position, ReviewRow, Verification
@@ -83,6 +83,7 @@ class SqliteLog:
         self._checkpointing = file.open_reading()
         self._tail = Tail()
         self._queue: deque[_Waiting] = deque()
+        self._alone: deque[_Waiting] = deque()
         self._queued_ops = 0
         self._queued_bytes = 0
         self._committing: asyncio.Task[None] | None = None
@@ -139,13 +140,13 @@ class SqliteLog:
         return await asyncio.shield(waiting.answer)
 
     async def _commit_queue(self) -> None:
-        while self._queue:
+        while self._queue or self._alone:
             taken = self._take()
             try:
                 outcomes, committed = await self._workers.writer.run(
                     self._writer.commit, [waiting.batch for waiting in taken]
                 )
-            except sqlcipher.Error as error:
+            except (sqlcipher.Error, RowCorrupt) as error:
                 await self._give_up(taken, error)
                 continue
             self.transactions += 1
@@ -162,7 +163,9 @@ class SqliteLog:
 
     def _take(self) -> list[_Waiting]:
         """The batches of the next transaction: all that wait, up to its maximum."""
-        taken, ops = [self._queue.popleft()], 0
+        if self._alone:
+            return [self._alone.popleft()]
+        taken = [self._queue.popleft()]
         ops = len(taken[0].batch.ops)
         while self._queue and ops + len(self._queue[0].batch.ops) <= limits.TRANSACTION_OPS_MAX:
             taken.append(self._queue.popleft())
@@ -171,14 +174,22 @@ class SqliteLog:
         self._queued_bytes -= sum(waiting.size for waiting in taken)
         return taken
 
-    async def _give_up(self, taken: list[_Waiting], error: sqlcipher.Error) -> None:
-        """A transaction that failed: nothing of it is kept, and everybody in it learns why."""
+    async def _give_up(self, taken: list[_Waiting], error: sqlcipher.Error | RowCorrupt) -> None:
+        """A transaction that failed: nothing of it is kept, and everybody in it learns why.
+
+        A damaged row concerns the batch that met it: the others are tried again, each by itself.
+        """
         await self._workers.writer.run(self._writer.reload)
+        if isinstance(error, RowCorrupt) and len(taken) > 1:
+            self._alone.extend(taken)
+            return
         for waiting in taken:
             if not waiting.answer.done():
                 waiting.answer.set_exception(self._failure(error))
 
-    def _failure(self, error: sqlcipher.Error) -> Exception:
+    def _failure(self, error: sqlcipher.Error | RowCorrupt) -> Exception:
+        if isinstance(error, RowCorrupt):
+            return error
         full = "full" in str(error)
         if full or shutil.disk_usage(self._file.path.parent).free < _NO_ROOM_BYTES:
             return StorageFull(
@@ -230,6 +241,7 @@ class SqliteLog:
 
     def check_in_background(self) -> None:
         """Verify the whole log while it serves; `verification` tells how far that is."""
+        self.verification = Verification(total=self._last_seq)
         self._checking = asyncio.create_task(self.verify(), name="verify")
 
     async def verify(self, progress: Callable[[Verification], None] | None = None) -> Verification:

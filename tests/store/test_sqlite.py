@@ -1,0 +1,279 @@
+"""What the SQLite backend promises beyond the contract: shared transactions, sound files, full disks, sameness."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+
+import pytest
+
+from medxz import limits
+from medxz.errors import Overloaded, RowCorrupt, SchemaTooNew, StorageFull, StoreError, StoreKeyWrong
+from medxz.ids import SeededIds
+from medxz.store.base import BEGINNING
+from medxz.store.cipher import open_database
+from medxz.store.files import LogFile
+from medxz.store.sqlite import Workers, open_log
+from tests.making import HandClock, batch, fixed_id, make_op, run_of
+from tests.store.conftest import IDENTITY, KEY, Backend, inline_workers
+
+
+async def test_waiting_pushes_share_a_transaction(tmp_path: Path) -> None:
+    """Pushes that arrive while one is being written are committed together."""
+    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
+    log = await backend.open()
+    outcomes = await asyncio.gather(
+        *(log.append(batch(make_op(1, device_id=fixed_id(0xD000 + n)))) for n in range(64))
+    )
+    assert sorted(outcome.seq for [outcome] in outcomes) == list(range(1, 65))
+    assert log.transactions <= 8
+    await backend.close()
+
+
+async def test_a_full_queue_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Overloaded with a time to wait, rather than memory without end; what was taken is stored."""
+    monkeypatch.setattr(limits, "WRITER_QUEUE_OPS_MAX", 10)
+    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
+    log = await backend.open()
+    answers = await asyncio.gather(
+        *(log.append(batch(*run_of(1, 4, fixed_id(0xD000 + n)))) for n in range(8)), return_exceptions=True
+    )
+    refused = [answer for answer in answers if isinstance(answer, Overloaded)]
+    assert refused
+    assert all(answer.retry_after_s == limits.OVERLOADED_RETRY_S for answer in refused)
+    assert log.last_seq == 4 * (8 - len(refused))
+    await backend.close()
+
+
+async def test_who_stops_waiting_does_not_undo_the_push(tmp_path: Path) -> None:
+    """A caller that goes away leaves its ops to be committed, and everybody else's too."""
+    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
+    log = await backend.open()
+    gone = asyncio.create_task(log.append(batch(*run_of(1, 100))))
+    await asyncio.sleep(0)
+    gone.cancel()
+    [outcome] = await log.append(batch(make_op(1, device_id=fixed_id(2))))
+    assert outcome.kind == "stored"
+    assert log.last_seq == 101
+    await backend.close()
+
+
+async def test_an_encrypted_file_tells_nothing(tmp_path: Path) -> None:
+    """No text of an op is in the files, and no other key opens them."""
+    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
+    log = await backend.open()
+    await log.append(batch(*(make_op(n, payload='{"note":"Wanjiru Otieno"}') for n in range(1, 50))))
+    for name in ("hub.db", "hub.db-wal"):
+        assert b"Wanjiru" not in (tmp_path / name).read_bytes()
+        assert b"CREATE TABLE" not in (tmp_path / name).read_bytes()
+    await backend.close()
+    for wrong in (bytes(32), None):
+        with pytest.raises(StoreKeyWrong):
+            LogFile.open(tmp_path / "hub.db", wrong)
+
+
+async def test_a_flipped_byte_is_never_handed_out(tmp_path: Path) -> None:
+    """Reading a row whose bytes changed at rest fails, and a full check names it."""
+    backend = Backend(tmp_path / "hub.db", None, Workers.threads)
+    log = await backend.open()
+    await log.append(batch(*run_of(1, 40)))
+    await backend.close()
+    connection = open_database(tmp_path / "hub.db", None)
+    [(body,)] = connection.execute("SELECT body FROM op WHERE seq = 17").fetchall()
+    damaged = body[:20] + bytes([body[20] ^ 1]) + body[21:]
+    connection.execute("UPDATE op SET body = ? WHERE seq = 17", (damaged,))
+    connection.close()
+    with pytest.raises(RowCorrupt, match="server_seq 17"):
+        await backend.open()
+
+
+async def test_a_damaged_row_is_found_by_the_check(tmp_path: Path) -> None:
+    """After an unclean stop every row is read in the background; each damaged one is named."""
+    backend = Backend(tmp_path / "hub.db", None, Workers.threads)
+    log = await backend.open()
+    await log.append(batch(*run_of(1, limits.BLOCK_OPS)))
+    await log.append(batch(*run_of(limits.BLOCK_OPS + 1, limits.BLOCK_OPS + 5)))
+    await backend.close()
+    connection = open_database(tmp_path / "hub.db", None)
+    connection.execute("UPDATE op SET op_id = randomblob(16) WHERE seq = 23")
+    connection.execute("UPDATE log SET clean_stop = 0")
+    connection.close()
+    log = await backend.open()
+    assert log.verification is not None
+    found = await log.verify()
+    assert found.damaged == [23]
+    with pytest.raises(RowCorrupt, match="server_seq 23"):
+        await log.page(BEGINNING, 100, "full")
+    await backend.close()
+
+
+async def test_a_missing_row_is_found_by_the_check(tmp_path: Path) -> None:
+    """The log counts without gaps: a row that is gone is damage too."""
+    backend = Backend(tmp_path / "hub.db", None, Workers.threads)
+    log = await backend.open()
+    await log.append(batch(*run_of(1, limits.BLOCK_OPS + 2)))
+    await backend.close()
+    connection = open_database(tmp_path / "hub.db", None)
+    connection.execute("DELETE FROM op WHERE seq = 23")
+    connection.close()
+    log = await backend.open()
+    assert (await log.verify()).damaged == [23]
+    await backend.close()
+
+
+async def test_only_an_unclean_stop_starts_a_check(tmp_path: Path) -> None:
+    """A log that was closed is trusted; one that was not is read through."""
+    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
+    log = await backend.open()
+    assert log.verification is None
+    log = await backend.reopen()
+    assert log.verification is None
+    await backend.close()
+    connection = open_database(tmp_path / "hub.db", KEY)
+    connection.execute("UPDATE log SET clean_stop = 0")
+    connection.close()
+    log = await backend.open()
+    found = await log.verify()
+    assert found.done
+    await backend.close()
+
+
+async def test_two_runs_of_one_seed_write_the_same_bytes(tmp_path: Path) -> None:
+    """With the inline worker, a given clock and given ids, nothing in the file depends on anything else."""
+    files = []
+    for run in ("one", "two"):
+        (tmp_path / run).mkdir()
+        path = tmp_path / run / "hub.db"
+        clock = HandClock()
+        ids = SeededIds(clock, seed=11)
+        LogFile.create(path, None, IDENTITY)
+        workers = inline_workers()
+        log, _ = await open_log(path, None, clock, workers)
+        for number in range(1, 40):
+            clock.time_ms += 7
+            op = make_op(number, op_id=ids.uuid7(), entity_id=ids.uuid7())
+            await asyncio.gather(log.append(batch(op)), log.append(batch(op)))
+        await log.close()
+        files.append(path.read_bytes())
+    assert files[0] == files[1]
+
+
+def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
+    """A file that a newer version has written is not opened, and not changed."""
+    path = tmp_path / "hub.db"
+    LogFile.create(path, None, IDENTITY)
+    connection = open_database(path, None)
+    connection.execute("PRAGMA user_version = 999")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(SchemaTooNew, match="999"):
+        LogFile.open(path, None)
+    assert path.read_bytes() == before
+
+
+def test_a_store_is_made_once(tmp_path: Path) -> None:
+    """Making one where there is one is refused, and so is opening one where there is none."""
+    LogFile.create(tmp_path / "hub.db", KEY, IDENTITY)
+    with pytest.raises(StoreError, match="already"):
+        LogFile.create(tmp_path / "hub.db", KEY, IDENTITY)
+    with pytest.raises(StoreError, match="no store"):
+        LogFile.open(tmp_path / "other.db", KEY)
+
+
+def test_the_durable_mode_is_on(tmp_path: Path) -> None:
+    """WAL, synchronous=FULL and foreign keys, on every connection."""
+    connection = open_database(tmp_path / "x.db", KEY, create=True)
+    modes = [
+        connection.execute(f"PRAGMA {name}").fetchall()[0][0]
+        for name in ("journal_mode", "synchronous", "foreign_keys")
+    ]
+    assert modes == ["wal", 2, 1]
+    connection.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(mount)], check=True)
+    yield mount
+    subprocess.run(["umount", str(mount)], check=True)
+
+
+def _fill(file: FileIO) -> None:
+    while True:
+        file.write(bytes(4096))
+
+
+@pytest.mark.root
+async def test_a_full_disk_refuses_writing_goes_on_reading_and_recovers(small_disk: Path) -> None:
+    """507, with nothing of the push stored and everything readable; once there is room it goes on by itself."""
+    backend = Backend(small_disk / "hub.db", KEY, Workers.threads)
+    log = await backend.open()
+    await log.append(batch(*run_of(1, 200)))
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        _fill(file)
+
+    async def push_on() -> None:
+        for first in range(201, 100_000, 200):
+            await log.append(batch(*run_of(first, first + 199)))
+
+    with pytest.raises(StorageFull) as refused:
+        await push_on()
+    assert refused.value.retry_after_s
+    stored = log.last_seq
+    assert (await log.page(BEGINNING, 1_000, "full")).count == min(stored, 1_000)
+    assert log.settled_through(make_op(1).device_id) == stored
+    ballast.unlink()
+    [outcome] = await log.append(batch(make_op(stored + 1)))
+    assert (outcome.kind, outcome.seq) == ("stored", stored + 1)
+    log = await backend.reopen()
+    assert log.last_seq == stored + 1
+    await backend.close()
+
+
+async def test_a_failing_statement_loses_the_batch_and_nothing_else(tmp_path: Path) -> None:
+    """An error of the database is told to those in the transaction; the next one goes through."""
+    backend = Backend(tmp_path / "hub.db", None, Workers.threads)
+    log = await backend.open()
+    await log.append(batch(*run_of(1, 3)))
+    other = open_database(tmp_path / "hub.db", None)
+    other.execute("CREATE TRIGGER broken BEFORE INSERT ON op BEGIN SELECT RAISE(FAIL, 'cut'); END")
+    with pytest.raises(StoreError):
+        await log.append(batch(make_op(4)))
+    other.execute("DROP TRIGGER broken")
+    other.close()
+    [outcome] = await log.append(batch(make_op(4)))
+    assert (outcome.kind, outcome.seq) == ("stored", 4)
+    await backend.close()
+
+
+async def test_a_damaged_row_blocks_only_who_meets_it(tmp_path: Path) -> None:
+    """A push that meets a damaged row fails; those that shared its transaction are stored."""
+    backend = Backend(tmp_path / "hub.db", None, Workers.threads)
+    log = await backend.open()
+    ops = run_of(1, limits.BLOCK_OPS)
+    await log.append(batch(*ops))
+    await backend.close()
+    connection = open_database(tmp_path / "hub.db", None)
+    connection.execute("UPDATE op SET body = zeroblob(40) WHERE seq = 23")
+    connection.close()
+    log = await backend.open()
+    answers = await asyncio.gather(
+        log.append(batch(ops[5])),
+        log.append(batch(ops[22])),
+        log.append(batch(make_op(1, device_id=fixed_id(2)))),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[1], RowCorrupt)
+    assert [answer[0].kind for answer in answers if isinstance(answer, list)] == ["duplicate", "stored"]
+    await backend.close()
