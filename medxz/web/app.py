@@ -74,6 +74,8 @@ class App:
         except Exception as error:  # noqa: BLE001  # the root of a request: it must be answered
             # not its text, which may quote what it choked on
             self.log.error("request broke", request_id=call.request_id, **told(error))  # noqa: TRY400
+            if call.started:
+                raise ConnectionAbortedError("an answer broke off") from None
             response = problem_answer(InternalError("the server failed; its log tells why"), call)
         finally:
             self._bodies.release(call)

@@ -23,7 +23,11 @@ QueryValue = str | int | float
 
 @dataclass(slots=True)
 class Call:
-    """A request, and what is known of it by now. `extra` is what the answer's headers get beside the usual."""
+    """A request, and what is known of it by now.
+
+    `extra` is what the answer's headers get beside the usual; `waits` says that it may take long without being
+    slow; `started` that its status has been sent, after which there is no other answer to give.
+    """
 
     request: web.BaseRequest
     request_id: str
@@ -34,6 +38,7 @@ class Call:
     extra: dict[str, str] = field(default_factory=dict)
     held_bytes: int = 0
     waits: bool = False
+    started: bool = False
 
     def authorised(self) -> Caller:
         """Whose request it is; only for endpoints that ask for a token."""

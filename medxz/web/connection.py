@@ -102,10 +102,12 @@ class Connection(web.RequestHandler):
         self,
         request: web.BaseRequest,
         status: int = 500,  # noqa: ARG002  # aiohttp's signature
-        exc: BaseException | None = None,  # noqa: ARG002
+        exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002
     ) -> web.StreamResponse:
         """Answer what aiohttp could not read as a request. Everything else is answered further in."""
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client has gone, or is given up: nothing is sent
         response = self._connections.refuse(request)
         response.force_close()
         return response

@@ -33,7 +33,7 @@ Json = dict[str, Any]
 _REF: Final = "#/components/schemas/"
 _TEXT_TYPES: Final = {
     "text/event-stream": "`event: ops` with the cursor as `id` and the ops of a pull as `data`; `event: ping` "
-    f"at least every {limits.STREAM_PING_S_MAX} s; `event: error` with a problem where it ends for a reason.",
+    f"at least every {limits.STREAM_PING_S_MAX} s.",
     "text/plain": "Prometheus' text format.",
     "text/html": "A page.",
 }

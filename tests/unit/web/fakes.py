@@ -132,7 +132,12 @@ class FakeReviews:
 class FakeEnrolment:
     async def reenrol(self, caller: FakeCaller, message: wire.ReenrolRequest) -> wire.ReenrolAnswer:
         return wire.ReenrolAnswer(
-            device_id=DEVICE_ID, clinic_id=CLINIC_ID, scope="full", access_token="t", ca_certificates=[], targets=[]
+            device_id=DEVICE_ID,
+            clinic_id=CLINIC_ID,
+            scope="full",
+            access_token="t",
+            ca_certificates=[],
+            targets=[],
         )
 
 
