@@ -6,6 +6,7 @@ Refused: a directory that another process uses, an address that can't be had, TL
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import json
 import os
@@ -23,7 +24,7 @@ import uvloop
 from structlog.typing import FilteringBoundLogger
 
 from hub.addresses import host_names, machine_addresses
-from hub.commands import Commands
+from hub.commands import Commands, Desk
 from hub.config import Settings, is_loopback
 from hub.control import ControlServer, check_path
 from hub.errors import CommandFailed
@@ -102,18 +103,16 @@ class _Hub:
         services = self._services(ground)
         codec = ThreadWorker("web-codec")
         app = App(services, self._log, ids=self._ids, clock=self._clock, worker=codec)
-        desk = TokenDesk(ground.identity, ground.storage.registry, self._clock, self._ids)
-        commands = Commands(
-            ground.storage, services, ground.identity, desk, self._clock, ground.url, VERSION, started_ms
-        )
+        tokens = TokenDesk(ground.identity, ground.storage.registry, self._clock, self._ids)
+        desk = Desk(ground.identity, tokens)
+        commands = Commands(ground.storage, services, ground.identity, desk, ground.url, VERSION, started_ms)
         control = ControlServer(self._settings.places.socket, commands.table(), self._log)
         await control.start()
         serving: Serving | None = None
         background: list[asyncio.Task[None]] = []
         try:
             serving = await serve(app, sockets=[ground.bound], ssl_context=context)
-            gc.collect()
-            gc.freeze()  # what was made to start with is never garbage: collections pass it by
+            _settle_memory()
             background = [
                 asyncio.create_task(self._notifier.keep_alive(_writer_probe(ground.storage), self._clock)),
                 asyncio.create_task(self._renew(ground, context)),
@@ -196,13 +195,21 @@ class _Hub:
         self._log.info(
             "hub ready", url=ground.url, server_id=log.server_id, epoch=log.epoch, ops=log.last_seq
         )
-        said = {"event": "ready", "url": ground.url}
-        text = (
-            json.dumps(said) if self._announce_json else f"The hub serves at {ground.url}; Ctrl-C stops it."
-        )
+        ready = json.dumps({"event": "ready", "url": ground.url}, separators=(",", ":"))
+        text = ready if self._announce_json else f"The hub serves at {ground.url}; Ctrl-C stops it."
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
         self._notifier.ready(f"serves at {ground.url}")
+
+
+def _settle_memory() -> None:
+    """What was made to start with is never garbage: collections pass it by, and what starting took goes back."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # a C library may have none
+    if trim is not None:
+        trim(0)
 
 
 def _writer_probe(storage: Storage) -> Probe:

@@ -39,7 +39,7 @@ _ALWAYS_ADDRESSED: Final = ("127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A certificate and its private key, both PEM."""
+    """A certificate and its private key, both PEM; the certificates that it is followed by are its chain."""
 
     certificate_pem: bytes
     key_pem: bytes
@@ -91,7 +91,9 @@ def issue_server(
             critical=False,
         )
     )
-    return _finished(builder, key, signed_by=_private_key(root))
+    issued = _finished(builder, key, signed_by=_private_key(root))
+    # the root travels along: who has only its fingerprint can hold it against what was sent
+    return Credential(issued.certificate_pem + root.certificate_pem, issued.key_pem)
 
 
 def ca_fingerprint(certificate: x509.Certificate) -> str:

@@ -1,6 +1,7 @@
 """The control socket, as a command and a stranger meet it."""
 
 import asyncio
+import io
 import os
 import socket
 import stat
@@ -10,15 +11,17 @@ from pathlib import Path
 
 import orjson
 import pytest
-import structlog
 import uvloop
 
 from hub import control
 from hub.control import ControlServer, HubNotRunning, ask
 from hub.errors import CommandFailed
+from medxz.clock import SystemClock
 from medxz.errors import Invalid
+from medxz.web import make_log
 
-LOG = structlog.get_logger()
+LOGGED = io.BytesIO()
+LOG = make_log(LOGGED, SystemClock())
 
 
 async def echo(arguments: control.Json) -> control.Json:
@@ -82,13 +85,15 @@ async def test_it_is_the_owner_s_alone(path: Path) -> None:
 
 
 async def test_refusals_keep_their_code(path: Path) -> None:
-    """A refusal arrives with its code; a failure of ours says nothing of its insides; the hub answers on."""
+    """A refusal arrives with its code; a failure of ours is told to the log, by its type alone; the hub answers on."""
     with pytest.raises(CommandFailed, match="not like this") as caught:
         await asked(path, "refuse")
     assert caught.value.code == "invalid"
     with pytest.raises(CommandFailed, match="failed to do it") as caught:
         await asked(path, "fail")
     assert caught.value.code == "internal"
+    assert b"KeyError" in LOGGED.getvalue()
+    assert b"secret detail" not in LOGGED.getvalue()
     with pytest.raises(CommandFailed, match="echo") as caught:
         await asked(path, "reboot")
     assert caught.value.code == "unknown_command"

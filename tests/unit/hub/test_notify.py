@@ -1,18 +1,19 @@
 """What systemd hears, on a real datagram socket."""
 
 import asyncio
+import io
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from hub.notify import Notifier
 from medxz.clock import SystemClock
+from medxz.web import make_log
 
-LOG = structlog.get_logger()
+LOG = make_log(io.BytesIO(), SystemClock())
 
 
 @pytest.fixture

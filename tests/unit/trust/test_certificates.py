@@ -158,6 +158,19 @@ def test_the_fingerprint_is_of_the_root_s_key() -> None:
     assert certificates.ca_fingerprint(ROOT.certificate) == hashlib.sha256(der).hexdigest()
 
 
+def test_the_root_is_sent_along() -> None:
+    """A client that has only the root's fingerprint gets the root itself in the handshake."""
+    with serving(certificates.server_context(SERVER)) as port:
+        shown = subprocess.run(
+            ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-showcerts"],
+            input=b"", check=False, capture_output=True,
+        ).stdout  # fmt: skip
+    sent = [
+        certificates.ca_fingerprint(certificate) for certificate in x509.load_pem_x509_certificates(shown)
+    ]
+    assert sent[1:] == [certificates.ca_fingerprint(ROOT.certificate)]
+
+
 def test_lives_and_powers() -> None:
     """The root lasts ten years and makes no other CA; the server's certificate lasts 398 days and signs none."""
     root, server = ROOT.certificate, SERVER.certificate
