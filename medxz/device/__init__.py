@@ -1,0 +1,1 @@
+"""A device: its encrypted store, its outbox, and the way to its hub."""

@@ -1,0 +1,339 @@
+"""`medxz`: a device on the command line. Status 0 done, 1 failed, 2 wrong usage, 3 needs the cloud.
+
+Whatever fails is told on stderr in a line and a hint, with `--json` as one object; never as a stack trace. A payload
+is shown where ops are asked for, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from medxz.errors import ConfigurationError, MedxzError, OpInvalid, PeerRefused, PeerUnreachable
+
+if TYPE_CHECKING:
+    from medxz.device.device import Device
+    from medxz.replicate import Standing
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DONE, FAILED, WRONG_USAGE, NEEDS_THE_CLOUD = 0, 1, 2, 3
+LOG_LIMIT: Final = 100
+LOG_LIMIT_MAX: Final = 10_000
+PAYLOAD_FILE_BYTES_MAX: Final = 16 * 1_024 * 1_024
+OPS: Final = ("create", "update", "amend", "retract")
+
+_HINTS: Final = {
+    401: "get a token, and give it by `medxz init --store DIR --server URL --token TOKEN`",
+    403: "this device or its user may not do that there; ask the clinic's admin",
+    404: "is the address of the server right? see `medxz status`",
+    429: "wait a moment, then try again",
+    503: "the server is busy: wait a moment, then try again",
+    507: "the server's disk is full; what was recorded is kept here",
+}
+
+
+class Example(click.Command):
+    """A command whose help ends with an example."""
+
+    def __init__(self, *args: Any, example: str, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
+        formatter.write(f"\nExample:\n  {self.example}\n")
+
+
+class Uuid(click.ParamType[str]):
+    """An id, in any case of letters; it is passed on in the protocol's spelling."""
+
+    name = "uuid"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from medxz.ids import is_uuid
+
+        text = str(value).lower()
+        if not is_uuid(text):
+            self.fail(f"{value!r} is not a UUID", param, ctx)
+        return text
+
+
+PATH = click.Path(path_type=Path)
+
+
+def common(command: F) -> F:
+    """What every command takes."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Answer in JSON."),
+        click.option("--key-file", type=PATH, help="The key of the store. [default: DIR.key]"),
+        click.option(
+            "--store", type=PATH, required=True, envvar="MEDXZ_STORE", show_envvar=True,
+            help="The device's directory.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="medxz-hub", prog_name="medxz")
+def cli() -> None:
+    """A clinician's device: records at once, and comes into step when it can."""
+
+
+@cli.command(
+    cls=Example, example="medxz init --store tablet --server https://medxz.local:8443 --token @token.txt"
+)
+@common
+@click.option("--server", required=True, help="The server's address: https://host:port.")
+@click.option("--token", required=True, help="The access token, or @FILE.")
+@click.option("--name", default="device", show_default=True, help="What this device is called.")
+@click.option("--ca", type=PATH, help="The PEM file of the CA that the server's certificate chains to.")
+def init(
+    store: Path, key_file: Path | None, as_json: bool, *, server: str, token: str, name: str, ca: Path | None
+) -> None:
+    """Make a device's store, or give a new token to the one that is there.
+
+    The store is encrypted with the key in DIR.key, which is made where there is none.
+    """
+    from medxz.device.device import Device
+    from medxz.device.keyfile import key_file_of, read_or_make_key
+
+    ca_pem = _read_text(ca) if ca is not None else None
+    token = _read_text(Path(token[1:])).strip() if token.startswith("@") else token
+    key = read_or_make_key(store, key_file)
+    device = Device.create(store, key=key, server=server, token=token, name=name, ca_pem=ca_pem)
+    try:
+        status = asyncio.run(device.status())
+    finally:
+        device.close()
+    answer = {"clinic_id": status.clinic_id, "device_id": status.device_id, "user_id": status.user_id}
+    _tell(
+        as_json, answer | {"target": status.target},
+        f"{store} is device {status.device_id}; its key is {key_file_of(store, key_file)}: keep a copy elsewhere.",
+    )  # fmt: skip
+
+
+@cli.command(
+    cls=Example,
+    example="""medxz record --store tablet --type Patient --op create --payload '{"active":true}'""",
+)
+@common
+@click.option("--type", "entity_type", required=True, help="The FHIR resource type, such as Observation.")
+@click.option("--id", "entity_id", type=Uuid(), help="The entity. [default, for a create: a new one]")
+@click.option("--op", type=click.Choice(OPS), required=True, help="What kind of change it is.")
+@click.option("--payload", required=True, help="The change as JSON, kept byte for byte, or @FILE.")
+@click.option("--user", type=Uuid(), help="The author. [default: the user of the token]")
+def record(
+    store: Path, key_file: Path | None, as_json: bool, *, entity_type: str, entity_id: str | None, op: str,
+    payload: str, user: str | None,
+) -> None:  # fmt: skip
+    """Record one change. It is durable here when this ends; `medxz sync` carries it on."""
+    text = (
+        _compact(Path(payload[1:])) if payload.startswith("@") else payload.encode(errors="surrogateescape")
+    )
+
+    async def work(device: Device) -> None:
+        done = await device.record(entity_type, text, entity_id=entity_id, op=op, user_id=user)
+        answer = {"op_id": done.op_id, "entity_id": done.entity_id, "device_seq": done.device_seq}
+        _tell(as_json, answer, f"recorded {done.op_id} of {entity_type}/{done.entity_id}")
+
+    _with_device(store, key_file, work)
+
+
+@cli.command(cls=Example, example="medxz log --store tablet --limit 20 --after 120")
+@common
+@click.option("--limit", type=click.IntRange(1, LOG_LIMIT_MAX), default=LOG_LIMIT, show_default=True)
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Go on after this position.")
+def log(store: Path, key_file: Path | None, as_json: bool, limit: int, after: int) -> None:
+    """Show the ops that are here, in the order in which they came, payloads included."""
+    from medxz.device import show
+
+    async def work(device: Device) -> None:
+        levels = await device.levels()
+        page = [held async for held in device.ops(after=after, limit=limit + 1)]
+        page, more = page[:limit], len(page) > limit
+        if as_json:
+            ops = [show.op_members(held, levels, payload=True) for held in page]
+            show.json_line({"ops": ops, "next_cursor": str(page[-1].position) if more else None})
+            return
+        for held in page:
+            click.echo(show.op_line(held, levels, payload=True))
+        if more:
+            click.echo(f"there is more: --after {page[-1].position}", err=True)
+
+    _with_device(store, key_file, work, read_only=True)
+
+
+@cli.command(cls=Example, example="medxz sync --store tablet")
+@common
+def sync(store: Path, key_file: Path | None, as_json: bool) -> None:
+    """Push what is new here, pull what is new there."""
+    from medxz.device import show
+
+    async def work(device: Device) -> None:
+        with show.progress_shown(quiet=as_json) as progress:
+            report = await device.sync(progress=progress)
+        _tell(as_json, show.sync_members(report), "\n".join(show.sync_lines(report)))
+
+    _with_device(store, key_file, work)
+
+
+@cli.command(cls=Example, example="medxz watch --store tablet --json")
+@common
+@click.option("--payload", is_flag=True, help="Show the payloads too.")
+def watch(store: Path, key_file: Path | None, as_json: bool, payload: bool) -> None:
+    """Stay in step and show ops as they arrive, until interrupted.
+
+    With --json, each is an object on a line, with "event": "op"; "live" and "offline" tell of the connection.
+    """
+    from medxz.device import show
+
+    def tell(standing: Standing, why: str) -> None:
+        if as_json:
+            show.json_line({"event": standing} | ({"why": why} if why else {}))
+        else:
+            click.echo(f"{standing}: {why}" if why else standing, err=True)
+
+    async def work(device: Device) -> None:
+        async for held in device.watch(tell=tell):
+            if as_json:
+                show.json_line({"event": "op"} | show.op_members(held, None, payload=payload))
+            else:
+                click.echo(show.op_line(held, None, payload=payload))
+
+    _with_device(store, key_file, work, until_interrupted=True)
+
+
+@cli.command(cls=Example, example="medxz status --store tablet")
+@common
+def status(store: Path, key_file: Path | None, as_json: bool) -> None:
+    """Show how safe this device's ops are: each counts for the safest place that it has reached."""
+    from medxz.device import show
+
+    async def work(device: Device) -> None:
+        standing, parked = await device.status(), await device.parked()
+        text = "\n".join(show.status_lines(standing, parked))
+        _tell(as_json, show.status_members(standing, parked), text)
+
+    _with_device(store, key_file, work, read_only=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point: runs a command and ends with its status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(outcome(arguments, as_json="--json" in arguments))
+
+
+def outcome(arguments: list[str], *, as_json: bool) -> int:
+    """Run it; tell what fails."""
+    try:
+        result = cli.main(arguments, prog_name="medxz", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _complain(as_json, "interrupted", "interrupted", "", FAILED)
+    except click.UsageError as error:
+        hint = f"{error.ctx.command_path} --help" if error.ctx is not None else "medxz --help"
+        return _complain(as_json, "usage", error.format_message(), hint, WRONG_USAGE)
+    except MedxzError as error:
+        return _complain(as_json, *_described(error))
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read us went away: there is nobody to tell
+        return FAILED
+    except OSError as error:
+        about = f"{error.filename or 'medxz'}: {error.strerror or error}"
+        return _complain(as_json, "failed", about, "", FAILED)
+    except Exception as error:  # noqa: BLE001  the root of the program: no stack trace in a clinician's face
+        return _complain(
+            as_json, "internal", f"a mistake of ours: {type(error).__name__}", "please report it", FAILED
+        )
+    return result if isinstance(result, int) else DONE
+
+
+def _described(error: MedxzError) -> tuple[str, str, str, int]:
+    match error:
+        case ConfigurationError():
+            return "configuration", "; ".join(error.problems), error.hint, WRONG_USAGE
+        case OpInvalid():
+            return "invalid", str(error), error.hint, WRONG_USAGE
+        case PeerRefused():
+            hint = error.hint or _HINTS.get(error.status, "")
+            return error.code, str(error), hint, NEEDS_THE_CLOUD if error.code == "cloud_required" else FAILED
+        case PeerUnreachable():
+            return (
+                "unreachable",
+                str(error),
+                error.hint or "what was recorded is kept here; try again later",
+                FAILED,
+            )
+        case _:
+            return "failed", str(error), error.hint, FAILED
+
+
+def _complain(as_json: bool, code: str, message: str, hint: str, status: int) -> int:
+    """What failed and what to do, on stderr."""
+    if as_json:
+        click.echo(json.dumps({"code": code, "message": message, "hint": hint}), err=True)
+    else:
+        click.echo(f"medxz: {message}" + (f"\nhint: {hint}" if hint else ""), err=True)
+    return status
+
+
+def _tell(as_json: bool, answer: dict[str, Any], text: str) -> None:
+    from medxz.device import show
+
+    if as_json:
+        show.json_line(answer)
+    else:
+        click.echo(text)
+
+
+def _with_device(
+    store: Path, key_file: Path | None, work: Callable[[Device], Coroutine[Any, Any, None]], *,
+    read_only: bool = False, until_interrupted: bool = False,
+) -> None:  # fmt: skip
+    from medxz.device.device import Device
+    from medxz.device.keyfile import read_key
+    from medxz.device.store.file import DATABASE
+    from medxz.errors import StoreError
+
+    if not (store / DATABASE).exists():
+        raise StoreError(f"there is no device's store in {store}; make one with `medxz init`")
+    device = Device.open(store, key=read_key(store, key_file), read_only=read_only)
+
+    async def run() -> None:
+        async with device:
+            task = asyncio.ensure_future(work(device))
+            if not until_interrupted:
+                await task
+                return
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
+
+    asyncio.run(run())
+
+
+def _read_text(file: Path) -> str:
+    return file.read_text("utf-8")
+
+
+_OUTSIDE_STRINGS = re.compile(rb'("(?:[^"\\]|\\.)*")|[\n\r\t]+', re.DOTALL)
+
+
+def _compact(file: Path) -> bytes:
+    """JSON may be written over several lines in a file; a payload may not. Nothing else of it is changed."""
+    with file.open("rb") as opened:
+        text = opened.read(PAYLOAD_FILE_BYTES_MAX)
+    return _OUTSIDE_STRINGS.sub(lambda match: match[1] or b"", text).strip()

@@ -1,0 +1,344 @@
+"""The device library: record at once, whatever the network does; come into step when there is one.
+
+    async with Device.open(path, key=key) as device:
+        recorded = await device.record("Observation", {"status": "final"})
+        await device.sync()
+
+`record` returns once the op is durable here. How far it got from here is told in three levels, never in one: `here`,
+`hub`, `cloud`; or it is `parked`, with the reason. One process writes a store at a time; `read_only` opens beside it.
+What an entity looks like, its history and its conflicts are not here yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from medxz.clock import Clock, SystemClock, format_time
+from medxz.device.local import DeviceSide
+from medxz.device.store import DeviceStore, Draft
+from medxz.device.store.drafts import payload_bytes
+from medxz.device.store.rows import HeldOp
+from medxz.device.store.safety import Level, Levels, Parked, RefusedUpstream
+from medxz.device.token import read_claims
+from medxz.errors import ConfigurationError, OpInvalid, StoreError
+from medxz.ids import Ids, RandomIds, is_uuid
+from medxz.replicate import Progress, Replicator, Report, Standing
+from medxz.work import ThreadWorker, Worker
+
+if TYPE_CHECKING:
+    from medxz.peer import Peer
+
+PAGE_OPS: Final = 500
+SYNC_ATTEMPTS: Final = 4
+SYNC_PATIENCE_S: Final = 5.0
+SCHEMA_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the device runs on: its clock, where its ids come from, and who does the work that blocks."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    ids: Ids = field(default_factory=RandomIds)
+    worker: Worker = field(default_factory=lambda: ThreadWorker("medxz-device"))
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An op that is durable here."""
+
+    op_id: str
+    entity_id: str
+    device_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """This device's ops, each counted once by the safest place that it has reached, and how the device stands."""
+
+    here: int
+    hub: int
+    cloud: int
+    parked: int
+    open_conflicts: int
+    refused_upstream: tuple[RefusedUpstream, ...]
+    target: str
+    server_id: str | None
+    clinic_id: str
+    device_id: str
+    user_id: str
+    last_seq: int
+    cloud_through: int
+    cloud_epoch: str | None
+    keep_own_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a sync did, and how this device's ops stand after it."""
+
+    done: Report
+    status: Status
+
+
+class Device:
+    """One device's store and its way to a server. Made by `create` or `open`."""
+
+    def __init__(self, store: DeviceStore, machine: Machine) -> None:
+        self._store = store
+        self._clock = machine.clock
+        self._ids = machine.ids
+        self._worker = machine.worker
+        self._recorded = asyncio.Event()
+
+    # ------------------------------------------------------------------------------------ making and closing
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | str,
+        *,
+        key: bytes | str,
+        server: str,
+        token: str,
+        name: str = "device",
+        ca_pem: str | None = None,
+        machine: Machine | None = None,
+    ) -> Self:
+        """A new store, for the clinic, device and user that the token names.
+
+        For a store that is there already it takes the new token (or server), if that is for the same device.
+        """
+        machine = machine or Machine()
+        store = DeviceStore(Path(path), raw_key(key), machine.clock, create=True)
+        try:
+            store.begin(read_claims(token), name=name, server_url=server, access_token=token, ca_pem=ca_pem)
+        except BaseException:
+            store.close()
+            raise
+        return cls(store, machine)
+
+    @classmethod
+    def open(
+        cls, path: Path | str, *, key: bytes | str, read_only: bool = False, machine: Machine | None = None
+    ) -> Self:
+        """The store in this folder. StoreLocked while another process writes it; `read_only` opens it all the same."""
+        machine = machine or Machine()
+        store = DeviceStore(Path(path), raw_key(key), machine.clock, read_only=read_only)
+        try:
+            store.identity()
+        except BaseException:
+            store.close()
+            raise
+        return cls(store, machine)
+
+    def close(self) -> None:
+        """Let the work that has begun end, and close the store. Closing twice is nothing."""
+        self._worker.close()
+        self._store.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------------------------------------- ops
+
+    async def record(
+        self,
+        entity_type: str,
+        payload: Mapping[str, Any] | bytes | str,
+        *,
+        entity_id: str | None = None,
+        op: str = "create",
+        user_id: str | None = None,
+        parents: tuple[str, ...] | None = None,
+        schema_version: int = SCHEMA_VERSION,
+    ) -> Recorded:
+        """Keep one change, and return once it is durable here. OpInvalid names the field that is not lawful.
+
+        A payload that is JSON text is kept byte for byte. Without `parents` the op follows what is known here of
+        the entity; a create follows nothing. Without `user_id` the author is the user whom the token names.
+        """
+        if entity_id is None and op != "create":
+            raise OpInvalid("entity_id", f"is missing: which entity is it that this {op} is about?")
+        identity = await self._worker.run(self._store.identity)
+        draft = Draft(
+            op_id=self._ids.uuid7(),
+            user_id=user_id or identity.user_id,
+            entity_type=entity_type,
+            entity_id=_uuid("entity_id", entity_id) if entity_id is not None else self._ids.uuid7(),
+            op_type=op,
+            parents=() if op == "create" else None if parents is None else tuple(sorted(set(parents))),
+            device_time=format_time(self._clock.now_ms()),
+            schema_version=schema_version,
+            payload=payload_bytes(payload),
+        )
+        done = await asyncio.shield(self._worker.run(self._store.record, draft))
+        self._recorded.set()
+        return Recorded(done.op_id, done.entity_id, done.device_seq)
+
+    async def ops(self, *, after: int = 0, limit: int | None = None) -> AsyncIterator[HeldOp]:
+        """The ops that are here, in the order in which they came to be here; `after` is a position among them."""
+        left = limit
+        while left is None or left > 0:
+            page = await self._worker.run(
+                self._store.page, after, PAGE_OPS if left is None else min(left, PAGE_OPS)
+            )
+            for held in page:
+                yield held
+            if not page:
+                return
+            after = page[-1].position
+            left = None if left is None else left - len(page)
+
+    async def heads(self, entity_type: str, entity_id: str) -> tuple[str, ...]:
+        """The ops of an entity that the next one would follow."""
+        return await self._worker.run(self._store.heads_of, entity_type, _uuid("entity_id", entity_id))
+
+    # ---------------------------------------------------------------------------------------------- in step
+
+    async def sync(
+        self,
+        *,
+        progress: Callable[[Progress], None] = lambda _: None,
+        attempts: int = SYNC_ATTEMPTS,
+        patience_s: float = SYNC_PATIENCE_S,
+    ) -> SyncReport:
+        """Push what is new here, pull what is new there. PeerRefused or PeerUnreachable where that can't be done."""
+        peer, side = await self._reach()
+        try:
+            replicator = Replicator(side, peer, clock=self._clock, progress=progress)
+            done = await replicator.run(attempts=attempts, patience_s=patience_s)
+        finally:
+            await peer.aclose()
+        return SyncReport(done, await self.status())
+
+    async def watch(
+        self, *, after: int | None = None, tell: Callable[[Standing, str], None] = lambda *_: None
+    ) -> AsyncIterator[HeldOp]:
+        """Ops as they arrive from others, from now on or after a position; what is recorded meanwhile goes out.
+
+        It goes on through failures for as long as that can help, and ends with the error that ends it.
+        """
+        position = await self._worker.run(self._store.last_position) if after is None else after
+        arrived = asyncio.Event()
+        peer, side = await self._reach()
+        replicator = Replicator(side, peer, clock=self._clock, arrived=arrived.set, tell=tell)
+        following = asyncio.create_task(replicator.follow(self._recorded))
+        following.add_done_callback(lambda _: arrived.set())
+        try:
+            while True:
+                arrived.clear()
+                while page := await self._worker.run(self._store.page, position, PAGE_OPS, True):
+                    for held in page:
+                        position = held.position
+                        yield held
+                if following.done():
+                    following.result()
+                await arrived.wait()
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await peer.aclose()
+
+    # -------------------------------------------------------------------------------------------- how safe
+
+    async def status(self) -> Status:
+        identity = await self._worker.run(self._store.identity)
+        counts = await self._worker.run(self._store.counts)
+        log = await self._worker.run(self._store.last_log)
+        return Status(
+            here=counts["here"],
+            hub=counts["hub"],
+            cloud=counts["cloud"],
+            parked=counts["parked"],
+            open_conflicts=identity.open_conflicts,
+            refused_upstream=tuple(await self._worker.run(self._store.refused_upstream)),
+            target=identity.server_url,
+            server_id=log.id.server_id if log is not None else None,
+            clinic_id=identity.clinic_id,
+            device_id=identity.device_id,
+            user_id=identity.user_id,
+            last_seq=identity.last_seq,
+            cloud_through=identity.cloud_through,
+            cloud_epoch=identity.cloud_epoch,
+            keep_own_days=identity.keep_own_days,
+        )
+
+    async def safety(self, op_id: str) -> Level:
+        """The safest place that an op has reached."""
+        level = await self._worker.run(self._store.safety_of, _uuid("op_id", op_id))
+        if level is None:
+            raise StoreError(f"there is no op {op_id} here")
+        return level
+
+    async def levels(self) -> Levels:
+        """The same for many: how safe each op is, as it stands now."""
+        return await self._worker.run(self._store.levels)
+
+    async def parked(self) -> list[Parked]:
+        """The ops that a server rejected for good, each with its reason. They are kept here, and nowhere else."""
+        return await self._worker.run(self._store.parked)
+
+    async def forget(self) -> int:
+        """Let go of own ops that the cloud has and that are older than the clinic keeps them. Never done by itself."""
+        return await self._worker.run(self._store.forget)
+
+    async def verify_audit(self) -> int:
+        """How many entries the audit has; StoreError where its chain does not hold."""
+        return await self._worker.run(self._store.verify_audit)
+
+    async def _reach(self) -> tuple[Peer, DeviceSide]:
+        from medxz.peer import Peer
+
+        identity = await self._worker.run(self._store.identity)
+        side = DeviceSide(self._store, self._worker, self._clock, self._ids, identity.server_url)
+        peer = Peer(
+            identity.server_url,
+            token=lambda: side.access_token,
+            ssl_context=trusting(identity.ca_pem) if identity.ca_pem else None,
+            ids=self._ids,
+        )
+        return peer, side
+
+
+def trusting(ca_pem: str) -> ssl.SSLContext:
+    """TLS 1.3 with a server whose certificate chains to this CA, and to no other."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_verify_locations(cadata=ca_pem)
+    except (ssl.SSLError, ValueError):
+        raise ConfigurationError(["the CA is no certificate in PEM"]) from None
+    return context
+
+
+def raw_key(key: bytes | str) -> bytes | str:
+    """32 bytes, or 64 hex digits for them, are the key itself; any other text is a passphrase."""
+    if isinstance(key, str) and len(key) == 64:
+        try:
+            return bytes.fromhex(key)
+        except ValueError:
+            return key
+    return key
+
+
+def _uuid(field: str, text: str) -> str:
+    if not is_uuid(text):
+        raise OpInvalid(field, "must be a UUID in canonical lowercase text")
+    return text
+
+
+__all__ = [
+    "Device", "HeldOp", "Level", "Machine", "Parked", "Progress", "Recorded", "Status", "SyncReport",
+]  # fmt: skip

@@ -1,0 +1,48 @@
+"""The key of a device's store: a file beside the store, never in it, readable by its owner alone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from medxz.device.store.file import DATABASE
+from medxz.errors import StoreKeyWrong
+
+_BYTES_MAX = 4_096
+
+
+def key_file_of(store: Path, key_file: Path | None) -> Path:
+    store = store.absolute()
+    return key_file or store.with_name(store.name + ".key")
+
+
+def read_key(store: Path, key_file: Path | None) -> str:
+    """What the file says: 64 hex digits, or a passphrase."""
+    file = key_file_of(store, key_file)
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(_BYTES_MAX).decode().strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        raise StoreKeyWrong(f"{file} is no key file") from None
+    if not text:
+        raise StoreKeyWrong(f"the key file {file} is empty")
+    return text
+
+
+def read_or_make_key(store: Path, key_file: Path | None) -> str:
+    """A new key for a store that is not there yet, on the disk before anything is encrypted with it."""
+    file = key_file_of(store, key_file)
+    if file.exists() or (store / DATABASE).exists():
+        return read_key(store, key_file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as opened:
+        os.fchmod(opened.fileno(), 0o600)  # whatever the umask is
+        opened.write(secrets.token_hex(32) + "\n")
+        opened.flush()
+        os.fsync(opened.fileno())
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(folder)
+    os.close(folder)
+    return read_key(store, key_file)

@@ -1,0 +1,95 @@
+"""The device as one side of a replication: its store behind a worker, and what it asks of a server it meets."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from medxz import wire
+from medxz.clock import Clock
+from medxz.device.store import DeviceStore
+from medxz.device.store.renewal import NewIdentity
+from medxz.errors import PeerUnreachable
+from medxz.have import Have
+from medxz.ids import Ids
+from medxz.op import Operation
+from medxz.replicate import LogId, Meeting, Outgoing, Remote
+from medxz.work import Worker
+
+CONFIG_EVERY_MS: Final = 3_600_000
+
+
+class DeviceSide:
+    """`medxz.replicate.Local` over a device's store, towards the server at one address."""
+
+    def __init__(self, store: DeviceStore, worker: Worker, clock: Clock, ids: Ids, url: str) -> None:
+        self._store = store
+        self._worker = worker
+        self._clock = clock
+        self._ids = ids
+        self._url = url
+        self.access_token = store.identity().access_token
+
+    async def meet(self, remote: Remote) -> Meeting:
+        status = await remote.status()
+        log = LogId(status.server_id, status.epoch)
+        kind = None
+        known = await self._worker.run(self._store.knows, log)
+        if not known:
+            info = await remote.info()
+            if info.server_id != log.server_id:
+                raise PeerUnreachable(f"{self._url} says that it is two servers")
+            kind = info.kind
+        taken = await self._worker.run(self._store.meet, status, self._url, kind)
+        await self._configure(remote, at_once=not known)
+        return Meeting(log, identity_taken=taken)
+
+    async def _configure(self, remote: Remote, *, at_once: bool) -> None:
+        identity = await self._worker.run(self._store.identity)
+        age_ms = self._clock.now_ms() - (identity.configured_ms or 0)
+        if at_once or not 0 <= age_ms < CONFIG_EVERY_MS:
+            await self._worker.run(self._store.configure, await remote.config())
+
+    async def outbox(self, log: LogId, after: int, ops_max: int, bytes_max: int) -> Sequence[Outgoing]:
+        return await self._worker.run(self._store.outbox, log, after, ops_max, bytes_max)
+
+    async def waiting(self, log: LogId) -> int:
+        return await self._worker.run(self._store.waiting, log)
+
+    async def settle(self, batch: Sequence[Outgoing], answer: wire.PushAnswer) -> bool:
+        return await self._worker.run(self._store.settle, self._url, batch, answer)
+
+    async def park(self, log: LogId, op: Outgoing, code: str, message: str) -> None:
+        await self._worker.run(self._store.park, log, self._url, op, code, message)
+
+    async def cursor(self, log: LogId) -> str | None:
+        return await self._worker.run(self._store.cursor, log)
+
+    async def begin_at(self, log: LogId, cursor: str) -> None:
+        await self._worker.run(self._store.begin_at, log, self._url, cursor)
+
+    async def have(self) -> Have:
+        return await self._worker.run(self._store.have)
+
+    async def apply(self, log: LogId, ops: Sequence[Operation], cursor: str) -> Sequence[Operation]:
+        return await self._worker.run(self._store.apply, log, self._url, ops, cursor)
+
+    async def take_new_identity(self, remote: Remote) -> int:
+        """Ask with a key that is kept before it is sent: after a crash the same question is asked again."""
+        identity = await self._worker.run(self._store.identity)
+        private_key = await self._worker.run(self._store.next_private_key)
+        public_key = Ed25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
+        answer = await remote.reenrol(
+            wire.ReenrolRequest(
+                name=identity.name, public_key=base64.urlsafe_b64encode(public_key).rstrip(b"=").decode()
+            )
+        )
+        if answer.clinic_id != identity.clinic_id or answer.device_id == identity.device_id:
+            raise PeerUnreachable(f"{self._url} gave no new identity in this device's clinic")
+        new = NewIdentity(answer.device_id, answer.access_token, private_key)
+        again = await self._worker.run(self._store.renew, new, self._ids)
+        self.access_token = answer.access_token
+        return again

@@ -1,0 +1,242 @@
+"""The device's encrypted store: its ops, its outbox, what servers hold of it, its audit.
+
+Every method is one transaction: done and durable, or not done. An op and its audit entry commit together. The store
+blocks; whoever must not wait hands its methods to a worker. What entities look like is not worked out here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from medxz import limits, wire
+from medxz.clock import Clock
+from medxz.device.store import audit, exchange, heads, logs, renewal, rows, safety
+from medxz.device.store.drafts import Draft, finish
+from medxz.device.store.file import StoreFile
+from medxz.device.store.identity import Identity, change_identity, read_identity, write_numbers
+from medxz.device.token import TokenClaims
+from medxz.errors import ConfigurationError
+from medxz.have import Have
+from medxz.ids import Ids
+from medxz.op import Operation
+from medxz.replicate import LogId, Outgoing
+
+__all__ = ["DeviceStore", "Draft", "Identity"]
+
+LOCK_WAIT_S: Final = 5.0
+DAY_MS: Final = 86_400_000
+
+
+class DeviceStore:
+    """One folder, one device, one writing process."""
+
+    def __init__(
+        self, folder: Path, key: bytes | str, clock: Clock, *, create: bool = False, read_only: bool = False,
+        lock_wait_s: float = LOCK_WAIT_S,
+    ) -> None:  # fmt: skip
+        self._file = StoreFile(folder, key, create=create, read_only=read_only, wait_s=lock_wait_s)
+        self._clock = clock
+
+    def close(self) -> None:
+        self._file.close()
+
+    # ---------------------------------------------------------------------------------------- identity
+
+    def begin(
+        self, claims: TokenClaims, *, name: str, server_url: str, access_token: str, ca_pem: str | None
+    ) -> None:
+        """Become this device, with a key of its own; or, being it already, take this server and token."""
+        with self._file.transaction() as connection:
+            if connection.execute("SELECT 1 FROM device").fetchall():
+                held = read_identity(connection)
+                _is_for(claims, held)
+                change_identity(
+                    connection, user_id=claims.user_id, server_url=server_url, access_token=access_token,
+                    ca_pem=ca_pem or held.ca_pem,
+                )  # fmt: skip
+                return
+            private_key = Ed25519PrivateKey.generate().private_bytes_raw()
+            connection.execute(
+                "INSERT INTO device (only_row, clinic_id, device_id, user_id, name, private_key, server_url,"
+                " access_token, ca_pem, keep_own_days) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    claims.clinic_id, claims.device_id, claims.user_id, name, private_key, server_url,
+                    access_token, ca_pem, limits.KEEP_OWN_DAYS,
+                ),
+            )  # fmt: skip
+            audit.append(
+                connection, self._clock.now_ms(), "begun",
+                clinic_id=claims.clinic_id, device_id=claims.device_id,
+            )  # fmt: skip
+
+    def identity(self) -> Identity:
+        with self._file.reading() as connection:
+            return read_identity(connection)
+
+    def configure(self, config: wire.ConfigAnswer) -> None:
+        with self._file.transaction() as connection:
+            change_identity(
+                connection, keep_own_days=config.keep_own_days, require_signed_ops=config.require_signed_ops,
+                configured_ms=self._clock.now_ms(),
+            )  # fmt: skip
+
+    def next_private_key(self) -> bytes:
+        """The key for a new identity, made once: asking again after a crash sends the same."""
+        with self._file.transaction() as connection:
+            key = read_identity(connection).next_private_key
+            if key is None:
+                key = Ed25519PrivateKey.generate().private_bytes_raw()
+                change_identity(connection, next_private_key=key)
+            return key
+
+    def renew(self, new: renewal.NewIdentity, ids: Ids) -> int:
+        with self._file.transaction() as connection:
+            return renewal.renew(connection, new, ids, self._clock.now_ms())
+
+    # --------------------------------------------------------------------------------------------- ops
+
+    def record(self, draft: Draft) -> Operation:
+        """Give the draft its number and its parents, and keep it, with its audit entry."""
+        now_ms = self._clock.now_ms()
+        with self._file.transaction() as connection:
+            identity = read_identity(connection)
+            number = identity.last_seq + 1
+            parents = draft.parents
+            if parents is None:
+                parents = heads.heads_of(connection, draft.entity_type, draft.entity_id)
+            op = finish(draft, identity, number, parents)
+            change_identity(connection, last_seq=number)
+            rows.insert_op(connection, op, now_ms, own_seq=number)
+            heads.arrive(connection, op)
+            audit.append(
+                connection, now_ms, "recorded", op_id=op.op_id, device_seq=number, user_id=op.user_id
+            )
+            return op
+
+    def page(self, after: int, limit: int, arrived_only: bool = False) -> list[rows.HeldOp]:
+        with self._file.reading() as connection:
+            return rows.read_page(connection, after, limit, arrived_only=arrived_only)
+
+    def last_position(self) -> int:
+        with self._file.reading() as connection:
+            return rows.last_position(connection)
+
+    def heads_of(self, entity_type: str, entity_id: str) -> tuple[str, ...]:
+        with self._file.reading() as connection:
+            return heads.heads_of(connection, entity_type, entity_id)
+
+    def forget(self) -> int:
+        """Let go of own ops that the cloud has and that are older than the clinic keeps them; returns how many."""
+        now_ms = self._clock.now_ms()
+        with self._file.transaction() as connection:
+            identity = read_identity(connection)
+            found = connection.execute(
+                "SELECT op_id, own_seq FROM op WHERE own_seq <= ? AND held_ms < ?"
+                " AND op_id NOT IN (SELECT op_id FROM parked)"
+                " AND op_id NOT IN (SELECT op_id FROM refused_upstream)",
+                (identity.cloud_through, now_ms - identity.keep_own_days * DAY_MS),
+            ).fetchall()
+            if not found:
+                return 0
+            forgotten = identity.forgotten_numbers
+            for _, own_seq in found:
+                forgotten.add(own_seq)
+            heads.leave(connection, [op_id for op_id, _ in found])
+            connection.executemany("DELETE FROM op WHERE op_id = ?", [(op_id,) for op_id, _ in found])
+            change_identity(connection, forgotten=write_numbers(forgotten))
+            audit.append(connection, now_ms, "forgotten", ops=len(found), through=forgotten.highest())
+            return len(found)
+
+    def verify_audit(self) -> int:
+        with self._file.reading() as connection:
+            return audit.verify(connection)
+
+    # ------------------------------------------------------------------------------------------ safety
+
+    def levels(self) -> safety.Levels:
+        with self._file.reading() as connection:
+            return safety.read_levels(connection)
+
+    def counts(self) -> dict[safety.Level, int]:
+        with self._file.reading() as connection:
+            return safety.count_levels(connection)
+
+    def safety_of(self, op_id: str) -> safety.Level | None:
+        with self._file.reading() as connection:
+            return safety.safety_of(connection, op_id)
+
+    def parked(self) -> list[safety.Parked]:
+        with self._file.reading() as connection:
+            return safety.parked_ops(connection)
+
+    def refused_upstream(self) -> list[safety.RefusedUpstream]:
+        with self._file.reading() as connection:
+            return safety.refused_ops(connection)
+
+    # ----------------------------------------------------------------------------------------- servers
+
+    def last_log(self) -> logs.HeldLog | None:
+        """The log that was last heard from."""
+        with self._file.reading() as connection:
+            found = logs.all_logs(connection)
+            return found[-1] if found else None
+
+    def knows(self, log: LogId) -> bool:
+        with self._file.reading() as connection:
+            held = logs.find_log(connection, log)
+            return held is not None and held.kind is not None
+
+    def meet(self, status: wire.StatusAnswer, url: str, kind: str | None) -> bool:
+        """Take in how a server stands; True where somebody else has written under this identity."""
+        with self._file.transaction() as connection:
+            return exchange.meet(connection, status, url, kind, self._clock.now_ms())
+
+    def waiting(self, log: LogId) -> int:
+        with self._file.reading() as connection:
+            return exchange.waiting(connection, log)
+
+    def outbox(self, log: LogId, after: int, ops_max: int, bytes_max: int) -> list[Outgoing]:
+        with self._file.reading() as connection:
+            return exchange.outbox(connection, log, after, ops_max, bytes_max)
+
+    def settle(self, url: str, batch: Sequence[Outgoing], answer: wire.PushAnswer) -> bool:
+        """Remember the results under the log that gave them; False where a number was somebody else's."""
+        with self._file.transaction() as connection:
+            return exchange.settle(connection, url, batch, answer, self._clock.now_ms())
+
+    def park(self, log: LogId, url: str, op: Outgoing, code: str, message: str) -> None:
+        """Take out of the queue what that server will not even read."""
+        with self._file.transaction() as connection:
+            held = logs.get_log(connection, log, url)
+            result = wire.PushResult(op_id=op.op_id, status="rejected", code=code, message=message)
+            exchange.park(connection, held, op, result, self._clock.now_ms())
+
+    def cursor(self, log: LogId) -> str | None:
+        with self._file.reading() as connection:
+            held = logs.find_log(connection, log)
+            return held.cursor if held is not None else None
+
+    def begin_at(self, log: LogId, url: str, cursor: str) -> None:
+        with self._file.transaction() as connection:
+            logs.put_cursor(connection, log, url, cursor, self._clock.now_ms())
+
+    def have(self) -> Have:
+        """Which numbers of which devices are here, or were before they were forgotten."""
+        with self._file.reading() as connection:
+            return exchange.have(connection)
+
+    def apply(self, log: LogId, url: str, ops: Sequence[Operation], cursor: str) -> list[Operation]:
+        """Take in a page and the cursor after it; returns the ops that were new here."""
+        with self._file.transaction() as connection:
+            return exchange.apply(connection, log, url, ops, cursor, self._clock.now_ms())
+
+
+def _is_for(claims: TokenClaims, held: Identity) -> None:
+    if (claims.clinic_id, claims.device_id) != (held.clinic_id, held.device_id):
+        raise ConfigurationError(
+            [f"the token is for device {claims.device_id}, this store is device {held.device_id}"]
+        )

@@ -1,0 +1,68 @@
+"""Who this device is: its ids, its key, whom it talks to, and what the clinic's configuration asks of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from medxz.device.store.file import Connection
+from medxz.errors import StoreError
+from medxz.have import Numbers
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The row of the table `device`, as it stands."""
+
+    clinic_id: str
+    device_id: str
+    user_id: str
+    name: str
+    private_key: bytes
+    next_private_key: bytes | None
+    server_url: str
+    access_token: str
+    ca_pem: str | None
+    last_seq: int
+    forgotten: str
+    identity_taken: int
+    cloud_through: int
+    cloud_epoch: str | None
+    open_conflicts: int
+    keep_own_days: int
+    require_signed_ops: int
+    configured_ms: int | None
+
+    @cached_property
+    def key(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(self.private_key)
+
+    @property
+    def forgotten_numbers(self) -> Numbers:
+        return read_numbers(self.forgotten)
+
+
+_COLUMNS = ", ".join(field.name for field in fields(Identity))
+
+
+def read_identity(connection: Connection) -> Identity:
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM device").fetchall()  # noqa: S608  the columns are ours
+    if not rows:
+        raise StoreError("this store was not finished; make it again with `medxz init`")
+    return Identity(*rows[0])
+
+
+def change_identity(connection: Connection, **columns: object) -> None:
+    names = ", ".join(f"{name} = ?" for name in columns)
+    connection.execute(f"UPDATE device SET {names}", tuple(columns.values()))  # noqa: S608
+
+
+def read_numbers(text: str) -> Numbers:
+    return Numbers.from_wire(orjson.loads(text))
+
+
+def write_numbers(numbers: Numbers) -> str:
+    return orjson.dumps(numbers.to_wire()).decode()

@@ -1,0 +1,130 @@
+"""What each server's log holds of this device's numbers, where reading it goes on, and how far the cloud has got.
+
+One row for each log (server and epoch). A server that shows a new epoch, or another server at the same address, has
+none of what its predecessor acknowledged: that row goes, and what it said counts no more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from medxz.device.store import audit
+from medxz.device.store.file import Connection
+from medxz.device.store.identity import change_identity, read_identity, read_numbers, write_numbers
+from medxz.have import Numbers
+from medxz.replicate import LogId
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLog:
+    """A row of the table `log`. `kind` is None until the server was met."""
+
+    id: LogId
+    url: str
+    kind: str | None
+    settled: Numbers
+    stored: Numbers
+    cursor: str | None
+    cloud_epoch: str | None
+
+
+_COLUMNS = "server_id, epoch, url, kind, settled, stored, cursor, cloud_epoch"
+
+
+def all_logs(connection: Connection) -> list[HeldLog]:
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM log ORDER BY seen_ms").fetchall()  # noqa: S608
+    return [_held(row) for row in rows]
+
+
+def find_log(connection: Connection, log: LogId) -> HeldLog | None:
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM log WHERE server_id = ? AND epoch = ?",  # noqa: S608
+        (log.server_id, log.epoch),
+    ).fetchall()
+    return _held(rows[0]) if rows else None
+
+
+def get_log(connection: Connection, log: LogId, url: str) -> HeldLog:
+    """That log's row, or an empty one for a log that is not known yet."""
+    return find_log(connection, log) or HeldLog(log, url, None, Numbers(), Numbers(), None, None)
+
+
+def put_log(connection: Connection, held: HeldLog, now_ms: int) -> None:
+    connection.execute(
+        f"INSERT OR REPLACE INTO log ({_COLUMNS}, seen_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        (
+            held.id.server_id, held.id.epoch, held.url, held.kind, write_numbers(held.settled),
+            write_numbers(held.stored), held.cursor, held.cloud_epoch, now_ms,
+        ),
+    )  # fmt: skip
+
+
+def put_cursor(connection: Connection, log: LogId, url: str, cursor: str, now_ms: int) -> None:
+    put_log(connection, replace(get_log(connection, log, url), cursor=cursor), now_ms)
+
+
+def meet_log(
+    connection: Connection, log: LogId, url: str, kind: str | None, received_through: int, now_ms: int
+) -> HeldLog:
+    """The row of a server that has shown itself; met for the first time, its own watermark is taken over.
+
+    The last of the numbers that it says to have is offered again all the same: `duplicate` is the proof that they
+    are this device's and not those of a copy of it.
+    """
+    held = get_log(connection, log, url)
+    if held.kind is None:
+        dropped = connection.execute(
+            "DELETE FROM log WHERE (server_id = ? OR url = ?) AND NOT (server_id = ? AND epoch = ?)"
+            " RETURNING server_id, epoch",
+            (log.server_id, url, log.server_id, log.epoch),
+        ).fetchall()
+        if received_through > 1:
+            held.settled.add(1, received_through - 1)
+        audit.append(
+            connection, now_ms, "met", server_id=log.server_id, epoch=log.epoch, received_through=received_through,
+            instead_of=[list(row) for row in dropped],
+        )  # fmt: skip
+    held = replace(held, url=url, kind=held.kind or kind)
+    put_log(connection, held, now_ms)
+    return held
+
+
+def note_cloud(connection: Connection, held: HeldLog, through: int, epoch: str | None) -> HeldLog:
+    """How far the cloud has got, by what this server says; returns the server's row with that epoch.
+
+    Within an epoch it only rises: a hub that heard later knows more. Another epoch may lower it, unless it is one
+    that a server has been seen to leave: then the sayer has not heard yet.
+    """
+    if epoch is None:
+        return held
+    if held.cloud_epoch is not None and held.cloud_epoch != epoch:
+        connection.execute("INSERT OR IGNORE INTO past_cloud_epoch VALUES (?)", (held.cloud_epoch,))
+        connection.execute("DELETE FROM past_cloud_epoch WHERE epoch = ?", (epoch,))
+    past = connection.execute("SELECT 1 FROM past_cloud_epoch WHERE epoch = ?", (epoch,)).fetchall()
+    known = read_identity(connection)
+    if not past:
+        higher = max(through, known.cloud_through) if known.cloud_epoch == epoch else through
+        if (higher, epoch) != (known.cloud_through, known.cloud_epoch):
+            change_identity(connection, cloud_through=higher, cloud_epoch=epoch)
+    return replace(held, cloud_epoch=epoch)
+
+
+def gaps(settled: Numbers, after: int, last: int) -> list[tuple[int, int]]:
+    """The ranges of after+1 … last that are not settled."""
+    found, first = [], after + 1
+    for begins, ends in settled:
+        if begins > last:
+            break
+        if begins > first:
+            found.append((first, begins - 1))
+        first = max(first, ends + 1)
+    if first <= last:
+        found.append((first, last))
+    return found
+
+
+def _held(row: tuple[str, str, str, str | None, str, str, str | None, str | None]) -> HeldLog:
+    server_id, epoch, url, kind, settled, stored, cursor, cloud_epoch = row
+    return HeldLog(
+        LogId(server_id, epoch), url, kind, read_numbers(settled), read_numbers(stored), cursor, cloud_epoch
+    )

@@ -1,0 +1,31 @@
+"""What this device's own access token says. It is read, not verified: servers do that, and it is nobody else's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jwt
+
+from medxz.errors import ConfigurationError
+from medxz.ids import is_uuid
+
+
+@dataclass(frozen=True, slots=True)
+class TokenClaims:
+    """Whom the token is for."""
+
+    clinic_id: str
+    device_id: str
+    user_id: str
+
+
+def read_claims(token: str) -> TokenClaims:
+    """ConfigurationError where this is no access token of a device."""
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except (jwt.InvalidTokenError, UnicodeError):
+        raise ConfigurationError(["the token is not a JWT"]) from None
+    wrong = [name for name in ("cid", "did", "sub") if not is_uuid(claims.get(name))]
+    if wrong:
+        raise ConfigurationError([f"the token is not a device's: {', '.join(wrong)} is missing or no UUID"])
+    return TokenClaims(claims["cid"], claims["did"], claims["sub"])
