@@ -8,7 +8,7 @@ from typing import get_args
 
 from medxz import errors, limits, wire
 from medxz.endpoints import ENDPOINTS
-from medxz.op import OP_TYPES, Operation, check, decode_op
+from medxz.op import OP_TYPES, Operation, checked_digest, decode_op
 
 PROTOCOL = (Path(__file__).resolve().parents[2] / "docs" / "protocol.md").read_text("utf-8")
 
@@ -23,7 +23,7 @@ def test_the_example_op_is_one() -> None:
         text for text in re.findall(r"```json\n(.*?)```", PROTOCOL, re.DOTALL) if '"device_seq"' in text
     )
     op = decode_op(example.encode())
-    assert check(op).hex() == op.hash
+    assert checked_digest(op).hex() == op.hash
     assert b"120.50" in bytes(op.payload)
 
 
