@@ -31,7 +31,7 @@ class Serving:
         self, app: App, connections: Connections, servers: list[asyncio.Server], scheme: str
     ) -> None:
         self._app = app
-        self._connections = connections
+        self.connections = connections
         self._servers = servers
         self._scheme = scheme
         self._sweep = asyncio.ensure_future(self._drop_stalled())
@@ -52,23 +52,23 @@ class Serving:
 
     @property
     def open_connections(self) -> int:
-        return self._connections.open_count
+        return self.connections.open_count
 
     async def stop(self, deadline_s: float = limits.SHUTDOWN_S_MAX) -> None:
         """End it within the deadline. What was answered, was answered; a request without an answer gets none."""
         for server in self._servers:
             server.close()
         await asyncio.sleep(0)  # requests that have just come begin, so that they are waited for
-        self._connections.pre_shutdown()
+        self.connections.pre_shutdown()
         self._app.lasting.stop()
         self._sweep.cancel()
         # aiohttp waits that long for the answer, and once more for the connection's end
-        await self._connections.shutdown(deadline_s / 2)
+        await self.connections.shutdown(deadline_s / 2)
 
     async def _drop_stalled(self) -> None:
         while True:
             await asyncio.sleep(limits.STALLED_S)
-            self._connections.drop_stalled()
+            self.connections.drop_stalled()
 
 
 async def serve(

@@ -104,6 +104,8 @@ class FakePull:
         self.asked.append((cursor, 0, 0.0))
         self.streams_open += 1
         try:
+            if self.chunks.empty():
+                yield Chunk("c-0", b"")
             while (chunk := await self.chunks.get()) is not None:
                 if isinstance(chunk, BaseException):
                     raise chunk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import orjson
 
@@ -28,6 +29,13 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], byt
         headers[name.lower()] = value.strip()
     length = int(headers.get("content-length", "0"))
     return status, headers, await reader.readexactly(length) if length else b""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until this holds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  # there is no event for what another party notices
+            await asyncio.sleep(0.005)
 
 
 def is_problem(headers: dict[str, str], body: bytes, code: str) -> bool:

@@ -81,7 +81,7 @@ def test_several_members_are_one_body(coding, body):
 def test_zstd_without_a_size_is_bounded():
     """A zstd bomb that does not say its size is cut off at the limit."""
     compressor = zstandard.ZstdCompressor(write_content_size=False).compressobj()
-    bomb = compressor.compress(b"\0" * (256 << 20)) + compressor.flush()
+    bomb = compressor.compress(b"\0" * (64 << 20)) + compressor.flush()
     assert declared_bytes("zstd", bomb) is None
     with pytest.raises(TooLarge):
         Inflater().inflate("zstd", bomb, 1 << 20)
