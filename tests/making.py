@@ -61,7 +61,7 @@ def make_op(
         "device_time": "2026-11-21T10:00:00.000Z",
         "device_seq": device_seq,
         "schema_version": 1,
-        "payload": msgspec.Raw((payload or f'{{"status":"final","value":{device_seq}.50}}').encode()),
+        "payload": msgspec.Raw((payload or f'{{"status":"final","value":{device_seq}}}').encode()),
     } | changes
     return Operation(**fields)
 

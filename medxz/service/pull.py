@@ -22,7 +22,7 @@ from medxz.wire import ResumeAnswer, ResumeRequest
 
 @dataclass(frozen=True, slots=True)
 class StreamChunk:
-    """Ops and the cursor after them; without ops it says only that the stream is alive."""
+    """Ops as a JSON array and the cursor after them; empty bytes say only that the stream is alive."""
 
     cursor: str
     ops_json: bytes
@@ -83,7 +83,7 @@ class Pull:
                 position = page.end
                 if page.count:
                     self._seen.pulled(caller.name)
-                    yield StreamChunk(self._cursors.make(position, caller.scope), page.ops_json)
+                    yield StreamChunk(self._cursors.make(position, caller.scope), b"[%b]" % page.ops_json)
                 elif not await self._grows(seen_seq, self._ping_s(caller)):
                     self._gate.hold(caller)
                     yield StreamChunk(self._cursors.make(position, caller.scope), b"")

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from medxz import limits
+from medxz.errors import Forbidden
 from medxz.op import Operation
 from medxz.service.gate import Caller, require
 from medxz.service.judge import Judge, Verdict
@@ -16,7 +17,7 @@ from medxz.service.throttle import Throttle
 from medxz.service.upstream import Upstream
 from medxz.store.base import Append, DeadLetter, LogStore, Outcome, OutcomeKind
 from medxz.store.registry import SqliteRegistry
-from medxz.wire import REFUSED_FROM_HUBS, PushAnswer, PushResult, ResultStatus
+from medxz.wire import REFUSED_FROM_HUBS, PushAnswer, PushResult, ResultStatus, WireDeadLetter
 from medxz.work import Worker
 
 _STATUS: Final[dict[OutcomeKind, ResultStatus]] = {"stored": "accepted", "duplicate": "duplicate"}
@@ -86,9 +87,11 @@ class _Plan:
         self._reviews: list[tuple[int, str]] = []
         self._dead: list[DeadLetter] = []
         self.results: list[PushResult | None] = []
-        if caller.hub_id is not None:
-            self._dead += [_reported(letter.device_id, letter.device_seq, letter.op_id, letter.code)
-                           for letter in body.dead_letters]  # fmt: skip
+        if body.dead_letters and caller.hub_id is None:
+            raise Forbidden(
+                "only a hub reports dead letters; a device's rejections are kept where they happen"
+            )
+        self._dead += map(_reported, body.dead_letters)
         for item, text in zip(body.items, body.texts, strict=True):
             if isinstance(item, Broken):
                 self._reject(item)
@@ -150,8 +153,15 @@ class _Plan:
         )
 
 
-def _reported(device_id: str, device_seq: int, op_id: str, code: str) -> DeadLetter:
-    return DeadLetter(device_id, device_seq, op_id, code, "rejected by the hub that took it", settles=True)
+def _reported(letter: WireDeadLetter) -> DeadLetter:
+    return DeadLetter(
+        letter.device_id,
+        letter.device_seq,
+        letter.op_id,
+        letter.code,
+        "rejected by the hub that took it",
+        settles=True,
+    )
 
 
 def _result(op: Operation, outcome: Outcome) -> PushResult:

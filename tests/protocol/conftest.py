@@ -1,0 +1,194 @@
+"""A server of each kind, on a real file and a real socket, and whoever calls it.
+
+Every protocol test runs against a hub and against a cloud: the contract is one. Until the cloud is a program of its
+own, it is the same services told that they are the cloud.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from medxz.clock import SystemClock
+from medxz.ids import RandomIds
+from medxz.op import Operation
+from medxz.scope import Scope
+from medxz.service import ClinicConfig, Parts, Rates, Services, assemble
+from medxz.service.upstream import ServerKind
+from medxz.store.files import NEWEST_DICTIONARY, Identity, LogFile, dictionary_bytes
+from medxz.store.registry import SqliteRegistry
+from medxz.store.sqlite import SqliteLog, Workers, open_log
+from medxz.trust.tokens import TokenSigner, TokenVerifier, key_id
+from medxz.web import App, Serving, make_log, serve
+from medxz.work import ThreadWorker
+from tests.making import CLINIC, DEVICE, USER, as_json, fixed_id
+
+SITE = fixed_id(0x51)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a server answered."""
+
+    status: int
+    headers: httpx.Headers
+    body: Any
+
+    @property
+    def code(self) -> str:
+        return str(self.body["code"])
+
+    @property
+    def statuses(self) -> list[str]:
+        return [result.get("code", result["status"]) for result in self.body["results"]]
+
+
+@dataclass(slots=True)
+class Server:
+    """A running server that a test may look into, and end."""
+
+    kind: ServerKind
+    path: Path
+    config: ClinicConfig = field(default_factory=ClinicConfig)
+    rates: Rates = field(default_factory=Rates)
+    server_id: str = fixed_id(0xA1)
+    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    said: BytesIO = field(default_factory=BytesIO)
+    log: SqliteLog = field(init=False)
+    registry: SqliteRegistry = field(init=False)
+    services: Services = field(init=False)
+    signer: TokenSigner = field(init=False)
+    http: httpx.AsyncClient = field(init=False)
+    _serving: Serving = field(init=False)
+    _workers: Workers = field(init=False)
+    _extra: list[ThreadWorker] = field(default_factory=list)
+
+    async def start(self) -> Server:
+        if not self.path.exists():
+            LogFile.create(
+                self.path, b"k" * 32, Identity(CLINIC, self.server_id, RandomIds().uuid7(), b"c" * 32)
+            )
+        clock, ids = SystemClock(), RandomIds()
+        self._workers = Workers.threads()
+        self.log, file = await open_log(self.path, b"k" * 32, clock, self._workers)
+        self.registry = SqliteRegistry(file, self._workers.writer, self.log.wake)
+        public = self.key.public_key()
+        self.signer = TokenSigner(self.key, key_id(public), self.server_id, clock)
+        self._extra = [ThreadWorker("hashing"), ThreadWorker("codec")]
+        self.services = assemble(
+            Parts(
+                kind=self.kind, version="test", folder=self.path.parent, log=self.log, registry=self.registry,
+                verifier=TokenVerifier({key_id(public): public}, clock), signer=self.signer, clock=clock, ids=ids,
+                worker=self._extra[0], config=self.config, rates=self.rates,
+                dictionaries=[dictionary_bytes(NEWEST_DICTIONARY)],
+            )
+        )  # fmt: skip
+        log = make_log(self.said, clock, "debug")
+        app = App(self.services, log, ids=ids, clock=clock, worker=self._extra[1])
+        self._serving = await serve(app, host="127.0.0.1")
+        self.http = httpx.AsyncClient(base_url=self._serving.url, timeout=30)
+        return self
+
+    async def stop(self) -> None:
+        await self.http.aclose()
+        await self._serving.stop()
+        await self.log.close()
+        self._workers.close()
+        for worker in self._extra:
+            worker.close()
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    async def caller(
+        self,
+        role: str = "clinician",
+        *,
+        device_id: str = DEVICE,
+        user_id: str = USER,
+        scope: Scope = "full",
+        public_key: bytes | None = None,
+        ttl_s: int = 900,
+    ) -> Caller:
+        """A device with a logged-in user, or a hub."""
+        session = RandomIds().uuid7()
+        is_hub = role == "hub"
+        await self.registry.put_user(user_id, [role])
+        if not is_hub:
+            await self.registry.put_device(device_id, scope, public_key)
+        await self.registry.put_session(session, user_id, None if is_hub else device_id)
+        token = self.signer.issue(
+            sub=user_id, cid=CLINIC, did=None if is_hub else device_id, sid=session, site=SITE,
+            roles=frozenset({role}), ttl_s=ttl_s,
+        )  # fmt: skip
+        return Caller(self, token, session)
+
+
+@dataclass(slots=True)
+class Caller:
+    """Somebody with a token. `server` may be exchanged: only the base URL differs."""
+
+    server: Server
+    token: str
+    session_id: str
+
+    async def ask(self, method: str, path: str, **request: Any) -> Answer:
+        headers = {"Authorization": f"Bearer {self.token}"} | request.pop("headers", {})
+        response = await self.server.http.request(method, path, headers=headers, **request)
+        try:
+            body = json.loads(response.content)
+        except ValueError:
+            body = response.content
+        return Answer(response.status_code, response.headers, body)
+
+    async def push(self, *ops: Operation | dict[str, Any], **more: Any) -> Answer:
+        items = [op if isinstance(op, dict) else as_json(op) for op in ops]
+        return await self.ask("POST", "/v1/sync/push", json={"ops": items} | more)
+
+    async def push_raw(self, body: bytes, **headers: str) -> Answer:
+        return await self.ask(
+            "POST", "/v1/sync/push", content=body, headers={"Content-Type": "application/json"} | headers
+        )
+
+    async def pull(self, cursor: str | None = None, **query: Any) -> Answer:
+        parameters = query | ({"cursor": cursor} if cursor is not None else {})
+        return await self.ask("GET", "/v1/sync/pull", params=parameters)
+
+    async def pull_all(self, limit: int = 500) -> Sequence[dict[str, Any]]:
+        ops: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            page = (await self.pull(cursor, limit=limit)).body
+            ops += page["ops"]
+            cursor = page["next_cursor"]
+            if not page["has_more"]:
+                return ops
+
+    async def status(self) -> dict[str, Any]:
+        return dict((await self.ask("GET", "/v1/sync/status")).body)
+
+
+@pytest.fixture(params=["hub", "cloud"])
+def kind(request: pytest.FixtureRequest) -> ServerKind:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+async def server(kind: ServerKind, tmp_path: Path) -> AsyncIterator[Server]:
+    running = await Server(kind, tmp_path / "server.db").start()
+    yield running
+    await running.stop()
+
+
+@pytest.fixture
+async def device(server: Server) -> Caller:
+    return await server.caller()
