@@ -34,7 +34,7 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], byt
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until this holds."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  # there is no event for what another party notices
+        while not condition():  # there is no event for what another party notices
             await asyncio.sleep(0.005)
 
 
