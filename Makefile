@@ -30,8 +30,7 @@ run: $(STAMP) ## a hub and two devices on loopback, telling what they do (ONCE=1
 	@$(BIN)/python -m hub.demo $(if $(filter 1,$(ONCE)),--once)
 
 test: $(STAMP) ## all tests (PYTEST_ARGS='-k name' for some)
-	@command -v chromium >/dev/null || scripts/system-packages \
-		|| echo 'make test: there is no chromium, the browser tests will fail for it' >&2
+	@scripts/system-packages || echo 'make test: the tests that need what is missing will fail' >&2
 	@$(BIN)/python -m pytest tests -n $(PYTEST_WORKERS) --dist loadgroup --maxschedchunk 1 $(PYTEST_ARGS)
 
 check: $(STAMP) ## lint, format, types, import contract, tidiness
@@ -42,6 +41,7 @@ check: $(STAMP) ## lint, format, types, import contract, tidiness
 	$(BIN)/python -m pytest -q tests/unit/test_tidiness.py
 
 bench: $(STAMP) ## the figures of docs/performance.md
+	@scripts/system-packages || echo 'make bench: the figures that need what is missing will fail' >&2
 	@$(BIN)/python -m bench
 
 format: $(STAMP) ## put the code into shape
