@@ -27,15 +27,16 @@ def main(names: tuple[str, ...], *, as_json: bool, quick: bool, write: bool) -> 
 
     push, singles, replay, pull, mixed, stream, disk, syncs, memory, start, scale
     """
-    begun = time.monotonic()
+    begun, others = time.monotonic(), report.OthersWatch()
     figures = measure(names or tuple(FIGURES), quick=quick)
     words = ["python -m bench", *names, *(["--quick"] if quick else [])]
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    machine = report.Machine(" ".join(words), date, time.monotonic() - begun)
+    machine = report.Machine(" ".join(words), date, time.monotonic() - begun, others.share())
     if as_json:
         print(orjson.dumps(report.as_json(figures, machine), option=orjson.OPT_INDENT_2).decode())
     else:
-        Console().print(report.table(figures))
+        Console(width=None if sys.stdout.isatty() else 140).print(report.table(figures))
+        print(f"others took {machine.others:.0%} of the machine meanwhile")
     if write:
         report.write_page(figures, machine)
     sys.exit(0 if all(figure.holds for figure in figures) else 1)

@@ -36,16 +36,17 @@ class Sizes:
     written_singles: int
     scale_pairs: int
     starts: int
+    kept_samples: int
     streams: int = 100
 
 
 FULL: Final = Sizes(
     base_ops=12_000, big_ops=1_000_000, pairs=15, batches=40, singles=250, pages=60, mixed_samples=5,
-    mixed_singles=800, streamed=60, written_batches=100, written_singles=500, scale_pairs=9, starts=7,
+    mixed_singles=800, streamed=60, written_batches=100, written_singles=500, scale_pairs=9, starts=7, kept_samples=3,
 )  # fmt: skip
 QUICK: Final = Sizes(
-    base_ops=12_000, big_ops=60_000, pairs=3, batches=20, singles=80, pages=40, mixed_samples=1,
-    mixed_singles=200, streamed=30, written_batches=30, written_singles=150, scale_pairs=2, starts=2,
+    base_ops=12_000, big_ops=40_000, pairs=3, batches=20, singles=60, pages=40, mixed_samples=1,
+    mixed_singles=100, streamed=30, written_batches=20, written_singles=100, scale_pairs=2, starts=2, kept_samples=1,
 )  # fmt: skip
 
 

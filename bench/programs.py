@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from bench import echo
-from hub import control
+from hub.ask import ask
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 HUB: Final = Path(sys.executable).with_name("medxz-hub")
@@ -141,7 +141,7 @@ def make_tokens(hub: HubProcess, device_ids: Sequence[str], user_ids: Sequence[s
     socket = hub.data.with_name(hub.data.name + ".sock")
     wanted = {"role": "clinician", "ttl": TOKEN_S}
     return [
-        str(control.ask(socket, "token", {"device": device, "user": user, **wanted})["access_token"])
+        str(ask(socket, "token", {"device": device, "user": user, **wanted})["access_token"])
         for device, user in zip(device_ids, user_ids, strict=True)
     ]
 

@@ -51,19 +51,38 @@ and pulls with all streams open.
 """
 
 
+class OthersWatch:
+    """How busy the machine was with what is not of this run: a figure of a busy machine is not worth much."""
+
+    def __init__(self) -> None:
+        self._others, self._all = self._jiffies()
+
+    def share(self) -> float:
+        """Of the machine's time since then. Programs of this run must have ended."""
+        others, everything = self._jiffies()
+        return max(0.0, (others - self._others) / max(1.0, everything - self._all))
+
+    def _jiffies(self) -> tuple[float, float]:
+        fields = [int(word) for word in Path("/proc/stat").read_text("ascii").splitlines()[0].split()[1:9]]
+        idle = fields[3] + fields[4]
+        own = sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK")
+        return sum(fields) - idle - own, sum(fields)
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where and when a run was made, and by which command."""
+    """Where and when a run was made, by which command, and how busy the machine was with other things."""
 
     command: str
     date: str
     seconds: float
+    others: float
 
     def lines(self) -> list[str]:
         system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
         return [
             f"- machine: {_processor()}, {os.cpu_count()} cores, {_memory_gb()} GB, {system}",
-            f"- date: {self.date}, {self.seconds / 60:.0f} minutes",
+            f"- date: {self.date}, {self.seconds / 60:.0f} minutes; others took {self.others:.0%} of the machine",
             f"- command: `{self.command}`",
         ]
 
@@ -91,6 +110,7 @@ def as_json(figures: Sequence[Figure], machine: Machine) -> dict[str, Any]:
         "date": machine.date,
         "command": machine.command,
         "seconds": round(machine.seconds, 1),
+        "others_share": round(machine.others, 3),
         "figures": [
             {
                 "name": figure.name,

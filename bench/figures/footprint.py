@@ -51,11 +51,11 @@ def disk(context: Context) -> list[Figure]:
     sizes = context.sizes
     batches = [
         keep(context, context.base, clients=1, requests=sizes.written_batches, ops_each=works.BATCH_OPS)
-        for _ in context.samples("bytes written, 500 a request", 3)
+        for _ in context.samples("bytes written, 500 a request", sizes.kept_samples)
     ]
     singles = [
         keep(context, context.base, clients=MEASURERS, requests=sizes.written_singles, ops_each=1)
-        for _ in context.samples("bytes written, 1 a request, 32 clients", 3)
+        for _ in context.samples("bytes written, 1 a request, 32 clients", sizes.kept_samples)
     ]
     return [
         _written("disk.batch", "500 ops a request", Bound("at most", 1.0), batches),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import median
 
 from bench import load, works
 from bench.context import TOKEN_OF_THE_ECHO, Context
 from bench.figure import Bound, Figure, Series, ratio
-from bench.limits import RawPages, fdatasync_seconds
+from bench.limits import RawPages, best_times, fdatasync_seconds
 from bench.ops import push_body
 from bench.programs import store_key
 from bench.stage import Subject
@@ -25,7 +26,7 @@ def pages(context: Context) -> list[Figure]:
 
 
 def _pages(context: Context, subject: Subject, readers: int) -> Figure:
-    ours, limit = [], []
+    ours, reads, sends = [], [], []
     count = max(works.DISTINCT_PAGES, context.sizes.pages // (1 if readers == 1 else 4))
     firsts = [works.PAGE_OPS * (number % works.DISTINCT_PAGES) for number in range(count)] * readers
     raw = RawPages(subject.hub.store, store_key(subject.hub.data))
@@ -39,10 +40,17 @@ def _pages(context: Context, subject: Subject, readers: int) -> Figure:
             ]
             sent = context.loop.run(load.run(context.echo.port, scripts))
             ours.append(len(firsts) * works.PAGE_OPS / pulled.seconds)
-            limit.append(len(firsts) * works.PAGE_OPS / (raw.seconds(firsts, works.PAGE_OPS) + sent.seconds))
+            reads.append(raw.seconds(firsts, works.PAGE_OPS))
+            sends.append(sent.seconds)
     finally:
         raw.close()
-    return ratio(
+    read = best_times(reads)
+    limit = [len(firsts) * works.PAGE_OPS / (one + other) for one, other in zip(read, sends, strict=True)]
+    parts = (
+        Series("of which reading", "ms a page", [seconds / len(firsts) * 1_000 for seconds in read]),
+        Series("sending", "ms a page", [seconds / len(firsts) * 1_000 for seconds in sends]),
+    )
+    figure = ratio(
         f"pull.{readers}",
         f"pull, pages of 500, {readers} reader{'s' if readers > 1 else ''}",
         RAW,
@@ -50,6 +58,7 @@ def _pages(context: Context, subject: Subject, readers: int) -> Figure:
         Series("pull", "ops/s", ours),
         Series("raw read and send", "ops/s", limit),
     )
+    return replace(figure, series=(*figure.series, *parts))
 
 
 def mixed(context: Context) -> list[Figure]:
