@@ -49,11 +49,7 @@ class Endpoint:
         return tuple(dict.fromkeys(self.refusals + always))
 
 
-_CURSOR = Parameter(
-    "cursor",
-    {"type": "string", "maxLength": limits.CURSOR_CHARS_MAX},
-    "where to go on; absent: the beginning",
-)
+_CURSOR = Parameter("cursor", {"type": "string"}, "where to go on; absent: the beginning")
 _LIMIT = Parameter(
     "limit",
     {"type": "integer", "minimum": 1, "maximum": limits.PULL_OPS_MAX, "default": limits.PULL_OPS_DEFAULT},

@@ -94,7 +94,9 @@ class Server:
         log = make_log(self.said, clock, "debug")
         app = App(self.services, log, ids=ids, clock=clock, worker=self._extra[1])
         self._serving = await serve(app, host="127.0.0.1")
-        self.http = httpx.AsyncClient(base_url=self._serving.url, timeout=30)
+        self.http = httpx.AsyncClient(
+            base_url=self._serving.url, timeout=30, limits=httpx.Limits(max_connections=None)
+        )
         return self
 
     async def stop(self) -> None:
