@@ -402,7 +402,7 @@ async def test_info_needs_no_token(server: Server) -> None:
 
 async def test_a_damaged_row_is_not_handed_out(server: Server, device: Caller) -> None:
     """The pull fails and says so; what is before it can still be read."""
-    await device.push(*run_of(1, 1_200))
+    await device.push(*run_of(1, 1_000))
     await server.stop()
     connection = open_database(server.path, b"k" * 32)
     connection.execute("UPDATE op SET body = zeroblob(60) WHERE seq = 150")
