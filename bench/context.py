@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from types import TracebackType
 from typing import Final, Self
 
@@ -63,7 +65,9 @@ class Context:
         self._logs: dict[int, Prepared] = {}
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(mkdtemp(prefix="run-", dir=FOLDER))
+        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self._stack.callback(self.loop.close)
         self._stack.enter_context(self.echo)
         return self
