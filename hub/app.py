@@ -24,9 +24,11 @@ import uvloop
 from structlog.typing import FilteringBoundLogger
 
 from hub.addresses import host_names, machine_addresses
-from hub.commands import Commands, Desk
+from hub.ask import check_path
+from hub.commands import Commands
 from hub.config import Settings, is_loopback
-from hub.control import ControlServer, check_path
+from hub.control import ControlServer
+from hub.desk import Desk
 from hub.errors import CommandFailed
 from hub.identity import HubIdentity, current_certificate, load_identity
 from hub.issue import TokenDesk

@@ -183,9 +183,9 @@ def ca(data: Path, key_file: Path | None, as_json: bool) -> None:
 @json_option
 def status(data: Path, as_json: bool) -> None:
     """What the running hub does, and how it is."""
-    from hub import control
+    from hub import ask
 
-    answer = control.ask(places_of(data).socket, "status")
+    answer = ask.ask(places_of(data).socket, "status")
     lines = [f"{name:<15}{value}" for name, value in answer.items() if not isinstance(value, list | dict)]
     lines += [
         f"{'  ok' if check['ok'] else '  BAD':<15}{check['name']}: {check['detail']}"
@@ -235,12 +235,12 @@ def asked_or_opened(
     data: Path, key_file: Path | None, command: str, arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """The answer of the running hub, or of the store itself where none runs."""
-    from hub import control
+    from hub import ask
 
     try:
-        return control.ask(places_of(data).socket, command, arguments)
-    except control.HubNotRunning:
-        from hub.commands import answer_stopped
+        return ask.ask(places_of(data).socket, command, arguments)
+    except ask.HubNotRunning:
+        from hub.desk import answer_stopped
 
         return answer_stopped(settings_for(data, key_file).places, os.environ, command, arguments)
 

@@ -1,57 +1,21 @@
-"""What a hub answers to its operator: token and ca, running or not; status and verify on the control socket."""
+"""What a running hub answers on its control socket: what the desk does (hub/desk.py), and status and verify."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from hub.config import Places
-from hub.control import Handler, Json
-from hub.identity import HubIdentity, load_identity
-from hub.issue import TokenDesk, TokenRequest
-from hub.keys import read_key
-from hub.storage import Storage, open_storage
-from medxz.clock import SystemClock, format_time
-from medxz.ids import RandomIds
+from hub.ask import Json
+from hub.control import Handler
+from hub.desk import Desk
+from hub.identity import HubIdentity
+from hub.storage import Storage
+from medxz.clock import format_time
 from medxz.service import Services
 from medxz.store.base import Verification
 
 _DAMAGED_TOLD_MAX: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """The commands that need the store alone, running or not."""
-
-    identity: HubIdentity
-    tokens: TokenDesk
-
-    async def token(self, arguments: Json) -> Json:
-        """A token, as `medxz-hub token` prints it."""
-        return {"access_token": await self.tokens.issue(TokenRequest.read(arguments))}
-
-    async def ca(self, _arguments: Json) -> Json:
-        """What clients are to trust."""
-        certificate = self.identity.root.certificate_pem.decode()
-        return {"ca_certificate": certificate, "ca_fingerprint": self.identity.ca_fingerprint}
-
-    def table(self) -> dict[str, Handler]:
-        return {"token": self.token, "ca": self.ca}
-
-
-def answer_stopped(places: Places, environ: Mapping[str, str], command: str, arguments: Json) -> Json:
-    """The same answer without a running hub: the store is opened for it, under its lock."""
-
-    async def answer() -> Json:
-        clock = SystemClock()
-        async with open_storage(places, lambda: read_key(places.key_file, environ), clock) as storage:
-            identity = await load_identity(storage)
-            desk = Desk(identity, TokenDesk(identity, storage.registry, clock, RandomIds()))
-            return await desk.table()[command](arguments)
-
-    return asyncio.run(answer())
 
 
 @dataclass(frozen=True, slots=True)

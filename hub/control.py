@@ -2,7 +2,7 @@
 
 One JSON object a line: `{"command", "arguments"}`, answered by `{"ok": true, "answer"}` or
 `{"ok": false, "code", "message", "hint"}`. Refused: peers that are neither root nor the hub's own user, lines above
-the limit, commands that are not known, and a path that a socket can't have.
+the limit, commands that are not known. hub/ask.py is the other end.
 """
 
 from __future__ import annotations
@@ -14,36 +14,22 @@ import stat
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 import structlog
 
+from hub.ask import ANSWER_S_MAX, Json, check_path
 from hub.errors import CommandFailed
 from medxz import limits
 from medxz.errors import MedxzError, Refusal
 
 REQUEST_BYTES_MAX: Final = 64 * limits.KIB
-ANSWER_BYTES_MAX: Final = limits.MIB
 CONNECTIONS_MAX: Final = 16
 IDLE_S_MAX: Final = 30.0
-ANSWER_S_MAX: Final = 30.0
-# sockaddr_un has 108 bytes, the last of which ends it
-PATH_BYTES_MAX: Final = 107
 _PEER: Final = struct.Struct("3i")
 
-Json = dict[str, Any]
 Handler = Callable[[Json], Awaitable[Json]]
-
-
-def check_path(path: Path) -> None:
-    """Refuse a path that is longer than a socket's may be."""
-    length = len(os.fsencode(path))
-    if length > PATH_BYTES_MAX:
-        raise CommandFailed(
-            f"the control socket {path} would have a path of {length} bytes, and a socket's may have {PATH_BYTES_MAX}",
-            "give --data a shorter path",
-        )
 
 
 class ControlServer:
@@ -130,42 +116,6 @@ class ControlServer:
             self._log.error("control command broke", command=command, **told(error))  # never its text
             return _refused("internal", "the hub failed to do it", "its log says why")
         return {"ok": True, "answer": answer}
-
-
-def ask(path: Path, command: str, arguments: Json | None = None) -> Json:
-    """One command to the hub that runs; HubNotRunning where none answers, CommandFailed with what it refuses."""
-    check_path(path)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
-        connection.settimeout(ANSWER_S_MAX)
-        try:
-            connection.connect(os.fspath(path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise HubNotRunning(path) from None
-        except OSError as error:
-            raise CommandFailed(
-                f"the control socket {path} can't be used: {error.strerror}",
-                "run this as root or as the hub's user",
-            ) from None
-        try:
-            connection.sendall(orjson.dumps({"command": command, "arguments": arguments or {}}) + b"\n")
-            with connection.makefile("rb") as lines:
-                answer = orjson.loads(lines.readline(ANSWER_BYTES_MAX))
-        except (OSError, ValueError):
-            raise CommandFailed(
-                "the hub did not answer on its control socket", "try again; see its log"
-            ) from None
-    if not answer.get("ok"):
-        raise CommandFailed(answer["message"], answer["hint"], answer["code"])
-    told: Json = answer["answer"]
-    return told
-
-
-class HubNotRunning(CommandFailed):
-    """Nobody answers on the socket."""
-
-    def __init__(self, path: Path) -> None:
-        data = path.with_suffix("")
-        super().__init__(f"no hub answers on {path}", f"start it: medxz-hub run --data {data}", "not_running")
 
 
 def _clear_stale(path: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from hub import control
+from hub import ask
 from hub.config import Places, load_settings
 from hub.errors import CommandFailed
 from hub.keys import read_key
@@ -25,6 +25,7 @@ from medxz.clock import SystemClock
 from medxz.errors import ConfigurationError, MedxzError
 
 _POLL_S: Final = 0.2
+_RESTORE: Final = "stop the hub, keep a copy of its directory and its key, and restore a backup"
 
 Progress = Callable[[int, int], None]
 
@@ -96,7 +97,7 @@ def _space(places: Places) -> Finding:
 
 def _socket_path(places: Places) -> Finding:
     try:
-        control.check_path(places.socket)
+        ask.check_path(places.socket)
     except CommandFailed as error:
         return Finding("control socket", ok=False, detail=str(error), hint=error.hint)
     return Finding("control socket", ok=True, detail=str(places.socket))
@@ -104,8 +105,8 @@ def _socket_path(places: Places) -> Finding:
 
 def _store(places: Places, environ: Mapping[str, str], progress: Progress) -> Iterator[Finding]:
     try:
-        hub = control.ask(places.socket, "status")
-    except control.HubNotRunning:
+        hub = ask.ask(places.socket, "status")
+    except ask.HubNotRunning:
         yield Finding("hub", ok=True, detail="does not run: its store is looked into directly")
         yield from asyncio.run(_examine_stopped(places, environ, progress))
         return
@@ -120,9 +121,9 @@ def _store(places: Places, environ: Mapping[str, str], progress: Progress) -> It
 
 
 def _check_running(places: Places, progress: Progress) -> Finding:
-    control.ask(places.socket, "verify", {"begin": True})
+    ask.ask(places.socket, "verify", {"begin": True})
     while True:
-        found = control.ask(places.socket, "verify")
+        found = ask.ask(places.socket, "verify")
         progress(found["checked"], found["total"])
         if found["done"]:
             return _rows(found["checked"], found["damaged"], found["damaged_count"])
@@ -135,7 +136,7 @@ async def _examine_stopped(places: Places, environ: Mapping[str, str], progress:
             opened = Finding("store", ok=True, detail=f"opens with its key, epoch {storage.log.epoch}")
             found = await storage.log.verify(lambda so_far: progress(so_far.checked, so_far.total))
     except MedxzError as error:
-        return [Finding("store", ok=False, detail=str(error), hint=error.hint)]
+        return [Finding("store", ok=False, detail=str(error), hint=error.hint or _RESTORE)]
     return [opened, _rows(found.checked, found.damaged, len(found.damaged))]
 
 
@@ -143,7 +144,7 @@ def _rows(checked: int, damaged: list[int], count: int) -> Finding:
     if count:
         shown = ", ".join(map(str, damaged[:5])) + (", …" if count > 5 else "")
         detail = f"{count} of {checked} ops are damaged: server_seq {shown}"
-        return Finding("ops", ok=False, detail=detail, hint="stop the hub, keep a copy, and restore a backup")
+        return Finding("ops", ok=False, detail=detail, hint=_RESTORE)
     return Finding("ops", ok=True, detail=f"{checked} read, every checksum fits")
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from hub.ask import check_path
 from hub.config import Places
-from hub.control import check_path
 from hub.errors import CommandFailed
 from hub.keys import make_key, read_key, sync_directory
 from hub.storage import Storage, locked

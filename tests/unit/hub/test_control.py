@@ -14,7 +14,8 @@ import pytest
 import uvloop
 
 from hub import control
-from hub.control import ControlServer, HubNotRunning, ask
+from hub.ask import HubNotRunning, Json, ask
+from hub.control import ControlServer
 from hub.errors import CommandFailed
 from medxz.clock import SystemClock
 from medxz.errors import Invalid
@@ -24,15 +25,15 @@ LOGGED = io.BytesIO()
 LOG = make_log(LOGGED, SystemClock())
 
 
-async def echo(arguments: control.Json) -> control.Json:
+async def echo(arguments: Json) -> Json:
     return {"said": arguments}
 
 
-async def refuse(arguments: control.Json) -> control.Json:
+async def refuse(arguments: Json) -> Json:
     raise Invalid("not like this")
 
 
-async def fail(arguments: control.Json) -> control.Json:
+async def fail(arguments: Json) -> Json:
     raise KeyError("secret detail")
 
 
@@ -47,7 +48,7 @@ async def path(tmp_path: Path) -> AsyncIterator[Path]:
     await server.close()
 
 
-async def asked(path: Path, command: str, arguments: control.Json | None = None) -> control.Json:
+async def asked(path: Path, command: str, arguments: Json | None = None) -> Json:
     return await asyncio.to_thread(ask, path, command, arguments)
 
 
@@ -204,7 +205,7 @@ def test_a_path_too_long_is_told(tmp_path: Path) -> None:
 def test_it_works_on_the_loop_that_the_hub_runs_on(tmp_path: Path) -> None:
     """uvloop's transports tell the peer's user too."""
 
-    async def scene() -> control.Json:
+    async def scene() -> Json:
         server = ControlServer(tmp_path / "hub.sock", HANDLERS, LOG)
         await server.start()
         try:

@@ -1,0 +1,49 @@
+"""What a hub does for its operator out of its store alone, running or not: tokens, and its CA's certificate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from hub.ask import Json
+from hub.config import Places
+from hub.identity import HubIdentity, load_identity
+from hub.issue import TokenDesk, TokenRequest
+from hub.keys import read_key
+from hub.storage import open_storage
+from medxz.clock import SystemClock
+from medxz.ids import RandomIds
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The commands that need the store alone, running or not."""
+
+    identity: HubIdentity
+    tokens: TokenDesk
+
+    async def token(self, arguments: Json) -> Json:
+        """A token, as `medxz-hub token` prints it."""
+        return {"access_token": await self.tokens.issue(TokenRequest.read(arguments))}
+
+    async def ca(self, _arguments: Json) -> Json:
+        """What clients are to trust."""
+        certificate = self.identity.root.certificate_pem.decode()
+        return {"ca_certificate": certificate, "ca_fingerprint": self.identity.ca_fingerprint}
+
+    def table(self) -> dict[str, Callable[[Json], Awaitable[Json]]]:
+        return {"token": self.token, "ca": self.ca}
+
+
+def answer_stopped(places: Places, environ: Mapping[str, str], command: str, arguments: Json) -> Json:
+    """The same answer without a running hub: the store is opened for it, under its lock."""
+
+    async def answer() -> Json:
+        clock = SystemClock()
+        async with open_storage(places, lambda: read_key(places.key_file, environ), clock) as storage:
+            identity = await load_identity(storage)
+            desk = Desk(identity, TokenDesk(identity, storage.registry, clock, RandomIds()))
+            return await desk.table()[command](arguments)
+
+    return asyncio.run(answer())
