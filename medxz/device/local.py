@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from medxz import wire
 from medxz.clock import Clock
 from medxz.device.store import DeviceStore
+from medxz.device.store.identity import public_key_text
 from medxz.device.store.renewal import NewIdentity
 from medxz.errors import PeerUnreachable
 from medxz.have import Have
@@ -18,6 +15,9 @@ from medxz.ids import Ids
 from medxz.op import Operation
 from medxz.replicate import LogId, Meeting, Outgoing, Remote
 from medxz.work import Worker
+
+if TYPE_CHECKING:
+    from medxz import wire
 
 CONFIG_EVERY_MS: Final = 3_600_000
 
@@ -43,9 +43,9 @@ class DeviceSide:
             if info.server_id != log.server_id:
                 raise PeerUnreachable(f"{self._url} says that it is two servers")
             kind = info.kind
-        taken = await self._worker.run(self._store.meet, status, self._url, kind)
+        meeting = await self._worker.run(self._store.meet, status, self._url, kind)
         await self._configure(remote, at_once=not known)
-        return Meeting(log, identity_taken=taken)
+        return meeting
 
     async def _configure(self, remote: Remote, *, at_once: bool) -> None:
         identity = await self._worker.run(self._store.identity)
@@ -79,13 +79,12 @@ class DeviceSide:
 
     async def take_new_identity(self, remote: Remote) -> int:
         """Ask with a key that is kept before it is sent: after a crash the same question is asked again."""
+        from medxz import wire
+
         identity = await self._worker.run(self._store.identity)
         private_key = await self._worker.run(self._store.next_private_key)
-        public_key = Ed25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
         answer = await remote.reenrol(
-            wire.ReenrolRequest(
-                name=identity.name, public_key=base64.urlsafe_b64encode(public_key).rstrip(b"=").decode()
-            )
+            wire.ReenrolRequest(name=identity.name, public_key=public_key_text(private_key))
         )
         if answer.clinic_id != identity.clinic_id or answer.device_id == identity.device_id:
             raise PeerUnreachable(f"{self._url} gave no new identity in this device's clinic")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import jwt
-
 from medxz.errors import ConfigurationError
 from medxz.ids import is_uuid
 
@@ -21,6 +19,8 @@ class TokenClaims:
 
 def read_claims(token: str) -> TokenClaims:
     """ConfigurationError where this is no access token of a device."""
+    import jwt
+
     try:
         claims = jwt.decode(token, options={"verify_signature": False})
     except (jwt.InvalidTokenError, UnicodeError):

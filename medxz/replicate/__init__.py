@@ -116,7 +116,7 @@ class Replicator:
                     meeting = await self._local.meet(self._remote)
                     if meeting.identity_taken:
                         raise IdentityTaken
-                    await self._cycle.push_all(meeting.log)
+                    await self._cycle.push_all(meeting)
 
 
 async def _first_of(*works: Awaitable[object]) -> None:

@@ -8,13 +8,16 @@ in circles, and to read a failure as a success.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from medxz import limits, wire
+from medxz import limits
 from medxz.clock import Clock
 from medxz.errors import MedxzError, PeerRefused, PeerUnreachable
 from medxz.op import Operation
-from medxz.replicate.sides import START, Local, LogId, Outgoing, Progress, Remote, Report
+from medxz.replicate.sides import START, Local, LogId, Meeting, Outgoing, Progress, Remote, Report
+
+if TYPE_CHECKING:
+    from medxz import wire
 
 PUSH_OPS: Final = 500
 PUSH_BYTES_MAX: Final = 4 * limits.MIB
@@ -72,7 +75,7 @@ class Cycle:
                 if meeting.identity_taken:
                     await self._become_another(meeting.log)
                     continue
-                refusal = await self._push_until_refused(meeting.log)
+                refusal = await self._push_until_refused(meeting)
                 await self._pull_all(meeting.log)
             except (LogChanged, IdentityTaken):
                 continue
@@ -83,18 +86,21 @@ class Cycle:
 
     # ---------------------------------------------------------------------------------------------- push
 
-    async def _push_until_refused(self, log: LogId) -> PeerRefused | None:
+    async def _push_until_refused(self, meeting: Meeting) -> PeerRefused | None:
         """A server whose disk is full, or that is too busy to write, can still be read from."""
         try:
-            await self.push_all(log)
+            await self.push_all(meeting)
         except PeerRefused as refusal:
             if refusal.status not in _PULL_GOES_ON:
                 raise
             return refusal
         return None
 
-    async def push_all(self, log: LogId) -> None:
+    async def push_all(self, meeting: Meeting) -> None:
         """Offer each op that the log lacks once: what has to be offered again later does not hold up the rest."""
+        log = meeting.log
+        if meeting.doubtful is not None:
+            await self._push_batch(log, [meeting.doubtful])
         after, total, begun = 0, await self._local.waiting(log), self.report.settled
         self._failed_in_a_row = 0
         while batch := await self._local.outbox(log, after, PUSH_OPS, self._batch_bytes):

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 
-from medxz import wire
 from medxz.have import Have
 from medxz.op import Operation
+
+if TYPE_CHECKING:
+    from medxz import wire
 
 START: Final = ""
 """A cursor that stands for the beginning of a log. None stands for: not known, ask the server by what is here."""
@@ -40,10 +42,14 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """How a server was found. Where the identity is taken, nothing may be pushed under it."""
+    """How a server was found. Where the identity is taken, nothing may be pushed under it.
+
+    `doubtful` is an op that the server says to have and that is not known to be ours there: it goes first and alone.
+    """
 
     log: LogId
     identity_taken: bool = False
+    doubtful: Outgoing | None = None
 
 
 class StreamPage(msgspec.Struct, frozen=True):

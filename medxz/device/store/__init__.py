@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from medxz import limits, wire
+from medxz import limits
 from medxz.clock import Clock
 from medxz.device.store import audit, exchange, heads, logs, renewal, rows, safety
 from medxz.device.store.drafts import Draft, finish
@@ -23,7 +23,10 @@ from medxz.errors import ConfigurationError
 from medxz.have import Have
 from medxz.ids import Ids
 from medxz.op import Operation
-from medxz.replicate import LogId, Outgoing
+from medxz.replicate import LogId, Meeting, Outgoing
+
+if TYPE_CHECKING:
+    from medxz import wire
 
 __all__ = ["DeviceStore", "Draft", "Identity"]
 
@@ -190,8 +193,8 @@ class DeviceStore:
             held = logs.find_log(connection, log)
             return held is not None and held.kind is not None
 
-    def meet(self, status: wire.StatusAnswer, url: str, kind: str | None) -> bool:
-        """Take in how a server stands; True where somebody else has written under this identity."""
+    def meet(self, status: wire.StatusAnswer, url: str, kind: str | None) -> Meeting:
+        """Take in how a server stands, and whether somebody else has written under this identity."""
         with self._file.transaction() as connection:
             return exchange.meet(connection, status, url, kind, self._clock.now_ms())
 
@@ -210,6 +213,8 @@ class DeviceStore:
 
     def park(self, log: LogId, url: str, op: Outgoing, code: str, message: str) -> None:
         """Take out of the queue what that server will not even read."""
+        from medxz import wire
+
         with self._file.transaction() as connection:
             held = logs.get_log(connection, log, url)
             result = wire.PushResult(op_id=op.op_id, status="rejected", code=code, message=message)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from medxz import limits, wire
+from medxz import limits
 from medxz.device.store import audit, heads, logs, rows
 from medxz.device.store.drafts import sealed
 from medxz.device.store.file import Connection
@@ -17,11 +18,16 @@ from medxz.device.store.identity import Identity, change_identity, read_identity
 from medxz.have import Have, Numbers
 from medxz.ids import uuid_bytes, uuid_text
 from medxz.op import Operation, decode_op
-from medxz.replicate import LogId, Outgoing
+from medxz.replicate import LogId, Meeting, Outgoing
+
+if TYPE_CHECKING:
+    from medxz import wire
 
 
-def meet(connection: Connection, status: wire.StatusAnswer, url: str, kind: str | None, now_ms: int) -> bool:
-    """Take in how a server stands; True where somebody else has written under this identity."""
+def meet(
+    connection: Connection, status: wire.StatusAnswer, url: str, kind: str | None, now_ms: int
+) -> Meeting:
+    """Take in how a server stands, and whether somebody else has written under this identity."""
     log = LogId(status.server_id, status.epoch)
     held = logs.meet_log(connection, log, url, kind, status.received_through, now_ms)
     held = logs.note_cloud(connection, held, status.cloud_through, status.cloud_epoch)
@@ -29,10 +35,18 @@ def meet(connection: Connection, status: wire.StatusAnswer, url: str, kind: str 
     _note_refused(connection, [(op.op_id, op.code) for op in status.refused_upstream], now_ms)
     change_identity(connection, open_conflicts=status.open_conflicts)
     identity = read_identity(connection)
-    if status.received_through > identity.last_seq:
-        _identity_is_taken(connection, "numbers beyond its last", status.received_through, now_ms)
-        return True
-    return bool(identity.identity_taken)
+    through = status.received_through
+    if through > identity.last_seq:
+        _identity_is_taken(connection, "numbers beyond its last", through, now_ms)
+        return Meeting(log, identity_taken=True)
+    doubtful = (
+        outbox(connection, log, through - 1, 1, 0) if through > 0 and through not in held.settled else []
+    )
+    return Meeting(
+        log,
+        bool(identity.identity_taken),
+        doubtful[0] if doubtful and doubtful[0].position == through else None,
+    )
 
 
 def waiting(connection: Connection, log: LogId) -> int:

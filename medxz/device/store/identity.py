@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -58,6 +59,11 @@ def read_identity(connection: Connection) -> Identity:
 def change_identity(connection: Connection, **columns: object) -> None:
     names = ", ".join(f"{name} = ?" for name in columns)
     connection.execute(f"UPDATE device SET {names}", tuple(columns.values()))  # noqa: S608
+
+
+def public_key_text(private_key: bytes) -> str:
+    raw = Ed25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def read_numbers(text: str) -> Numbers:

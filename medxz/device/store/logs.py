@@ -68,8 +68,8 @@ def meet_log(
 ) -> HeldLog:
     """The row of a server that has shown itself; met for the first time, its own watermark is taken over.
 
-    The last of the numbers that it says to have is offered again all the same: `duplicate` is the proof that they
-    are this device's and not those of a copy of it.
+    The last of the numbers that it says to have is left out: it is offered first, and `duplicate` is the proof that
+    they are this device's and not those of a copy of it.
     """
     held = get_log(connection, log, url)
     if held.kind is None:

@@ -1,0 +1,229 @@
+"""A server in memory that keeps the protocol's promises, and breaks its connections when a test says so."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from medxz import wire
+from medxz.clock import format_time
+from medxz.device.local import DeviceSide
+from medxz.device.store import DeviceStore, Draft
+from medxz.device.token import TokenClaims
+from medxz.errors import PeerRefused, PeerUnreachable
+from medxz.have import Have, Numbers
+from medxz.ids import SeededIds
+from medxz.op import Operation, decode_op
+from medxz.replicate import Replicator, Report, StreamPage
+from medxz.work import InlineWorker
+from tests.making import CLINIC, DEVICE, NOON_MS, USER, HandClock
+
+URL = "http://hub.test"
+KEY = bytes(range(32))
+
+Fault = Callable[[], None]
+Verdict = Callable[[Operation], wire.PushResult | Exception | None]
+
+
+def unreachable() -> None:
+    raise PeerUnreachable("cut")
+
+
+def refusing(status: int, code: str, retry_after_s: float | None = None) -> Fault:
+    def refuse() -> None:
+        raise PeerRefused(status, code, "told so", retry_after_s)
+
+    return refuse
+
+
+@dataclass
+class ScriptedServer:
+    """One clinic's log, seen by one device."""
+
+    ids: SeededIds = field(default_factory=lambda: SeededIds(HandClock(), 11))
+    kind: str = "hub"
+    device_id: str = DEVICE
+    log: list[Operation] = field(default_factory=list)
+    dead: dict[int, str] = field(default_factory=dict)
+    before_push: Iterator[Fault | None] = field(default_factory=lambda: iter(()))
+    after_push: Iterator[Fault | None] = field(default_factory=lambda: iter(()))
+    before_pull: Iterator[Fault | None] = field(default_factory=lambda: iter(()))
+    verdict: Verdict = lambda _: None
+    cloud_through: int = 0
+    cloud_epoch: str | None = None
+    refused_upstream: list[tuple[str, str]] = field(default_factory=list)
+    require_signed_ops: bool = False
+    page_ops: int = 500
+    pushes: list[list[str]] = field(default_factory=list)
+    pulls: list[str | None] = field(default_factory=list)
+    resumed: list[Have] = field(default_factory=list)
+    enrolled: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.server_id = self.ids.uuid7()
+        self.epoch = self.ids.uuid7()
+
+    def restored(self, keeping: int) -> None:
+        """As after a restore from a backup: the log is shorter and has a new epoch."""
+        del self.log[keeping:]
+        self.dead.clear()
+        self.epoch = self.ids.uuid7()
+
+    def stored_ids(self) -> list[str]:
+        return [op.op_id for op in self.log]
+
+    def received_through(self) -> int:
+        numbers = Numbers()
+        for op in self.log:
+            if op.device_id == self.device_id:
+                numbers.add(op.device_seq)
+        for number in self.dead:
+            numbers.add(number)
+        return numbers.through()
+
+    # the requests
+
+    async def info(self) -> wire.InfoAnswer:
+        return wire.InfoAnswer(
+            server_id=self.server_id, kind=self.kind, epoch=self.epoch, protocol=["1.0"], version="0",  # type: ignore[arg-type]
+            time=format_time(NOON_MS), limits=wire.InfoLimits(), dictionaries=[],
+        )  # fmt: skip
+
+    async def status(self) -> wire.StatusAnswer:
+        return wire.StatusAnswer(
+            server_id=self.server_id, epoch=self.epoch, last_push_at=None, last_pull_at=None,
+            received_through=self.received_through(), cloud_through=self.cloud_through,
+            cloud_epoch=self.cloud_epoch, open_conflicts=0,
+            refused_upstream=[wire.RefusedOp(op_id=op_id, code=code) for op_id, code in self.refused_upstream],
+        )  # fmt: skip
+
+    async def config(self) -> wire.ConfigAnswer:
+        return wire.ConfigAnswer(
+            clinic_id=CLINIC, keep_own_days=14, offline_session_hours=72,
+            require_signed_ops=self.require_signed_ops, routing={}, targets=[], ca_certificates=[],
+        )  # fmt: skip
+
+    async def push(self, ops: Sequence[bytes]) -> wire.PushAnswer:
+        _break(self.before_push)
+        decoded = [decode_op(text) for text in ops]
+        self.pushes.append([op.op_id for op in decoded])
+        for op in decoded:
+            if isinstance(told := self.verdict(op), Exception):
+                raise told
+        results = [self._store(op) for op in decoded]
+        _break(self.after_push)
+        return wire.PushAnswer(
+            server_id=self.server_id, epoch=self.epoch, cloud_epoch=self.cloud_epoch, results=results,
+            cloud_through=self.cloud_through,
+            refused_upstream=[wire.RefusedUpstream(op_id=op_id, code=code) for op_id, code in self.refused_upstream],
+        )  # fmt: skip
+
+    def _store(self, op: Operation) -> wire.PushResult:
+        told = self.verdict(op)
+        if isinstance(told, wire.PushResult):
+            if told.status == "rejected":
+                self.dead[op.device_seq] = op.op_id
+            return told
+        for place, held in enumerate(self.log, start=1):
+            if held.op_id == op.op_id:
+                return wire.PushResult(op_id=op.op_id, status="duplicate", server_seq=place)
+            if (held.device_id, held.device_seq) == (op.device_id, op.device_seq):
+                return rejected(op, "device_seq_reused")
+        self.log.append(op)
+        return wire.PushResult(op_id=op.op_id, status="accepted", server_seq=len(self.log))
+
+    async def pull(self, cursor: str | None, *, limit: int, wait_s: int = 0) -> wire.PullAnswer:
+        _break(self.before_pull)
+        self.pulls.append(cursor)
+        epoch, _, place = (cursor or f"{self.epoch}:0").partition(":")
+        if epoch != self.epoch:
+            raise PeerRefused(409, "cursor_epoch_changed", "another epoch")
+        begin, end = int(place), min(int(place) + min(limit, self.page_ops), len(self.log))
+        return wire.PullAnswer(
+            server_id=self.server_id, epoch=self.epoch, ops=self.log[begin:end],
+            next_cursor=f"{self.epoch}:{end}", has_more=end < len(self.log),
+        )  # fmt: skip
+
+    async def resume(self, have: Have) -> str:
+        self.resumed.append(have)
+        place = 0
+        for op in self.log:
+            if op.device_seq not in have.get(op.device_id, Numbers()):
+                break
+            place += 1
+        return f"{self.epoch}:{place}"
+
+    async def reenrol(self, request: wire.ReenrolRequest) -> wire.ReenrolAnswer:
+        self.enrolled.append(request.public_key)
+        self.device_id = self.ids.uuid7()
+        return wire.ReenrolAnswer(
+            device_id=self.device_id, clinic_id=CLINIC, scope="full", access_token="another",
+            ca_certificates=[], targets=[],
+        )  # fmt: skip
+
+    async def stream(self, cursor: str | None) -> AsyncGenerator[StreamPage, None]:
+        yield StreamPage(cursor=None, ops=[])
+
+
+def rejected(op: Operation, code: str) -> wire.PushResult:
+    return wire.PushResult(op_id=op.op_id, status="rejected", code=code, message="told so")
+
+
+def retry(op: Operation) -> wire.PushResult:
+    return wire.PushResult(op_id=op.op_id, status="retry", code="unknown_author", message="told so")
+
+
+def _break(faults: Iterator[Fault | None]) -> None:
+    fault = next(faults, None)
+    if fault is not None:
+        fault()
+
+
+class Tablet:
+    """A device's store without threads, and its way to a scripted server."""
+
+    def __init__(
+        self, folder: Path, *, seed: int = 3, clock: HandClock | None = None, create: bool = True
+    ) -> None:
+        self.clock = clock or HandClock()
+        self.ids = SeededIds(self.clock, seed)
+        self.store = DeviceStore(folder, KEY, self.clock, create=create, lock_wait_s=0)
+        if create:
+            self.store.begin(
+                TokenClaims(CLINIC, DEVICE, USER),
+                name="tablet",
+                server_url=URL,
+                access_token="t",
+                ca_pem=None,
+            )
+
+    def record(
+        self, *, entity_id: str | None = None, op: str = "create", payload: bytes = b'{"value":1.50}',
+        parents: tuple[str, ...] | None = None,
+    ) -> Operation:  # fmt: skip
+        return self.store.record(
+            Draft(
+                op_id=self.ids.uuid7(), user_id=USER, entity_type="Observation",
+                entity_id=entity_id or self.ids.uuid7(), op_type=op,
+                parents=() if op == "create" else parents, device_time=format_time(self.clock.now_ms()),
+                schema_version=1, payload=payload,
+            )
+        )  # fmt: skip
+
+    def replicator(self, server: ScriptedServer, url: str = URL) -> Replicator:
+        side = DeviceSide(self.store, InlineWorker(), self.clock, self.ids, url)
+        return Replicator(side, server, clock=self.clock, random_unit=lambda: 0.5)
+
+    async def sync(self, server: ScriptedServer, *, attempts: int = 1, url: str = URL) -> Report:
+        return await self.replicator(server, url).run(attempts=attempts, patience_s=60)
+
+    def op_ids(self) -> set[str]:
+        return {held.op.op_id for held in self.store.page(0, 100_000)}
+
+
+def moved(op: Operation, **changes: object) -> Operation:
+    """The same op with other fields."""
+    return msgspec.structs.replace(op, **changes)
