@@ -47,10 +47,11 @@ class Block:
 class Held:
     """What the log holds, in memory: all settled numbers, the summaries of full blocks, and the open block."""
 
-    __slots__ = ("_settled", "blocks", "last_ms", "last_seq", "open_block", "shared")
+    __slots__ = ("_settled", "_touched", "blocks", "last_ms", "last_seq", "open_block", "shared")
 
     def __init__(self) -> None:
         self._settled: Have = {}
+        self._touched: set[str] = set()
         self.blocks: list[bytes] = []  # as they lie in the log; decoded by whoever resumes
         self.open_block = Block()
         self.shared: set[tuple[str, int]] = set()
@@ -64,8 +65,19 @@ class Held:
         numbers = self._settled.get(device_id)
         return numbers.through() if numbers is not None else 0
 
+    def settle(self, device_id: str, first: int, last: int | None = None) -> None:
+        """A number of this device, or all from first to last, is settled from here on."""
+        self.settled(device_id).add(first, last)
+        self._touched.add(device_id)
+
     def watermarks(self) -> dict[str, int]:
         return {device_id: numbers.through() for device_id, numbers in self._settled.items() if numbers}
+
+    def take_changed_watermarks(self) -> dict[str, int]:
+        """Those of the devices of which something was settled since this was last asked."""
+        changed = {device_id: self.settled_through(device_id) for device_id in self._touched}
+        self._touched.clear()
+        return changed
 
     def take_block(self, text: bytes) -> None:
         """A full block read from the log at start."""
@@ -75,7 +87,7 @@ class Held:
 
     def take_run(self, device_id: str, first: int, front_desk: Sequence[bool]) -> list[tuple[int, bytes]]:
         """Ops that follow in the log, with a device's numbers from `first` up; the summaries of blocks now full."""
-        self.settled(device_id).add(first, first + len(front_desk) - 1)
+        self.settle(device_id, first, first + len(front_desk) - 1)
         full, at = [], 0
         while at < len(front_desk):
             room = BLOCK_OPS - self.last_seq % BLOCK_OPS
@@ -92,7 +104,7 @@ class Held:
     def first_block_with_more(self, have: Have, scope: Scope) -> int:
         """The number of the first block that holds something of the scope that is not in `have`."""
         known = {device_id: numbers.copy() for device_id, numbers in have.items()}
-        for device_id, number in self.shared:  # having the number does not say which of its ops
+        for device_id, number in tuple(self.shared):  # having the number does not say which of its ops
             if device_id in known:
                 known[device_id].discard(number)
         for index, block in enumerate(self._decoded_blocks()):

@@ -11,6 +11,7 @@ import asyncio
 import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Self
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz import limits
-from medxz.errors import Overloaded, RowCorrupt, StorageFull, StoreError
+from medxz.errors import Overloaded, StorageFull, StoreError
 from medxz.have import Have
 from medxz.scope import Scope
 from medxz.store.base import Append, Outcome, Page, Position, ReviewRow, Verification
@@ -91,6 +92,7 @@ class SqliteLog:
         self._checkpoint: asyncio.Task[None] | None = None
         self._grown: asyncio.Event = asyncio.Event()
         self._last_seq = held.last_seq
+        self._watermarks = held.watermarks()  # what is durable: the writer's own are ahead of that
         self._checking: asyncio.Task[Verification] | None = None
         self.verification: Verification | None = None
         self.transactions = 0
@@ -146,10 +148,11 @@ class SqliteLog:
                 outcomes, committed = await self._workers.writer.run(
                     self._writer.commit, [waiting.batch for waiting in taken]
                 )
-            except (sqlcipher.Error, RowCorrupt) as error:
+            except Exception as error:  # noqa: BLE001  # the root of a task: whoever waits has to hear of it
                 await self._give_up(taken, error)
                 continue
             self.transactions += 1
+            self._watermarks.update(committed.watermarks)
             if committed.op_ids:
                 self._tail.extend(committed)
                 self._last_seq = committed.last_seq
@@ -174,21 +177,23 @@ class SqliteLog:
         self._queued_bytes -= sum(waiting.size for waiting in taken)
         return taken
 
-    async def _give_up(self, taken: list[_Waiting], error: sqlcipher.Error | RowCorrupt) -> None:
+    async def _give_up(self, taken: list[_Waiting], error: Exception) -> None:
         """A transaction that failed: nothing of it is kept, and everybody in it learns why.
 
-        A damaged row concerns the batch that met it: the others are tried again, each by itself.
+        A damaged row, or a mistake of ours, concerns the batch that met it: the others are tried again, each by
+        itself.
         """
-        await self._workers.writer.run(self._writer.reload)
-        if isinstance(error, RowCorrupt) and len(taken) > 1:
+        with suppress(sqlcipher.Error):  # then the next transaction begins with it
+            await self._workers.writer.run(self._writer.reload)
+        if not isinstance(error, sqlcipher.Error) and len(taken) > 1:
             self._alone.extend(taken)
             return
         for waiting in taken:
             if not waiting.answer.done():
                 waiting.answer.set_exception(self._failure(error))
 
-    def _failure(self, error: sqlcipher.Error | RowCorrupt) -> Exception:
-        if isinstance(error, RowCorrupt):
+    def _failure(self, error: Exception) -> Exception:
+        if not isinstance(error, sqlcipher.Error):
             return error
         full = "full" in str(error)
         if full or shutil.disk_usage(self._file.path.parent).free < _NO_ROOM_BYTES:
@@ -225,10 +230,10 @@ class SqliteLog:
         return reader.locate(held.first_block_with_more(have, scope), have, set(held.shared), scope)
 
     def settled_through(self, device_id: str) -> int:
-        return self._writer.held.settled_through(device_id)
+        return self._watermarks.get(device_id, 0)
 
     def settled(self) -> dict[str, int]:
-        return self._writer.held.watermarks()
+        return dict(self._watermarks)
 
     async def reviews(self, after_id: int, limit: int) -> list[ReviewRow]:
         worker, reader = next(self._next_reader)

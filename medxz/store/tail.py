@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medxz import limits
@@ -18,13 +18,14 @@ from medxz.store.record import render
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Ops that one transaction stored, in the order of server_seq."""
+    """Ops that one transaction stored, in the order of server_seq, and the watermarks that it moved."""
 
     first_seq: int
     received_ms: int
     op_ids: Sequence[bytes]
     front_desk: Sequence[bool]
     texts: Sequence[bytes]
+    watermarks: Mapping[str, int]
 
     @property
     def last_seq(self) -> int:

@@ -87,21 +87,28 @@ class Writer:
         self._codecs = codecs
         self._codec = write_with
         self._clock = clock
+        self._held_is_true = True
 
     def commit(self, batches: Sequence[Append]) -> tuple[list[list[Outcome]], Committed]:
         """Keep all of it in one transaction; the outcomes of each batch, and what was stored.
 
         Raises sqlcipher3's errors after rolling back.
         """
+        if not self._held_is_true:
+            self.reload()
+        self._held_is_true = False  # until it has gone well
         try:
-            return self._transaction(batches, careful=False)
+            done = self._transaction(batches, careful=False)
         except _Collision:
             self.reload()
-            return self._transaction(batches, careful=True)
+            done = self._transaction(batches, careful=True)
+        self._held_is_true = True
+        return done
 
     def reload(self) -> None:
         """Read what the log holds from the file again."""
         self._held = load_held(self._connection, self._codecs)
+        self._held_is_true = True
 
     @property
     def held(self) -> Held:
@@ -130,7 +137,14 @@ class Writer:
                 raise _Collision from None
             raise
         self._held.last_ms = draft.now_ms
-        return outcomes, Committed(draft.first_seq, draft.now_ms, draft.op_ids, draft.front_desk, draft.texts)
+        return outcomes, Committed(
+            draft.first_seq,
+            draft.now_ms,
+            draft.op_ids,
+            draft.front_desk,
+            draft.texts,
+            self._held.take_changed_watermarks(),
+        )
 
     def _append(
         self, batch: Append, frames: Sequence[bytes], draft: _Draft, *, careful: bool
@@ -281,7 +295,7 @@ class Writer:
             ),
         )  # fmt: skip
         if letter.settles and letter.device_seq is not None:
-            self._held.settled(letter.device_id).add(letter.device_seq)
+            self._held.settle(letter.device_id, letter.device_seq)
 
     def _mark(self, op: Operation, code: str, draft: _Draft) -> None:
         self._connection.execute(

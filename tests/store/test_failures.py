@@ -1,0 +1,86 @@
+"""What goes wrong in the writer concerns whom it concerns, and nothing is told before it is durable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, TypeVarTuple
+
+import pytest
+
+from medxz.store.base import DeadLetter
+from medxz.store.sqlite import Workers
+from medxz.work import ThreadWorker
+from tests.making import DEVICE, OTHER_DEVICE, batch, make_op, run_of
+from tests.store.conftest import KEY, Backend
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+UNWRITABLE = DeadLetter(DEVICE, 9, None, "invalid", "a lone \ud800 fits no column", settles=True)
+
+
+class HeldBack(ThreadWorker):
+    """A writer's thread whose results come when the test lets them."""
+
+    def __init__(self) -> None:
+        super().__init__("held back")
+        self.may_tell = asyncio.Event()
+        self.may_tell.set()
+        self.has_run = asyncio.Event()
+
+    async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
+        try:
+            return await super().run(fn, *args)
+        finally:
+            self.has_run.set()
+            await self.may_tell.wait()
+
+
+async def test_a_batch_that_cannot_be_written_fails_alone(tmp_path: Path) -> None:
+    """Whatever breaks the writer, its batch hears of it, and those that shared the transaction are stored."""
+    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
+    log = await backend.open()
+    before, after = run_of(1, 3), [make_op(1, device_id=OTHER_DEVICE)]
+    answers = await asyncio.wait_for(
+        asyncio.gather(
+            log.append(batch(make_op(8))),
+            log.append(batch(*before)),
+            log.append(batch(make_op(4), dead_letters=[UNWRITABLE])),
+            log.append(batch(*after)),
+            return_exceptions=True,
+        ),
+        timeout=20,
+    )
+    assert isinstance(answers[2], UnicodeEncodeError)
+    assert [outcome.kind for index in (0, 1, 3) for outcome in answers[index]] == ["stored"] * 5  # type: ignore[union-attr]
+    assert (log.last_seq, log.settled_through(DEVICE), log.settled_through(OTHER_DEVICE)) == (5, 3, 1)
+    [outcome] = await log.append(batch(make_op(4)))
+    assert (outcome.kind, outcome.seq) == ("stored", 6)
+    await backend.close()
+
+
+@pytest.mark.parametrize("with_dead_letter", [False, True])
+async def test_a_watermark_is_told_when_it_is_durable(tmp_path: Path, *, with_dead_letter: bool) -> None:
+    """While a transaction is under way nobody hears of its numbers: the power may go before it ends."""
+    writer = HeldBack()
+    backend = Backend(
+        tmp_path / "hub.db",
+        KEY,
+        lambda: Workers(writer, ThreadWorker("checkpointer"), [ThreadWorker("reader")]),
+    )
+    log = await backend.open()
+    await log.append(batch(*run_of(1, 3)))
+    writer.may_tell.clear()
+    writer.has_run.clear()
+    letter = DeadLetter(DEVICE, 5, None, "invalid", "no", settles=True)
+    push = asyncio.create_task(
+        log.append(batch(make_op(4), dead_letters=[letter] if with_dead_letter else []))
+    )
+    await writer.has_run.wait()
+    assert (log.settled_through(DEVICE), log.settled(), log.last_seq) == (3, {DEVICE: 3}, 3)
+    writer.may_tell.set()
+    await push
+    assert log.settled() == {DEVICE: 5 if with_dead_letter else 4}
+    await backend.close()
