@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import json
+import math
 import re
 from datetime import date
 from functools import lru_cache
@@ -75,6 +76,8 @@ class Operation(
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Operation)
+
+_DIGITS_MAX: Final = 32
 
 _UUID = re.compile(UUID_PATTERN)
 _HEAD = re.compile(
@@ -159,14 +162,14 @@ def signature_holds(digest: bytes, signature: str, public_key: bytes) -> bool:
 def explain(text: bytes | msgspec.Raw) -> OpInvalid:
     """The first rule that this JSON text, known not to be a lawful op, breaks."""
     try:
-        fields = json.loads(bytes(text), strict=False)
+        fields = loosely(bytes(text))
     except (ValueError, RecursionError):
         return OpInvalid("payload", "is nested too deeply or is not JSON")
     if not isinstance(fields, dict):
         return OpInvalid("op", "must be an object")
     for name in fields:
         if name not in Operation.__struct_fields__:
-            return OpInvalid(str(name)[:64], "is no field of an operation")
+            return OpInvalid(_sayable(name), "is no field of an operation")
     for name, (rule, holds) in _RULES.items():
         if name not in fields:
             return OpInvalid(name, "is missing")
@@ -187,6 +190,21 @@ def _explain_rest(fields: dict[str, Any]) -> OpInvalid:
         if value is not None and not (isinstance(value, str) and re.fullmatch(pattern, value)):
             return OpInvalid(name, "is not of its form")
     return OpInvalid("payload", "holds a raw byte below 0x20 or a lone surrogate")
+
+
+def loosely(text: bytes) -> object:
+    """What a JSON text says, control bytes, lone surrogates and numbers of any length let pass; ValueError else."""
+    return json.loads(text, strict=False, parse_int=_any_int)
+
+
+def _any_int(digits: str) -> float:
+    """More digits than Python would turn into an int are too many for any field."""
+    return int(digits) if len(digits) <= _DIGITS_MAX else math.inf
+
+
+def _sayable(name: str) -> str:
+    """A client's own name for a field as text that can be stored and sent."""
+    return name[:64].encode("utf-8", "replace").decode()
 
 
 def _is_uuid(value: object) -> bool:

@@ -17,7 +17,7 @@ import msgspec
 from medxz import limits
 from medxz.errors import BadJson, Invalid, OpInvalid, TooLarge
 from medxz.ids import is_uuid
-from medxz.op import Operation, check, explain
+from medxz.op import Operation, check, explain, loosely
 from medxz.wire import PushRequest, WireDeadLetter
 
 
@@ -51,6 +51,7 @@ class _Pieces(msgspec.Struct, forbid_unknown_fields=True):
 
 _WHOLE: Final = msgspec.json.Decoder(PushRequest)
 _PIECES: Final = msgspec.json.Decoder(_Pieces)
+_ANYTHING: Final = msgspec.json.Decoder(msgspec.Raw)
 _OP: Final = msgspec.json.Decoder(Operation)
 _DEAD_LETTERS: Final = msgspec.json.Decoder(list[WireDeadLetter])
 
@@ -71,6 +72,7 @@ def read_push(body: bytes) -> PushBody:
         text = op.json()
         items.append(_examine(op, len(text)))
         texts.append(text[1:])
+    _check_members(body, texts)
     return PushBody(items, texts, request.dead_letters)
 
 
@@ -81,6 +83,16 @@ def _check_counts(ops: int, dead_letters: int) -> None:
         )
     if ops == 0 and dead_letters == 0:
         raise Invalid("a push holds at least one operation", field="ops")
+
+
+def _check_members(body: bytes, texts: Sequence[bytes]) -> None:
+    """Refuse a push that names a member twice: its reading kept the last one, and the sender meant both.
+
+    Looked into only where the body is longer than its ops, and where a name could stand twice.
+    """
+    least = len('{"ops":[]}') + sum(map(len, texts)) + 2 * len(texts) - 1
+    if len(body) != least and max(body.count(b'"ops"'), body.count(b'"dead_letters"')) > 1:
+        _members(body.decode())
 
 
 def _examine(op: Operation, size: int) -> Operation | Broken:
@@ -109,7 +121,7 @@ def _read_piece(piece: bytes) -> tuple[Operation | Broken, bytes]:
 def _broken(piece: bytes) -> Broken:
     error = explain(piece)
     try:
-        fields = json.loads(piece, strict=False)
+        fields = loosely(piece)
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
@@ -142,9 +154,20 @@ def _cut(body: bytes) -> _Pieces:
     except RecursionError:
         raise BadJson("the body is nested too deeply to be read") from None
     except msgspec.ValidationError as error:
+        _check_is_json(body)
         raise Invalid(_shape(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _cut_leniently(body)
+
+
+def _check_is_json(body: bytes) -> None:
+    """A reading ends at the first thing that does not fit: the rest may not even be JSON."""
+    try:
+        _ANYTHING.decode(body)
+    except RecursionError:
+        raise BadJson("the body is nested too deeply to be read") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadJson("the body is not JSON in UTF-8") from None
 
 
 def _shape(error: msgspec.MsgspecError) -> str:
@@ -181,6 +204,8 @@ def _members(text: str) -> dict[str, str]:
         name, at = scanstring(text, _expect(text, at, '"', then_skip=False), False)
         start = _expect(text, _skip(text, at), ":")
         _, at = _LENIENT.raw_decode(text, start)
+        if name in members:
+            raise Invalid("a push names a member twice", field=name)
         members[name] = text[start:at]
         at = _next(text, at, "}")
     if _skip(text, at + 1) != len(text):
