@@ -106,9 +106,11 @@ def init(
     """
     from medxz.device.device import Device
     from medxz.device.keyfile import key_file_of, read_or_make_key
+    from medxz.device.token import read_claims, server_address
 
     ca_pem = _read_text(ca) if ca is not None else None
     token = _read_text(Path(token[1:])).strip() if token.startswith("@") else token
+    read_claims(token), server_address(server)  # before a key is made for nothing
     key = read_or_make_key(store, key_file)
     device = Device.create(store, key=key, server=server, token=token, name=name, ca_pem=ca_pem)
     try:

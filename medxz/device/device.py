@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from medxz.clock import Clock, SystemClock, format_time
 from medxz.device.local import DeviceSide
@@ -25,14 +25,11 @@ from medxz.device.store import DeviceStore, Draft
 from medxz.device.store.drafts import payload_bytes
 from medxz.device.store.rows import HeldOp
 from medxz.device.store.safety import Level, Levels, Parked, RefusedUpstream
-from medxz.device.token import read_claims
+from medxz.device.token import read_claims, server_address
 from medxz.errors import ConfigurationError, OpInvalid, StoreError
 from medxz.ids import Ids, RandomIds, is_uuid
-from medxz.replicate import Progress, Replicator, Report, Standing
+from medxz.replicate import Progress, Remote, Replicator, Report, Standing
 from medxz.work import ThreadWorker, Worker
-
-if TYPE_CHECKING:
-    from medxz.peer import Peer
 
 PAGE_OPS: Final = 500
 SYNC_ATTEMPTS: Final = 4
@@ -40,13 +37,22 @@ SYNC_PATIENCE_S: Final = 5.0
 SCHEMA_VERSION: Final = 1
 
 
+class Connect(Protocol):
+    """How a server is reached. Where none is given it is `medxz.peer.Peer`, over HTTP."""
+
+    def __call__(
+        self, url: str, *, token: Callable[[], str | None], ssl_context: ssl.SSLContext | None
+    ) -> Remote: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the device runs on: its clock, where its ids come from, and who does the work that blocks."""
+    """What the device runs on: its clock, where its ids come from, who does the work that blocks, and the network."""
 
     clock: Clock = field(default_factory=SystemClock)
     ids: Ids = field(default_factory=RandomIds)
     worker: Worker = field(default_factory=lambda: ThreadWorker("medxz-device"))
+    connect: Connect | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,7 @@ class Device:
         self._clock = machine.clock
         self._ids = machine.ids
         self._worker = machine.worker
+        self._connect = machine.connect
         self._recorded = asyncio.Event()
 
     # ------------------------------------------------------------------------------------ making and closing
@@ -115,10 +122,11 @@ class Device:
 
         For a store that is there already it takes the new token (or server), if that is for the same device.
         """
+        claims, server = read_claims(token), server_address(server)
         machine = machine or Machine()
         store = DeviceStore(Path(path), raw_key(key), machine.clock, create=True)
         try:
-            store.begin(read_claims(token), name=name, server_url=server, access_token=token, ca_pem=ca_pem)
+            store.begin(claims, name=name, server_url=server, access_token=token, ca_pem=ca_pem)
         except BaseException:
             store.close()
             raise
@@ -187,7 +195,7 @@ class Device:
         self._recorded.set()
         return Recorded(done.op_id, done.entity_id, done.device_seq)
 
-    async def ops(self, *, after: int = 0, limit: int | None = None) -> AsyncIterator[HeldOp]:
+    async def ops(self, *, after: int = 0, limit: int | None = None) -> AsyncGenerator[HeldOp, None]:
         """The ops that are here, in the order in which they came to be here; `after` is a position among them."""
         left = limit
         while left is None or left > 0:
@@ -225,7 +233,7 @@ class Device:
 
     async def watch(
         self, *, after: int | None = None, tell: Callable[[Standing, str], None] = lambda *_: None
-    ) -> AsyncIterator[HeldOp]:
+    ) -> AsyncGenerator[HeldOp, None]:
         """Ops as they arrive from others, from now on or after a position; what is recorded meanwhile goes out.
 
         It goes on through failures for as long as that can help, and ends with the error that ends it.
@@ -298,18 +306,18 @@ class Device:
         """How many entries the audit has; StoreError where its chain does not hold."""
         return await self._worker.run(self._store.verify_audit)
 
-    async def _reach(self) -> tuple[Peer, DeviceSide]:
-        from medxz.peer import Peer
-
+    async def _reach(self) -> tuple[Remote, DeviceSide]:
         identity = await self._worker.run(self._store.identity)
         side = DeviceSide(self._store, self._worker, self._clock, self._ids, identity.server_url)
-        peer = Peer(
-            identity.server_url,
-            token=lambda: side.access_token,
-            ssl_context=trusting(identity.ca_pem) if identity.ca_pem else None,
-            ids=self._ids,
-        )
-        return peer, side
+        context = trusting(identity.ca_pem) if identity.ca_pem else None
+        connect = self._connect or _over_http
+        return connect(identity.server_url, token=lambda: side.access_token, ssl_context=context), side
+
+
+def _over_http(url: str, *, token: Callable[[], str | None], ssl_context: ssl.SSLContext | None) -> Remote:
+    from medxz.peer import Peer  # what only records never loads it
+
+    return Peer(url, token=token, ssl_context=ssl_context)
 
 
 def trusting(ca_pem: str) -> ssl.SSLContext:

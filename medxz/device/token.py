@@ -1,8 +1,12 @@
-"""What this device's own access token says. It is read, not verified: servers do that, and it is nobody else's."""
+"""What a device is given to begin with: its access token and its server's address.
+
+The token is read, not verified: servers do that, and it is nobody else's.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from medxz.errors import ConfigurationError
 from medxz.ids import is_uuid
@@ -29,3 +33,15 @@ def read_claims(token: str) -> TokenClaims:
     if wrong:
         raise ConfigurationError([f"the token is not a device's: {', '.join(wrong)} is missing or no UUID"])
     return TokenClaims(claims["cid"], claims["did"], claims["sub"])
+
+
+def server_address(url: str) -> str:
+    """The address without a slash at its end; ConfigurationError where it is none."""
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise ConfigurationError([f"{url!r} is no address of a server; write https://host:port"])
+    return url.rstrip("/")

