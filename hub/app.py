@@ -6,8 +6,6 @@ Refused: a directory that another process uses, an address that can't be had, TL
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 import json
 import os
 import signal
@@ -23,6 +21,7 @@ from typing import Final
 import uvloop
 from structlog.typing import FilteringBoundLogger
 
+from hub import memory
 from hub.addresses import host_names, machine_addresses
 from hub.ask import check_path
 from hub.commands import Commands
@@ -39,7 +38,7 @@ from medxz import limits
 from medxz.clock import Clock, SystemClock
 from medxz.ids import Ids, RandomIds
 from medxz.service import ClinicConfig, Parts, Rates, Services, assemble
-from medxz.store.files import NEWEST_DICTIONARY, dictionary_bytes
+from medxz.store.dictionaries import shipped_dictionary
 from medxz.trust.certificates import Credential, load_credential, server_context
 from medxz.trust.tokens import TokenVerifier, key_id
 from medxz.web import App, Serving, make_log, serve
@@ -114,10 +113,11 @@ class _Hub:
         background: list[asyncio.Task[None]] = []
         try:
             serving = await serve(app, sockets=[ground.bound], ssl_context=context)
-            _settle_memory()
+            memory.settle()
             background = [
                 asyncio.create_task(self._notifier.keep_alive(_writer_probe(ground.storage), self._clock)),
                 asyncio.create_task(self._renew(ground, context)),
+                asyncio.create_task(memory.give_back(self._clock)),
             ]
             yield
         finally:
@@ -158,7 +158,7 @@ class _Hub:
                     ops_per_s=settings.ops_per_s,
                     ops_burst=2 * settings.ops_per_s,
                 ),
-                dictionaries=[dictionary_bytes(NEWEST_DICTIONARY)],
+                dictionaries=[shipped_dictionary()],
             )
         )
 
@@ -202,16 +202,6 @@ class _Hub:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
         self._notifier.ready(f"serves at {ground.url}")
-
-
-def _settle_memory() -> None:
-    """What was made to start with is never garbage: collections pass it by, and what starting took goes back."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # a C library may have none
-    if trim is not None:
-        trim(0)
 
 
 def _writer_probe(storage: Storage) -> Probe:

@@ -51,12 +51,17 @@ STREAMS_PER_DEVICE_MAX: Final = 8
 
 # A push body that is parsed on the event loop; a longer one goes to a worker.
 INLINE_PARSE_BYTES_MAX: Final = 64 * KIB
+# Ops that are read and judged together, while the writer writes those before them.
+PUSH_PART_OPS: Final = 125
+# How long the writer keeps a transaction open for the rest of a push that has begun.
+PUSH_PART_WAIT_S: Final = 0.1
 
 # The writer: what may wait for it, and how much one transaction takes.
 WRITER_QUEUE_OPS_MAX: Final = 20_000
 WRITER_QUEUE_BYTES_MAX: Final = 64 * MIB
-TRANSACTION_OPS_MAX: Final = 4_000
+TRANSACTION_OPS_MAX: Final = 2_000
 BLOCK_OPS: Final = 1_000
+AUTHORS_IN_DICTIONARY_MAX: Final = 64
 CHECKPOINT_BYTES: Final = 64 * MIB  # of op texts: about a third of that in the write-ahead log
 OVERLOADED_RETRY_S: Final = 1
 STORAGE_FULL_RETRY_S: Final = 30

@@ -12,16 +12,9 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from medxz.errors import StoreError
 from medxz.store.cipher import open_database
 from medxz.store.migrate import migrate
-from medxz.store.record import Codec
+from medxz.store.dictionaries import shipped_dictionary
 
 _SQL = resources.files("medxz.store") / "sql"
-_DICTIONARIES = resources.files("medxz.store") / "dictionaries"
-NEWEST_DICTIONARY = 1
-
-
-def dictionary_bytes(number: int) -> bytes:
-    """A compression dictionary of this version."""
-    return (_DICTIONARIES / f"{number}.dict").read_bytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +57,9 @@ class LogFile:
                 "INSERT INTO log (only_row, clinic_id, server_id, epoch, cursor_key, clean_stop) VALUES (1,?,?,?,?,1)",
                 (identity.clinic_id, identity.server_id, identity.epoch, identity.cursor_key),
             )
-            _keep_dictionary(connection)
+            connection.execute(
+                "INSERT INTO dictionary (first_seq, bytes) VALUES (1, ?)", (shipped_dictionary(),)
+            )
             connection.execute("COMMIT")
         finally:
             connection.close()
@@ -78,7 +73,6 @@ class LogFile:
             file = cls(path, key, writing)
             writing.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
             writing.execute("BEGIN IMMEDIATE")
-            _keep_dictionary(writing)
             writing.execute("UPDATE log SET clean_stop = 0")
             writing.execute("COMMIT")
         except BaseException:
@@ -92,11 +86,6 @@ class LogFile:
         connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
         return connection
 
-    def codecs(self) -> dict[int, Codec]:
-        """The log's dictionaries, by number."""
-        rows = self.writing.execute("SELECT number, bytes FROM dictionary ORDER BY number").fetchall()
-        return {number: Codec(number, data) for number, data in rows}
-
     def begin_epoch(self, epoch: str) -> None:
         self.writing.execute("UPDATE log SET epoch = ?", (epoch,))
         self.identity = replace(self.identity, epoch=epoch)
@@ -105,11 +94,3 @@ class LogFile:
         self.writing.execute("UPDATE log SET clean_stop = 1")
         self.writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self.writing.close()
-
-
-def _keep_dictionary(connection: sqlcipher.Connection) -> None:
-    """A log carries the dictionaries that it was written with."""
-    connection.execute(
-        "INSERT OR IGNORE INTO dictionary (number, bytes) VALUES (?, ?)",
-        (NEWEST_DICTIONARY, dictionary_bytes(NEWEST_DICTIONARY)),
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from sqlcipher3 import dbapi2 as sqlcipher
@@ -9,51 +11,66 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from medxz import limits
 from medxz.errors import RowCorrupt
 from medxz.have import Have
+from medxz.ids import uuid_text
 from medxz.limits import BLOCK_OPS
 from medxz.op import decode_op
 from medxz.scope import Scope
 from medxz.store.base import BEGINNING, Page, Position, PositionLost, ReviewRow
+from medxz.store.dictionaries import Dictionaries
 from medxz.store.held import misses
-from medxz.store.record import Codec, open_records, render
+from medxz.store.record import MAGIC, op_json_of
 
 # Rows are joined into one value: handing them over one by one lets the interpreter lock go at each, and beside a
 # busy thread that is a hundred times slower.
-_CHUNK_OPS: Final = 128
-_CHUNK: Final = (
-    "SELECT count(*), CAST(group_concat(op_id, '') AS BLOB), CAST(group_concat(body, '') AS BLOB), group_concat(seq)"
+_ROWS: Final = (
+    "SELECT count(*), max(seq), op_id, group_concat(seq), group_concat(length(body)),"
+    " CAST(group_concat(body, ?) AS BLOB)"
     " FROM (SELECT seq, op_id, body FROM op WHERE seq > ? {} ORDER BY seq LIMIT ?)"
 )
-_CHUNKS: Final = {"full": _CHUNK.format(""), "front_desk": _CHUNK.format("AND front_desk = 1")}
+_ROWS_OF: Final = {"full": _ROWS.format(""), "front_desk": _ROWS.format("AND front_desk = 1")}
+_FIRST_ROWS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows that were read together, as records."""
+
+    seqs: Sequence[int]
+    end: Position
+    records: list[bytes]
 
 
 class Reader:
     """One connection; its calls run one after another in a worker."""
 
-    def __init__(self, connection: sqlcipher.Connection, codecs: dict[int, Codec]) -> None:
+    def __init__(self, connection: sqlcipher.Connection, dictionaries: Dictionaries) -> None:
         self._connection = connection
-        self._codecs = codecs
+        self._dictionaries = dictionaries
 
     def page(self, after: Position, limit: int, scope: Scope) -> Page:
         self._hold(after)
-        parts: list[bytes] = []
-        end, count, size = after, 0, 0
-        while count < limit and size < limits.PULL_PAGE_BYTES_MAX:
-            wanted = min(_CHUNK_OPS, limit - count)
-            [(got, op_ids, bodies, seqs)] = self._connection.execute(
-                _CHUNKS[scope], (end.seq, wanted)
-            ).fetchall()
-            if got:
-                numbers = (
-                    range(end.seq + 1, end.seq + 1 + got)
-                    if scope == "full"
-                    else list(map(int, seqs.split(",")))
-                )
-                opened = open_records(self._codecs, bodies, op_ids, numbers)
-                parts.append(render(opened.texts, numbers, opened.received_ms))
-                end, count, size = Position(numbers[-1], op_ids[-16:]), count + got, size + len(parts[-1])
-            if got < wanted:
-                return Page(b",".join(parts), count, end, more=False)
-        return Page(b",".join(parts), count, end, self._has_more(end, scope))
+        records: list[bytes] = []
+        end, size, wanted = after, 0, min(limit, _FIRST_ROWS)
+        while wanted > 0:
+            rows = self._read(end.seq, wanted, scope)
+            if rows is not None:
+                records += rows.records
+                end, size = rows.end, size + sum(map(len, rows.records))
+            if rows is None or len(rows.records) < wanted:
+                return Page(b"".join(records)[:-1], len(records), end, more=False)
+            room = (limits.PULL_PAGE_BYTES_MAX - size) * len(records) // size
+            wanted = min(limit - len(records), room)
+        return Page(b"".join(records)[:-1], len(records), end, self._has_more(end, scope))
+
+    def _read(self, after: int, wanted: int, scope: Scope) -> _Rows | None:
+        [(count, last, op_id, seqs, lengths, bodies)] = self._connection.execute(
+            _ROWS_OF[scope], (MAGIC, after, wanted)
+        ).fetchall()
+        if not count:
+            return None
+        numbers = range(after + 1, last + 1) if last - after == count else list(map(int, seqs.split(",")))
+        records = self._dictionaries.inflate(numbers, bodies, list(map(int, lengths.split(","))))
+        return _Rows(numbers, Position(last, op_id), records)
 
     def _hold(self, position: Position) -> None:
         if position == BEGINNING:
@@ -79,20 +96,14 @@ class Reader:
     def locate(self, block: int, have: Have, shared: set[tuple[str, int]], scope: Scope) -> Position:
         """The position before the first op of the scope that `have` lacks, looking from the start of a block."""
         after = block * BLOCK_OPS
-        while True:
-            [(got, op_ids, bodies, seqs)] = self._connection.execute(
-                _CHUNKS[scope], (after, _CHUNK_OPS)
-            ).fetchall()
-            if not got:
-                [(last,)] = self._connection.execute("SELECT coalesce(max(seq), 0) FROM op").fetchall()
-                return self.position_of(last)
-            numbers = list(map(int, seqs.split(",")))
-            texts = open_records(self._codecs, bodies, op_ids, numbers).texts
-            for seq, text in zip(numbers, texts, strict=True):
-                op = decode_op(b"{" + text)
+        while (rows := self._read(after, _FIRST_ROWS, scope)) is not None:
+            for seq, record in zip(rows.seqs, rows.records, strict=True):
+                op = decode_op(op_json_of(record))
                 if misses(have, shared, op.device_id, op.device_seq):
                     return self.position_of(seq - 1)
-            after = numbers[-1]
+            after = rows.seqs[-1]
+        [(last,)] = self._connection.execute("SELECT coalesce(max(seq), 0) FROM op").fetchall()
+        return self.position_of(last)
 
     def check(self, after: int, limit: int) -> tuple[int, list[int]]:
         """Hold rows against their checksums: how far this came, and which are damaged or gone."""
@@ -101,16 +112,17 @@ class Reader:
         ).fetchall()
         if not rows:
             return after, []
-        sound = {seq for seq, op_id, body in rows if self._opens(seq, op_id, body)}
+        sound = {seq for seq, op_id, body in rows if self._is_sound(seq, op_id, body)}
         last = rows[-1][0]
         return last, [seq for seq in range(after + 1, last + 1) if seq not in sound]
 
-    def _opens(self, seq: int, op_id: bytes, body: bytes) -> bool:
+    def _is_sound(self, seq: int, op_id: bytes, body: bytes) -> bool:
+        """Whether the checksum fits, and the record is of that row."""
         try:
-            open_records(self._codecs, body, op_id, [seq])
-        except (RowCorrupt, KeyError):
+            [record] = self._dictionaries.inflate([seq], body, [len(body)])
+        except RowCorrupt:
             return False
-        return True
+        return record.startswith(b'{"server_seq":%d,' % seq) and uuid_text(op_id).encode() in record[:150]
 
     def reviews(self, after_id: int, limit: int) -> list[ReviewRow]:
         rows = self._connection.execute(

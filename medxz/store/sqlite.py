@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -24,12 +25,12 @@ from medxz.errors import Overloaded, StorageFull, StoreError
 from medxz.have import Have
 from medxz.scope import Scope
 from medxz.store.base import Append, Outcome, Page, Position, ReviewRow, Verification
+from medxz.store.dictionaries import Dictionaries
 from medxz.store.files import LogFile
 from medxz.store.held import Held
 from medxz.store.reader import Reader
-from medxz.store.record import Codec
-from medxz.store.tail import Tail
-from medxz.store.writer import Writer, load_held
+from medxz.store.tail import Committed, Tail
+from medxz.store.writer import Collision, Writer, load_held
 from medxz.work import ThreadWorker, Worker
 
 if TYPE_CHECKING:
@@ -73,18 +74,20 @@ class SqliteLog:
     """A `LogStore` (medxz/store/base.py has the promises) in a file."""
 
     def __init__(
-        self, file: LogFile, held: Held, codecs: dict[int, Codec], clock: Clock, workers: Workers
+        self, file: LogFile, held: Held, dictionaries: Dictionaries, clock: Clock, workers: Workers
     ) -> None:
         self._file = file
         self._workers = workers
         self._held = held
-        self._writer = Writer(file.writing, held, codecs, max(codecs), clock)
-        self._readers = [(worker, Reader(file.open_reading(), codecs)) for worker in workers.readers]
+        self._writer = Writer(file.writing, held, dictionaries, clock)
+        self._readers = [(worker, Reader(file.open_reading(), dictionaries)) for worker in workers.readers]
         self._next_reader = cycle(self._readers)
         self._checkpointing = file.open_reading()
         self._tail = Tail()
         self._queue: deque[_Waiting] = deque()
         self._alone: deque[_Waiting] = deque()
+        self._expected = 0
+        self._arrived = asyncio.Event()
         self._queued_ops = 0
         self._queued_bytes = 0
         self._committing: asyncio.Task[None] | None = None
@@ -139,24 +142,28 @@ class SqliteLog:
         self._queued_bytes += size
         if self._committing is None or self._committing.done():
             self._committing = asyncio.create_task(self._commit_queue(), name="commit")
-        return await asyncio.shield(waiting.answer)
+        self._arrived.set()
+        return await waiting.answer
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """While this is open more of a push is on its way: the writer keeps a transaction for it, for a while."""
+        self._expected += 1
+        try:
+            yield
+        finally:
+            self._expected -= 1
+            self._arrived.set()
 
     async def _commit_queue(self) -> None:
         while self._queue or self._alone:
-            taken = self._take()
+            taken: list[_Waiting] = []
             try:
-                outcomes, committed = await self._workers.writer.run(
-                    self._writer.commit, [waiting.batch for waiting in taken]
-                )
+                outcomes, committed = await self._transaction(taken)
             except Exception as error:  # noqa: BLE001  # the root of a task: whoever waits has to hear of it
                 await self._give_up(taken, error)
                 continue
-            self.transactions += 1
-            self._watermarks.update(committed.watermarks)
-            if committed.op_ids:
-                self._tail.extend(committed)
-                self._last_seq = committed.last_seq
-                self.wake()
+            self._publish(committed)
             for waiting, outcome in zip(taken, outcomes, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(outcome)
@@ -164,16 +171,54 @@ class SqliteLog:
             if self._since_checkpoint >= limits.CHECKPOINT_BYTES:
                 self._start_checkpoint()
 
-    def _take(self) -> list[_Waiting]:
+    async def _transaction(self, taken: list[_Waiting]) -> tuple[list[list[Outcome]], Committed]:
+        """Write what waits, and what comes meanwhile of pushes that have begun; then commit."""
+        run, writer = self._workers.writer.run, self._writer
+        outcomes: list[list[Outcome]] = []
+        by_itself = bool(self._alone)
+        try:
+            while True:
+                part = self._take(
+                    limits.TRANSACTION_OPS_MAX - sum(len(waiting.batch.ops) for waiting in taken)
+                )
+                taken += part
+                batches = [waiting.batch for waiting in part]
+                if by_itself or not self._expected or not part:
+                    more, committed = await run(writer.write_and_commit, batches)
+                    return outcomes + more, committed
+                outcomes += await run(writer.write, batches)
+                await self._part_arrives()
+        except Collision:
+            await run(writer.abandon)
+            return await run(
+                partial(writer.write_and_commit, careful=True), [waiting.batch for waiting in taken]
+            )
+
+    async def _part_arrives(self) -> None:
+        """Wait for more of a push that has begun, until none is on its way or it takes too long."""
+        self._arrived.clear()
+        if self._expected and not self._queue:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), limits.PUSH_PART_WAIT_S)
+
+    def _publish(self, committed: Committed) -> None:
+        """Show what is durable now."""
+        self.transactions += 1
+        self._watermarks.update(committed.watermarks)
+        if committed.op_ids:
+            self._tail.extend(committed)
+            self._last_seq = committed.last_seq
+            self.wake()
+
+    def _take(self, room: int) -> list[_Waiting]:
         """The batches of the next transaction: all that wait, up to its maximum."""
         if self._alone:
             return [self._alone.popleft()]
-        taken = [self._queue.popleft()]
-        ops = len(taken[0].batch.ops)
-        while self._queue and ops + len(self._queue[0].batch.ops) <= limits.TRANSACTION_OPS_MAX:
+        taken: list[_Waiting] = []
+        while self._queue and (len(self._queue[0].batch.ops) <= room or room == limits.TRANSACTION_OPS_MAX):
             taken.append(self._queue.popleft())
-            ops += len(taken[-1].batch.ops)
-        self._queued_ops -= ops
+            room -= len(taken[-1].batch.ops)
+        self._queued_ops -= sum(len(waiting.batch.ops) for waiting in taken)
         self._queued_bytes -= sum(waiting.size for waiting in taken)
         return taken
 
@@ -184,7 +229,7 @@ class SqliteLog:
         itself.
         """
         with suppress(sqlcipher.Error):  # then the next transaction begins with it
-            await self._workers.writer.run(self._writer.reload)
+            await self._workers.writer.run(self._writer.abandon)
         if not isinstance(error, sqlcipher.Error) and len(taken) > 1:
             self._alone.extend(taken)
             return
@@ -297,9 +342,9 @@ async def open_log(
 ) -> tuple[SqliteLog, LogFile]:
     """Open a log that `create_log` made. After an unclean stop a full check begins in the background."""
     file = await workers.writer.run(LogFile.open, path, key)
-    codecs = file.codecs()
-    held = await workers.writer.run(load_held, file.writing, codecs)
-    log = SqliteLog(file, held, codecs, clock, workers)
+    dictionaries = await workers.writer.run(Dictionaries.load, file.writing)
+    held = await workers.writer.run(load_held, file.writing, dictionaries)
+    log = SqliteLog(file, held, dictionaries, clock, workers)
     if not file.stopped_cleanly:
         log.check_in_background()
     return log, file

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from medxz import limits
 from medxz.scope import Scope
 from medxz.store.base import Page, Position
-from medxz.store.record import render
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +20,9 @@ class Committed:
     """Ops that one transaction stored, in the order of server_seq, and the watermarks that it moved."""
 
     first_seq: int
-    received_ms: int
     op_ids: Sequence[bytes]
     front_desk: Sequence[bool]
-    texts: Sequence[bytes]
+    records: Sequence[bytes]
     watermarks: Mapping[str, int]
 
     @property
@@ -45,7 +43,7 @@ class Tail:
         self._bytes = 0
 
     def extend(self, run: Committed) -> None:
-        size = sum(map(len, run.texts))
+        size = sum(map(len, run.records))
         self._runs.append(run)
         self._sizes.append(size)
         self._ops += len(run.op_ids)
@@ -65,24 +63,20 @@ class Tail:
         """The page after a position, where all of it lies in the window and the position is what it says."""
         if self.op_id_at(after.seq) != after.op_id:
             return None
-        texts: list[bytes] = []
-        seqs: list[int] = []
-        times: list[int] = []
+        records: list[bytes] = []
         end, size, more = after, 0, False
         for run in self._from(after.seq + 1):
             for index in range(max(0, after.seq + 1 - run.first_seq), len(run.op_ids)):
-                if len(texts) == limit or size > limits.PULL_PAGE_BYTES_MAX:
+                if len(records) == limit or size > limits.PULL_PAGE_BYTES_MAX:
                     more = True
                     break
                 end = run.position(run.first_seq + index)
                 if scope == "full" or run.front_desk[index]:
-                    texts.append(run.texts[index])
-                    seqs.append(end.seq)
-                    times.append(run.received_ms)
-                    size += len(run.texts[index])
+                    records.append(run.records[index])
+                    size += len(records[-1])
             if more:
                 break
-        return Page(render(texts, seqs, times), len(texts), end, more)
+        return Page(b"".join(records)[:-1], len(records), end, more)
 
     def _run_of(self, seq: int) -> Committed | None:
         if not self._runs or not self._runs[0].first_seq <= seq <= self._runs[-1].last_seq:

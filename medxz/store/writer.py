@@ -14,14 +14,15 @@ from typing import Final
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
-from medxz.clock import Clock
+from medxz.clock import Clock, format_time, parse_time
 from medxz.ids import uuid_bytes
 from medxz.limits import BLOCK_OPS
 from medxz.op import Operation, decode_op
 from medxz.scope import FRONT_DESK_TYPES
 from medxz.store.base import Append, DeadLetter, Outcome
+from medxz.store.dictionaries import Dictionaries, authors_of
 from medxz.store.held import Held
-from medxz.store.record import Codec, open_records, seal
+from medxz.store.record import MAGIC, op_json_of, render, text_of
 from medxz.store.tail import Committed
 
 _ROWS_PER_STATEMENT: Final = (500, 100, 20, 4, 1)
@@ -30,7 +31,8 @@ _INSERT: Final = {
     for rows in _ROWS_PER_STATEMENT
 }
 _FIND: Final = {
-    rows: "SELECT group_concat(seq), CAST(group_concat(op_id, '') AS BLOB), CAST(group_concat(body, '') AS BLOB)"
+    rows: "SELECT group_concat(seq), CAST(group_concat(op_id, '') AS BLOB), group_concat(length(body)),"
+    " CAST(group_concat(body, ?) AS BLOB)"
     f" FROM op WHERE op_id IN ({','.join('?' * rows)})"
     for rows in _ROWS_PER_STATEMENT
 }
@@ -47,16 +49,15 @@ _DEAD_OF: Final = "SELECT code, field, message FROM dead_letter WHERE device_id 
 
 @dataclass(slots=True)
 class _Draft:
-    """What this transaction has added so far."""
+    """What the open transaction has added so far. The last `unwritten` records are not in the file yet."""
 
     first_seq: int
     now_ms: int
-    rows: list[object] = field(default_factory=list)
-    written: int = 0
+    received_at: bytes
     op_ids: list[bytes] = field(default_factory=list)
     front_desk: list[bool] = field(default_factory=list)
-    texts: list[bytes] = field(default_factory=list)
-    blocks: list[tuple[int, bytes]] = field(default_factory=list)
+    records: list[bytes] = field(default_factory=list)
+    unwritten: int = 0
 
 
 _REUSED: Final = {
@@ -64,100 +65,101 @@ _REUSED: Final = {
     "device_seq_reused": "another op of this device has this number already; was the device cloned or restored?",
 }
 _Stored = dict[bytes, tuple[int, bytes]]
-"""Ops that are in the file already: seq and text by op_id."""
+"""Ops that are in the file already: seq and record by op_id."""
 
 
-class _Collision(Exception):  # caught by its one caller
-    """The index on op_id objected: this transaction has to look before it writes."""
+class Collision(Exception):  # noqa: N818  # not an error: the log begins the transaction again, carefully
+    """The index on op_id objected: this transaction has to look before it writes. It is undone."""
 
 
 class Writer:
-    """Turns waiting batches into rows. After any failure `held` must be read again from the file."""
+    """Turns batches into rows: `write` some, `write` more, `commit`. After a failure, `abandon`."""
 
     def __init__(
-        self,
-        connection: sqlcipher.Connection,
-        held: Held,
-        codecs: dict[int, Codec],
-        write_with: int,
-        clock: Clock,
+        self, connection: sqlcipher.Connection, held: Held, dictionaries: Dictionaries, clock: Clock
     ) -> None:
         self._connection = connection
-        self._held = held
-        self._codecs = codecs
-        self._codec = write_with
+        self._dictionaries = dictionaries
         self._clock = clock
+        self._draft: _Draft | None = None
+        self.held = held
         self._held_is_true = True
 
-    def commit(self, batches: Sequence[Append]) -> tuple[list[list[Outcome]], Committed]:
-        """Keep all of it in one transaction; the outcomes of each batch, and what was stored.
+    def write(self, batches: Sequence[Append], *, careful: bool = False) -> list[list[Outcome]]:
+        """Add batches to the transaction, which begins with the first; the outcomes of each.
 
-        Raises sqlcipher3's errors after rolling back.
+        Nothing of it is durable before `commit`. Raises Collision, and sqlcipher3's errors.
         """
-        if not self._held_is_true:
-            self.reload()
-        self._held_is_true = False  # until it has gone well
+        draft = self._draft or self._begin()
+        for batch in batches:
+            self._dictionaries.meet(authors_of(batch.ops))
         try:
-            done = self._transaction(batches, careful=False)
-        except _Collision:
-            self.reload()
-            done = self._transaction(batches, careful=True)
-        self._held_is_true = True
-        return done
-
-    def reload(self) -> None:
-        """Read what the log holds from the file again."""
-        self._held = load_held(self._connection, self._codecs)
-        self._held_is_true = True
-
-    @property
-    def held(self) -> Held:
-        return self._held
-
-    def _transaction(
-        self, batches: Sequence[Append], *, careful: bool
-    ) -> tuple[list[list[Outcome]], Committed]:
-        draft = _Draft(self._held.last_seq + 1, max(self._clock.now_ms(), self._held.last_ms))
-        frames = self._codecs[self._codec].compress([text for batch in batches for text in batch.texts])
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            outcomes = []
-            for batch in batches:
-                taken = len(batch.texts)
-                outcomes.append(self._append(batch, frames[:taken], draft, careful=careful))
-                frames = frames[taken:]
+            outcomes = [self._append(batch, draft, careful=careful) for batch in batches]
             self._flush(draft)
-            if draft.blocks:
-                self._connection.executemany("INSERT INTO block (number, held) VALUES (?,?)", draft.blocks)
-            self._connection.execute("COMMIT")
-        except BaseException as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            if isinstance(error, sqlcipher.IntegrityError) and not careful:
-                raise _Collision from None
-            raise
-        self._held.last_ms = draft.now_ms
-        return outcomes, Committed(
+        except sqlcipher.IntegrityError:
+            if careful:
+                raise
+            raise Collision from None
+        return outcomes
+
+    def commit(self) -> Committed:
+        """Make the transaction durable; what it stored."""
+        draft = self._draft
+        assert draft is not None, "there is something to commit"
+        self._connection.execute("COMMIT")
+        self._draft = None
+        self._held_is_true = True
+        self.held.last_ms = draft.now_ms
+        return Committed(
             draft.first_seq,
-            draft.now_ms,
             draft.op_ids,
             draft.front_desk,
-            draft.texts,
-            self._held.take_changed_watermarks(),
+            draft.records,
+            self.held.take_changed_watermarks(),
         )
 
-    def _append(
-        self, batch: Append, frames: Sequence[bytes], draft: _Draft, *, careful: bool
-    ) -> list[Outcome]:
-        settled = self._held.settled
+    def write_and_commit(
+        self, batches: Sequence[Append], *, careful: bool = False
+    ) -> tuple[list[list[Outcome]], Committed]:
+        """Both at once: what most transactions are."""
+        return self.write(batches, careful=careful), self.commit()
+
+    def abandon(self) -> None:
+        """Undo the transaction, if one is open, and read again what the log holds."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        self._draft = None
+        self._reload()
+
+    def _reload(self) -> None:
+        self._dictionaries.reload(self._connection)
+        self.held = load_held(self._connection, self._dictionaries)
+        self._held_is_true = True
+
+    def _begin(self) -> _Draft:
+        if not self._held_is_true:
+            self._reload()
+        self._held_is_true = False  # until it has gone well
+        now_ms = max(self._clock.now_ms(), self.held.last_ms)
+        draft = self._draft = _Draft(self.held.last_seq + 1, now_ms, format_time(now_ms).encode())
+        self._connection.execute("BEGIN IMMEDIATE")
+        learned = self._dictionaries.learn(draft.first_seq)
+        if learned is not None:
+            self._connection.execute(
+                "INSERT INTO dictionary (first_seq, bytes) VALUES (?,?)", (draft.first_seq, learned)
+            )
+        return draft
+
+    def _append(self, batch: Append, draft: _Draft, *, careful: bool) -> list[Outcome]:
+        settled = self.held.settled
         suspects = [op for op in batch.ops if careful or op.device_seq in settled(op.device_id)]
-        stored = self._find(suspects) if suspects else {}
         if not suspects and _is_run(batch.ops):
-            outcomes = self._add_run(batch, frames, draft)
+            outcomes = self._add_run(batch, draft)
         else:
+            stored = self._find(suspects) if suspects else {}
             outcomes = [
-                self._append_one(op, text, frame, stored, draft, careful=careful, lenient=batch.lenient)
-                for op, text, frame in zip(batch.ops, batch.texts, frames, strict=True)
+                self._append_one(op, text, stored, draft, careful=careful, lenient=batch.lenient)
+                for op, text in zip(batch.ops, batch.texts, strict=True)
             ]
         for letter in batch.dead_letters:
             self._bury(letter, draft)
@@ -167,61 +169,42 @@ class Writer:
         return outcomes
 
     def _append_one(
-        self,
-        op: Operation,
-        text: bytes,
-        frame: bytes,
-        stored: _Stored,
-        draft: _Draft,
-        *,
-        careful: bool,
-        lenient: bool,
+        self, op: Operation, text: bytes, stored: _Stored, draft: _Draft, *, careful: bool, lenient: bool
     ) -> Outcome:
-        if careful or op.device_seq in self._held.settled(op.device_id):
+        if careful or op.device_seq in self.held.settled(op.device_id):
             outcome = self._look(op, text, stored, draft, lenient=lenient)
             if outcome is not None:
                 return outcome
-        return self._add(op, text, frame, draft)
+        return self._add_run(Append([op], [text]), draft)[0]
 
-    def _add_run(self, batch: Append, frames: Sequence[bytes], draft: _Draft) -> list[Outcome]:
+    def _add_run(self, batch: Append, draft: _Draft) -> list[Outcome]:
         """Ops of one device with numbers in a row, all new: nearly every batch."""
-        held, codec, now_ms = self._held, self._codec, draft.now_ms
-        first = held.last_seq + 1
+        first, received_at = self.held.last_seq + 1, draft.received_at
         seqs = range(first, first + len(batch.ops))
-        op_ids = [uuid_bytes(op.op_id) for op in batch.ops]
         front_desk = [op.entity_type in FRONT_DESK_TYPES for op in batch.ops]
-        bodies = [
-            seal(codec, op_id, seq, now_ms, len(text), frame)
-            for op_id, seq, text, frame in zip(op_ids, seqs, batch.texts, frames, strict=True)
-        ]
-        draft.rows += chain.from_iterable(zip(seqs, op_ids, front_desk, bodies, strict=True))
-        draft.op_ids += op_ids
+        draft.op_ids += [uuid_bytes(op.op_id) for op in batch.ops]
         draft.front_desk += front_desk
-        draft.texts += batch.texts
-        draft.blocks += held.take_run(batch.ops[0].device_id, batch.ops[0].device_seq, front_desk)
+        draft.records += [render(seq, received_at, text) for seq, text in zip(seqs, batch.texts, strict=True)]
+        draft.unwritten += len(seqs)
+        full = self.held.take_run(batch.ops[0].device_id, batch.ops[0].device_seq, front_desk)
+        if full:
+            self._connection.executemany("INSERT INTO block (number, held) VALUES (?,?)", full)
         return [Outcome("stored", seq) for seq in seqs]
 
-    def _add(self, op: Operation, text: bytes, frame: bytes, draft: _Draft) -> Outcome:
-        seq = self._held.last_seq + 1
-        op_id = uuid_bytes(op.op_id)
-        front_desk = op.entity_type in FRONT_DESK_TYPES
-        draft.rows += (seq, op_id, front_desk, seal(self._codec, op_id, seq, draft.now_ms, len(text), frame))
-        draft.op_ids.append(op_id)
-        draft.front_desk.append(front_desk)
-        draft.texts.append(text)
-        draft.blocks += self._held.take_run(op.device_id, op.device_seq, [front_desk])
-        return Outcome("stored", seq)
-
     def _flush(self, draft: _Draft) -> None:
-        """Write the rows gathered so far, in as few statements as there are sizes for."""
-        rows, at = draft.rows, 0
-        left = len(rows) // 4
+        """Write the records gathered so far, in as few statements as there are sizes for."""
+        at = len(draft.records) - draft.unwritten
+        frames = self._dictionaries.newest.compress(draft.records[at:])
+        seqs = range(draft.first_seq + at, draft.first_seq + len(draft.records))
+        values = list(
+            chain.from_iterable(zip(seqs, draft.op_ids[at:], draft.front_desk[at:], frames, strict=True))
+        )
+        done = 0
         for size in _ROWS_PER_STATEMENT:
-            while left >= size:
-                self._connection.execute(_INSERT[size], rows[at : at + 4 * size])
-                at += 4 * size
-                left -= size
-        draft.rows = []
+            while draft.unwritten >= size:
+                self._connection.execute(_INSERT[size], values[done : done + 4 * size])
+                done += 4 * size
+                draft.unwritten -= size
 
     def _find(self, ops: Sequence[Operation]) -> _Stored:
         """Of these ops, those whose ids are in the file: their seqs and texts."""
@@ -229,15 +212,15 @@ class Writer:
         wanted, at = [uuid_bytes(op.op_id) for op in ops], 0
         for size in _ROWS_PER_STATEMENT:
             while len(wanted) - at >= size:
-                [(seqs, op_ids, bodies)] = self._connection.execute(
-                    _FIND[size], wanted[at : at + size]
+                [(seqs, op_ids, lengths, bodies)] = self._connection.execute(
+                    _FIND[size], (MAGIC, *wanted[at : at + size])
                 ).fetchall()
                 at += size
                 if seqs:
-                    numbers = [int(seq) for seq in seqs.split(",")]
-                    texts = open_records(self._codecs, bodies, op_ids, numbers).texts
-                    for index, (seq, text) in enumerate(zip(numbers, texts, strict=True)):
-                        found[op_ids[16 * index : 16 * index + 16]] = (seq, text)
+                    numbers = list(map(int, seqs.split(",")))
+                    records = self._dictionaries.inflate(numbers, bodies, list(map(int, lengths.split(","))))
+                    for index, (seq, record) in enumerate(zip(numbers, records, strict=True)):
+                        found[op_ids[16 * index : 16 * index + 16]] = (seq, record)
         return found
 
     def _look(
@@ -254,12 +237,12 @@ class Writer:
         stored = found.get(op_id)
         if stored is None and op_id in draft.op_ids:  # further up in this very transaction
             index = draft.op_ids.index(op_id)
-            stored = draft.first_seq + index, draft.texts[index]
+            stored = draft.first_seq + index, draft.records[index]
         if stored is not None:
             if _same(op, text, stored[1]):
                 return Outcome("duplicate", stored[0])
             return self._reject(op, "op_id_reused", draft)
-        if op.device_seq not in self._held.settled(op.device_id):
+        if op.device_seq not in self.held.settled(op.device_id):
             return None
         if lenient:
             self._share(op, draft)
@@ -279,7 +262,7 @@ class Writer:
 
     def _share(self, op: Operation, draft: _Draft) -> None:
         """A hub acknowledged a second op of this number: keep it, and have a person look."""
-        self._held.shared.add((op.device_id, op.device_seq))
+        self.held.shared.add((op.device_id, op.device_seq))
         self._connection.execute(
             "INSERT OR IGNORE INTO shared_number (device_id, device_seq) VALUES (?,?)",
             (op.device_id, op.device_seq),
@@ -295,7 +278,7 @@ class Writer:
             ),
         )  # fmt: skip
         if letter.settles and letter.device_seq is not None:
-            self._held.settle(letter.device_id, letter.device_seq)
+            self.held.settle(letter.device_id, letter.device_seq)
 
     def _mark(self, op: Operation, code: str, draft: _Draft) -> None:
         self._connection.execute(
@@ -304,28 +287,25 @@ class Writer:
         )
 
 
-def load_held(connection: sqlcipher.Connection, codecs: dict[int, Codec]) -> Held:
+def load_held(connection: sqlcipher.Connection, dictionaries: Dictionaries) -> Held:
     """What the log holds, from its block summaries, the ops behind the last block, and the dead letters."""
     held = Held()
     for (text,) in connection.execute("SELECT held FROM block ORDER BY number").fetchall():
         held.take_block(text)
-    rows = connection.execute(
-        "SELECT seq, op_id, front_desk, body FROM op WHERE seq > ? ORDER BY seq",
-        (len(held.blocks) * BLOCK_OPS,),
-    ).fetchall()
     held.last_seq = len(held.blocks) * BLOCK_OPS
-    for seq, op_id, front_desk, body in rows:
-        opened = open_records(codecs, body, op_id, [seq])
-        op = decode_op(b"{" + opened.texts[0])
-        held.take_run(op.device_id, op.device_seq, [bool(front_desk)])
-        held.last_ms = opened.received_ms[0]
-    if held.last_seq and not held.last_ms:
-        rows = connection.execute("SELECT op_id, body FROM op WHERE seq = ?", (held.last_seq,)).fetchall()
-        held.last_ms = open_records(codecs, rows[0][1], rows[0][0], [held.last_seq]).received_ms[0]
+    rows = connection.execute(
+        "SELECT seq, front_desk, body FROM op WHERE seq >= ? ORDER BY seq", (held.last_seq,)
+    ).fetchall()
+    for seq, front_desk, body in rows:
+        op = decode_op(op_json_of(dictionaries.inflate([seq], body, [len(body)])[0]))
+        held.last_ms = parse_time(op.server_received_at or "")
+        if seq > held.last_seq:
+            held.take_run(op.device_id, op.device_seq, [bool(front_desk)])
+            dictionaries.meet(authors_of([op]))
     for device_id, number in connection.execute(
         "SELECT device_id, device_seq FROM dead_letter WHERE settles = 1"
     ).fetchall():
-        held.settled(device_id).add(number)
+        held.settle(device_id, number)
     held.shared = set(connection.execute("SELECT device_id, device_seq FROM shared_number").fetchall())
     return held
 
@@ -338,6 +318,6 @@ def _is_run(ops: Sequence[Operation]) -> bool:
     return all(op.device_seq == number and op.device_id == device_id for number, op in enumerate(ops, first))
 
 
-def _same(op: Operation, text: bytes, stored: bytes) -> bool:
+def _same(op: Operation, text: bytes, record: bytes) -> bool:
     """Whether two ops with one id are the same: nearly always the texts are, else the digests decide."""
-    return text == stored or decode_op(b"{" + stored).digest() == op.digest()
+    return text == text_of(record) or decode_op(op_json_of(record)).digest() == op.digest()

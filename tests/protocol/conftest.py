@@ -23,7 +23,8 @@ from medxz.op import Operation
 from medxz.scope import Scope
 from medxz.service import ClinicConfig, Parts, Rates, Services, assemble
 from medxz.service.upstream import ServerKind
-from medxz.store.files import NEWEST_DICTIONARY, Identity, LogFile, dictionary_bytes
+from medxz.store.dictionaries import shipped_dictionary
+from medxz.store.files import Identity, LogFile
 from medxz.store.registry import SqliteRegistry
 from medxz.store.sqlite import SqliteLog, Workers, open_log
 from medxz.trust.tokens import TokenSigner, TokenVerifier, key_id
@@ -88,7 +89,7 @@ class Server:
                 kind=self.kind, version="test", folder=self.path.parent, log=self.log, registry=self.registry,
                 verifier=TokenVerifier({key_id(public): public}, clock), signer=self.signer, clock=clock, ids=ids,
                 worker=self._extra[0], config=self.config, rates=self.rates,
-                dictionaries=[dictionary_bytes(NEWEST_DICTIONARY)],
+                dictionaries=[shipped_dictionary()],
             )
         )  # fmt: skip
         log = make_log(self.said, clock, "debug")

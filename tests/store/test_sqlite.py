@@ -99,13 +99,15 @@ async def test_a_damaged_row_is_found_by_the_check(tmp_path: Path) -> None:
     await log.append(batch(*run_of(limits.BLOCK_OPS + 1, limits.BLOCK_OPS + 5)))
     await backend.close()
     connection = open_database(tmp_path / "hub.db", None)
-    connection.execute("UPDATE op SET op_id = randomblob(16) WHERE seq = 23")
+    [(body,)] = connection.execute("SELECT body FROM op WHERE seq = 23").fetchall()
+    connection.execute("UPDATE op SET body = ? WHERE seq = 23", (body[:-1] + bytes([body[-1] ^ 128]),))
+    connection.execute("UPDATE op SET op_id = randomblob(16) WHERE seq = 29")
     connection.execute("UPDATE log SET clean_stop = 0")
     connection.close()
     log = await backend.open()
     assert log.verification is not None
     found = await log.verify()
-    assert found.damaged == [23]
+    assert found.damaged == [23, 29]
     with pytest.raises(RowCorrupt, match="server_seq 23"):
         await log.page(BEGINNING, 100, "full")
     await backend.close()

@@ -9,13 +9,13 @@ CREATE TABLE log (
     clean_stop  INTEGER NOT NULL CHECK (clean_stop IN (0, 1))
 ) STRICT;
 
--- Compression dictionaries that bodies were written with: a log can be read wherever it is carried.
+-- Compression dictionaries, each for the ops from one server_seq on: a log can be read wherever it is carried.
 CREATE TABLE dictionary (
-    number  INTEGER PRIMARY KEY,
-    bytes   BLOB NOT NULL
+    first_seq  INTEGER PRIMARY KEY,
+    bytes      BLOB NOT NULL
 ) STRICT;
 
--- server_seq 1, 2, 3 … without gaps. A body is a record of medxz/store/record.py: checksum, time, compressed op.
+-- server_seq 1, 2, 3 … without gaps. A body is a compressed record of medxz/store/record.py.
 CREATE TABLE op (
     seq         INTEGER PRIMARY KEY,
     op_id       BLOB NOT NULL UNIQUE,

@@ -16,7 +16,7 @@ from bench.ops import Fleet, push_body
 from bench.train_dictionary import CHOOSING_SEED, HELD_OUT, REPORTING_SEED, TRAINING_SEED, samples, share
 from bench.training_ops import TrainingFamily
 from medxz.op import Operation, check, decode_op
-from medxz.store.files import NEWEST_DICTIONARY, dictionary_bytes
+from medxz.store.dictionaries import shipped_dictionary
 
 FAMILIES = (TrainingFamily, MeasuredFamily)
 families = pytest.mark.parametrize("family", FAMILIES)
@@ -121,7 +121,7 @@ def test_the_authors_share_no_words() -> None:
 
 def test_the_dictionary_was_not_trained_on_what_is_measured() -> None:
     """No sentence of the measured author stands in the dictionary."""
-    content = dictionary_bytes(NEWEST_DICTIONARY)
+    content = shipped_dictionary()
     notes = {
         word
         for op in written(MeasuredFamily)
@@ -133,7 +133,7 @@ def test_the_dictionary_was_not_trained_on_what_is_measured() -> None:
 
 def test_the_dictionary_is_worth_its_place() -> None:
     """Another author's ops, each by itself, come to little more than half of what they would without it."""
-    dictionary = zstandard.ZstdCompressionDict(dictionary_bytes(NEWEST_DICTIONARY))
+    dictionary = zstandard.ZstdCompressionDict(shipped_dictionary())
     texts = samples(MeasuredFamily, REPORTING_SEED, HELD_OUT)
     assert share(dictionary, texts) < 0.36
     assert share(dictionary, texts) < 0.6 * share(None, texts)

@@ -1,0 +1,118 @@
+"""The compression dictionaries of a log: each is good for the ops from one server_seq on.
+
+The first is that of this version. As a log grows, the next ones add to it who writes here: the ids of clinic, device
+and author, which would otherwise be the dearest part of each record. A log carries its dictionaries, so that it can be
+read wherever it is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Final
+
+from sqlcipher3 import dbapi2 as sqlcipher
+
+from medxz.errors import RowCorrupt
+from medxz.ids import UUID_PATTERN
+from medxz.limits import AUTHORS_IN_DICTIONARY_MAX, BLOCK_OPS
+from medxz.op import Operation
+from medxz.store.record import MAGIC, Codec
+
+_FOLDER: Final = resources.files("medxz.store") / "dictionaries"
+_FIRST: Final = 1
+# A log makes a new dictionary after this part of its length at the soonest: so few that reading them costs nothing.
+_LEARN_AFTER_PART: Final = 64
+_HEAD: Final = b'{"server_seq":100,"server_received_at":"2026-01-01T00:00:00.000Z","op_id":"'
+
+Author = tuple[str, str, str]
+
+
+def shipped_dictionary() -> bytes:
+    """The dictionary that comes with this version; the wire may use it too."""
+    return (_FOLDER / f"{_FIRST}.dict").read_bytes()
+
+
+def authors_of(ops: Iterable[Operation]) -> set[Author]:
+    return {(op.clinic_id, op.device_id, op.user_id) for op in ops}
+
+
+class Dictionaries:
+    """The dictionaries of one log, and the authors that the newest knows."""
+
+    def __init__(self, rows: Sequence[tuple[int, bytes]]) -> None:
+        self._first_seqs = [first_seq for first_seq, _ in rows]
+        self._codecs = [Codec(data) for _, data in rows]
+        self._base: Final = rows[0][1]
+        self._known: set[Author] = set(_authors_in(rows[-1][1][len(self._base) :]))
+        self._unknown: dict[Author, None] = {}
+
+    @classmethod
+    def load(cls, connection: sqlcipher.Connection) -> Dictionaries:
+        """Those that a log carries."""
+        return cls(
+            connection.execute("SELECT first_seq, bytes FROM dictionary ORDER BY first_seq").fetchall()
+        )
+
+    def reload(self, connection: sqlcipher.Connection) -> None:
+        """Forget what a transaction that failed had learned."""
+        self.__dict__.update(Dictionaries.load(connection).__dict__)
+
+    @property
+    def newest(self) -> Codec:
+        return self._codecs[-1]
+
+    def meet(self, authors: set[Author]) -> None:
+        """Take note of who writes; the next dictionary will know them."""
+        for author in authors - self._known:
+            self._unknown[author] = None
+
+    def learn(self, next_seq: int) -> bytes | None:
+        """A dictionary for the ops from `next_seq` on that knows who writes here; None where it is not time."""
+        spacing = max(BLOCK_OPS, next_seq // _LEARN_AFTER_PART)
+        if not self._unknown or next_seq < self._first_seqs[-1] + spacing:
+            return None
+        authors = [*self._known, *self._unknown][-AUTHORS_IN_DICTIONARY_MAX:]
+        data = self._base + _HEAD + b"".join(map(_as_written, authors))
+        self._first_seqs.append(next_seq)  # before the first row that needs it can be seen
+        self._codecs.append(Codec(data))
+        self._known, self._unknown = set(authors), {}
+        return data
+
+    def inflate(self, seqs: Sequence[int], joined: bytes, lengths: Sequence[int]) -> list[bytes]:
+        """The records of rows that were read together; RowCorrupt naming the first that is damaged."""
+        first, last = self._number(seqs[0]), self._number(seqs[-1])
+        try:
+            if first == last:
+                return self._codecs[first].inflate(joined, lengths)
+        except RowCorrupt:
+            pass  # one by one, to name it
+        records, at = [], 0
+        for seq, length in zip(seqs, lengths, strict=True):
+            end = at + length
+            try:
+                records += self._codecs[self._number(seq)].inflate(joined[at:end], [length])
+            except RowCorrupt as error:
+                raise RowCorrupt(f"server_seq {seq} of the log is damaged: {error}") from None
+            at = end + len(MAGIC)
+        return records
+
+    def _number(self, seq: int) -> int:
+        return max(0, bisect_right(self._first_seqs, seq) - 1)
+
+
+_WRITTEN: Final = re.compile(
+    rf'"clinic_id":"({UUID_PATTERN})","device_id":"({UUID_PATTERN})","user_id":"({UUID_PATTERN})"'
+)
+
+
+def _authors_in(data: bytes) -> list[Author]:
+    """The authors that were added to a dictionary."""
+    return [(match[1], match[2], match[3]) for match in _WRITTEN.finditer(data.decode(errors="replace"))]
+
+
+def _as_written(author: Author) -> bytes:
+    clinic_id, device_id, user_id = author
+    return f'","clinic_id":"{clinic_id}","device_id":"{device_id}","user_id":"{user_id}","entity_type":"'.encode()
