@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -125,7 +126,9 @@ def run(config: Path | None, as_json: bool, **flags: object) -> None:
     Every flag can stand in DIR/hub.toml, in the environment (MEDXZ_HUB_…) and in systemd credentials too:
     docs/configuration.md. Logs go to stderr. With --json, one line on stdout tells when and where it serves.
     """
-    _start_lightly()
+    from hub.memory import start_lightly
+
+    start_lightly()
     from hub.config import load_settings
 
     settings = load_settings(
@@ -245,15 +248,6 @@ def asked_or_opened(
         return answer_stopped(settings_for(data, key_file).places, os.environ, command, arguments)
 
 
-def _start_lightly() -> None:
-    """A hub starts in four fifths of the time and with 10 MB less: memory is what a small box has least of."""
-    import gc
-
-    gc.disable()  # nothing that importing makes is garbage; the hub turns it on again when it serves
-    # structlog loads rich where it finds it, for stack traces that are never printed
-    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
-
-
 def tell(answer: dict[str, Any], as_json: bool, text: str) -> None:
     click.echo(json.dumps(answer) if as_json else text)
 
@@ -287,9 +281,9 @@ def outcome(arguments: list[str], *, as_json: bool) -> int:
             as_json, "failed", f"{error.filename or 'medxz-hub'}: {error.strerror or error}", "", FAILED
         )
     except Exception as error:  # noqa: BLE001  the root of the program: no stack trace in an operator's face
-        from medxz.web.log import told
-
-        return complain(as_json, "internal", f"a mistake of ours: {told(error)}", "please report it", FAILED)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{type(error).__name__} at {where.filename}:{where.lineno}"
+        return complain(as_json, "internal", f"a mistake of ours: {place}", "please report it", FAILED)
     return result if isinstance(result, int) else DONE
 
 

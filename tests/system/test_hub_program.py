@@ -309,9 +309,10 @@ def test_a_run_loads_what_it_needs() -> None:
     """A running hub has no terminal decoration and no HTTP client in its memory, and help needs next to nothing."""
     program = """
 import sys
-from hub.cli import _start_lightly
+import hub.cli
 assert not {"pydantic", "aiohttp", "cryptography", "sqlcipher3"} & set(sys.modules), "help is slow"
-_start_lightly()
+from hub.memory import start_lightly
+start_lightly()
 import hub.app
 loaded = [name for name in ("rich", "httpx", "hypothesis", "pydantic_settings") if sys.modules.get(name)]
 assert not loaded, loaded
