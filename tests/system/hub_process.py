@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +69,15 @@ class HubProcess:
 
     def start(self, *flags: object, env: Mapping[str, str] | None = None) -> "HubProcess":
         """Run it, and wait until it says that it serves."""
+        self.launch(*flags, env=env)
+        return self.wait_until_ready()
+
+    def launch(
+        self, *flags: object, env: Mapping[str, str] | None = None, program: Sequence[str] = PROGRAM
+    ) -> None:
+        """Run it, and wait for nothing."""
         arguments = [
-            *PROGRAM,
+            *program,
             "run",
             "--data",
             self.data,
@@ -85,6 +92,8 @@ class HubProcess:
             self.process = subprocess.Popen(
                 [str(argument) for argument in arguments], env=environment(env), stdout=out, stderr=log
             )
+
+    def wait_until_ready(self) -> "HubProcess":
         wait_until(lambda: self._has_ended() or b"\n" in self.out.read_bytes(), "the ready line")
         assert not self._has_ended(), self.log.read_text()
         self.url = json.loads(self.out.read_text())["url"]
