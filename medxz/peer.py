@@ -25,8 +25,9 @@ from medxz import limits, wire
 from medxz.errors import ConfigurationError, OpInvalid, PeerRefused, PeerUnreachable
 from medxz.have import Have
 from medxz.ids import Ids, RandomIds
-from medxz.op import Operation, checked_digest
+from medxz.op import Operation
 from medxz.replicate import StreamPage
+from medxz.rules import checked_digest
 
 CONNECT_TIMEOUT_S: Final = 5.0
 IDLE_TIMEOUT_S: Final = 30.0

@@ -17,7 +17,8 @@ import msgspec
 from medxz import limits
 from medxz.errors import BadJson, Invalid, OpInvalid, TooLarge
 from medxz.ids import is_uuid
-from medxz.op import Operation, check, explain, loosely
+from medxz.op import Operation
+from medxz.rules import are_lawful, check, explain, loosely
 from medxz.wire import PushRequest, WireDeadLetter
 
 
@@ -35,11 +36,14 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class PushBody:
-    """Ops in the order of the request; each with its JSON without the opening brace, as it is stored."""
+    """A push, read but not examined: its ops, or the texts of what should be ops, in the order of the request."""
 
-    items: Sequence[Operation | Broken]
-    texts: Sequence[bytes]
+    offered: Sequence[Operation] | Sequence[msgspec.Raw]
     dead_letters: Sequence[WireDeadLetter]
+
+
+Examined = tuple[list[Operation | Broken], list[bytes]]
+"""What was offered, and of each op its JSON without the opening brace, as it is stored."""
 
 
 class _Pieces(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,22 +62,30 @@ _DEAD_LETTERS: Final = msgspec.json.Decoder(list[WireDeadLetter])
 
 def read_push(body: bytes) -> PushBody:
     """Read a push; BadJson, Invalid or TooLarge where the body as a whole is none."""
+    read: PushRequest | _Pieces
     try:
-        request = _WHOLE.decode(body)
+        read = _WHOLE.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        pieces = _cut(body)
-        _check_counts(len(pieces.ops), len(pieces.dead_letters))
-        read = [_read_piece(bytes(piece)) for piece in pieces.ops]
-        return PushBody([item for item, _ in read], [text for _, text in read], pieces.dead_letters)
-    _check_counts(len(request.ops), len(request.dead_letters))
+        read = _cut(body)
+    else:
+        _check_members(body)
+    _check_counts(len(read.ops), len(read.dead_letters))
+    return PushBody(read.ops, read.dead_letters)
+
+
+def examine(offered: Sequence[Operation] | Sequence[msgspec.Raw]) -> Examined:
+    """Hold what was offered against the rules of an operation."""
+    ops = [op for op in offered if isinstance(op, Operation)]
+    texts = [op.json()[1:] for op in ops]
+    if ops and len(ops) == len(offered) and max(map(len, texts)) < limits.OP_BYTES_MAX and are_lawful(ops):
+        return list(ops), texts
     items: list[Operation | Broken] = []
-    texts: list[bytes] = []
-    for op in request.ops:
-        text = op.json()
-        items.append(_examine(op, len(text)))
-        texts.append(text[1:])
-    _check_members(body, texts)
-    return PushBody(items, texts, request.dead_letters)
+    texts = []
+    for one in offered:
+        item, text = _examine(one)
+        items.append(item)
+        texts.append(text)
+    return items, texts
 
 
 def _check_counts(ops: int, dead_letters: int) -> None:
@@ -85,37 +97,32 @@ def _check_counts(ops: int, dead_letters: int) -> None:
         raise Invalid("a push holds at least one operation", field="ops")
 
 
-def _check_members(body: bytes, texts: Sequence[bytes]) -> None:
-    """Refuse a push that names a member twice: its reading kept the last one, and the sender meant both.
-
-    Looked into only where the body is longer than its ops, and where a name could stand twice.
-    """
-    least = len('{"ops":[]}') + sum(map(len, texts)) + 2 * len(texts) - 1
-    if len(body) != least and max(body.count(b'"ops"'), body.count(b'"dead_letters"')) > 1:
+def _check_members(body: bytes) -> None:
+    """Refuse a push that names a member twice: its reading kept the last one, and the sender meant both."""
+    if max(body.count(b'"ops"'), body.count(b'"dead_letters"')) > 1:
         _members(body.decode())
 
 
-def _examine(op: Operation, size: int) -> Operation | Broken:
-    if size > limits.OP_BYTES_MAX:
-        message = f"is {size} bytes of JSON; at most {limits.OP_BYTES_MAX} are taken"
-        return Broken(_clean(op.op_id), op.device_id, _number(op.device_seq), "too_large", None, message)
+def _examine(offered: Operation | msgspec.Raw) -> tuple[Operation | Broken, bytes]:
+    """One op by itself."""
+    if isinstance(offered, Operation):
+        op = offered
+    else:
+        try:
+            op = _OP.decode(offered)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            return _broken(bytes(offered)), b""
+    text = op.json()
+    if len(text) > limits.OP_BYTES_MAX:
+        message = f"is {len(text)} bytes of JSON; at most {limits.OP_BYTES_MAX} are taken"
+        return Broken(_clean(op.op_id), op.device_id, _number(op.device_seq), "too_large", None, message), b""
     try:
         check(op)
     except OpInvalid as error:
         return Broken(
             _clean(op.op_id), op.device_id, _number(op.device_seq), "invalid", error.field, error.message
-        )
-    return op
-
-
-def _read_piece(piece: bytes) -> tuple[Operation | Broken, bytes]:
-    """One op by itself, from its own text."""
-    try:
-        op = _OP.decode(piece)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return _broken(piece), b""
-    text = op.json()
-    return _examine(op, len(text)), text[1:]
+        ), b""
+    return op, text[1:]
 
 
 def _broken(piece: bytes) -> Broken:

@@ -11,8 +11,8 @@ from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.errors import StoreError
 from medxz.store.cipher import open_database
-from medxz.store.migrate import migrate
 from medxz.store.dictionaries import shipped_dictionary
+from medxz.store.migrate import migrate
 
 _SQL = resources.files("medxz.store") / "sql"
 

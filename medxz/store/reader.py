@@ -13,7 +13,7 @@ from medxz.errors import RowCorrupt
 from medxz.have import Have
 from medxz.ids import uuid_text
 from medxz.limits import BLOCK_OPS
-from medxz.op import decode_op
+from medxz.rules import decode_op
 from medxz.scope import Scope
 from medxz.store.base import BEGINNING, Page, Position, PositionLost, ReviewRow
 from medxz.store.dictionaries import Dictionaries

@@ -17,7 +17,8 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from medxz.clock import Clock, format_time, parse_time
 from medxz.ids import uuid_bytes
 from medxz.limits import BLOCK_OPS
-from medxz.op import Operation, decode_op
+from medxz.op import Operation
+from medxz.rules import decode_op
 from medxz.scope import FRONT_DESK_TYPES
 from medxz.store.base import Append, DeadLetter, Outcome
 from medxz.store.dictionaries import Dictionaries, authors_of
@@ -68,7 +69,7 @@ _Stored = dict[bytes, tuple[int, bytes]]
 """Ops that are in the file already: seq and record by op_id."""
 
 
-class Collision(Exception):  # noqa: N818  # not an error: the log begins the transaction again, carefully
+class Collision(Exception):  # not an error: the log begins again, carefully
     """The index on op_id objected: this transaction has to look before it writes. It is undone."""
 
 

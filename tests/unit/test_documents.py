@@ -8,7 +8,8 @@ from typing import get_args
 
 from medxz import errors, limits, wire
 from medxz.endpoints import ENDPOINTS
-from medxz.op import OP_TYPES, Operation, checked_digest, decode_op
+from medxz.op import OP_TYPES, Operation
+from medxz.rules import checked_digest, decode_op
 
 PROTOCOL = (Path(__file__).resolve().parents[2] / "docs" / "protocol.md").read_text("utf-8")
 

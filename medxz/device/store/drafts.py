@@ -12,7 +12,8 @@ import msgspec
 from medxz import limits
 from medxz.device.store.identity import Identity
 from medxz.errors import OpInvalid
-from medxz.op import Operation, checked_digest, sign
+from medxz.op import Operation, sign
+from medxz.rules import checked_digest
 
 # space around a value is no part of it: it would be gone from what others hash
 _AROUND: Final = b" \t\r\n"

@@ -17,8 +17,9 @@ from medxz.device.store.file import Connection
 from medxz.device.store.identity import Identity, change_identity, read_identity
 from medxz.have import Have, Numbers
 from medxz.ids import uuid_bytes, uuid_text
-from medxz.op import Operation, decode_op
+from medxz.op import Operation
 from medxz.replicate import LogId, Meeting, Outgoing
+from medxz.rules import decode_op
 
 if TYPE_CHECKING:
     from medxz import wire

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 from medxz.device.store.file import Connection
 from medxz.ids import uuid_bytes, uuid_text
-from medxz.op import Operation, decode_op
+from medxz.op import Operation
+from medxz.rules import decode_op
 
 
 def heads_of(connection: Connection, entity_type: str, entity_id: str) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ from medxz.device.store.rows import insert_op
 from medxz.errors import StoreError
 from medxz.have import Numbers
 from medxz.ids import Ids, uuid_bytes
-from medxz.op import Operation, checked_digest, decode_op
+from medxz.op import Operation
+from medxz.rules import checked_digest, decode_op
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from bench.measured_ops import MeasuredFamily
 from bench.ops import Fleet, push_body
 from bench.train_dictionary import CHOOSING_SEED, HELD_OUT, REPORTING_SEED, TRAINING_SEED, samples, share
 from bench.training_ops import TrainingFamily
-from medxz.op import Operation, check, decode_op
+from medxz.op import Operation
+from medxz.rules import check, decode_op
 from medxz.store.dictionaries import shipped_dictionary
 
 FAMILIES = (TrainingFamily, MeasuredFamily)

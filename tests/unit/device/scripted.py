@@ -18,8 +18,9 @@ from medxz.device.token import TokenClaims
 from medxz.errors import PeerRefused, PeerUnreachable
 from medxz.have import Have, Numbers
 from medxz.ids import SeededIds
-from medxz.op import Operation, decode_op
+from medxz.op import Operation
 from medxz.replicate import Replicator, Report, StreamPage
+from medxz.rules import decode_op
 from medxz.work import InlineWorker
 from tests.making import CLINIC, DEVICE, NOON_MS, USER, HandClock
 

@@ -1,0 +1,290 @@
+"""What makes an operation lawful: every rule of the envelope and of the payload's text.
+
+`are_lawful` looks at many ops at once and is what nearly every op meets; `check` names the field that breaks a rule.
+Who may write what is not decided here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from datetime import date
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from medxz import limits
+from medxz.clock import TIME_PATTERN
+from medxz.errors import OpInvalid
+from medxz.ids import UUID_PATTERN
+from medxz.op import ENTITY_TYPE_PATTERN, HASH_PATTERN, OP_TYPES, SIGNATURE_PATTERN, Operation
+
+_DECODER: Final = msgspec.json.Decoder(Operation)
+_DIGITS_MAX: Final = 32
+
+
+def decode_op(text: bytes | msgspec.Raw) -> Operation:
+    """One operation from its JSON; OpInvalid naming the field where it is not one."""
+    try:
+        op = _DECODER.decode(text)
+    except (msgspec.MsgspecError, RecursionError):
+        raise explain(text) from None
+    check(op)
+    return op
+
+
+def check(op: Operation) -> None:
+    """Hold an op against every rule; OpInvalid names the field.
+
+    A hash or a signature that travels with the op is the caller's to compare.
+    """
+    if are_lawful((op,)):
+        return
+    problem = _envelope_problem(json.loads(op.json(), strict=False))
+    if problem is not None:
+        raise problem
+    message = payload_problem(bytes(op.payload))
+    if message is not None:
+        raise OpInvalid("payload", message)
+
+
+def checked_digest(op: Operation) -> bytes:
+    """The digest of an op that holds every rule; OpInvalid where it does not."""
+    check(op)
+    return op.digest()
+
+
+def explain(text: bytes | msgspec.Raw) -> OpInvalid:
+    """The first rule that this JSON text, which does not decode as an op, breaks."""
+    try:
+        fields = loosely(bytes(text))
+    except (ValueError, RecursionError):
+        return OpInvalid("payload", "is nested too deeply or is not JSON")
+    if not isinstance(fields, dict):
+        return OpInvalid("op", "must be an object")
+    return _envelope_problem(fields) or OpInvalid(
+        "payload", "holds a raw byte below 0x20 or a lone surrogate"
+    )
+
+
+# Many at once: the texts of a field are joined and compared with what they look like when each digit is a zero.
+
+_HEX_TO_ZERO: Final = bytes.maketrans(b"0123456789abcdef", b"0" * 16)
+_DIGIT_TO_ZERO: Final = bytes.maketrans(b"0123456789", b"0" * 10)
+_IDS_LOOK: Final = b"00000000-0000-0000-0000-000000000000\n" * 5
+_HASH_LOOK: Final = b"0" * 64 + b"\n"
+_TIME_LOOK: Final = b"0000-00-00T00:00:00.000Z\n"
+
+
+def are_lawful(ops: Sequence[Operation]) -> bool:
+    """Whether all of these hold every rule. False also where that takes a closer look: `check` each then."""
+    ids = "".join(
+        [f"{op.op_id}\n{op.clinic_id}\n{op.device_id}\n{op.user_id}\n{op.entity_id}\n" for op in ops]
+    )
+    times = "".join([f"{op.device_time}\n" for op in ops])
+    numbers = [op.device_seq for op in ops] + [op.schema_version for op in ops]
+    return (
+        ids.encode("utf-8", "replace").translate(_HEX_TO_ZERO) == _IDS_LOOK * len(ops)
+        and times.encode("utf-8", "replace").translate(_DIGIT_TO_ZERO) == _TIME_LOOK * len(ops)
+        and all(map(_is_minute, {op.device_time[:16] for op in ops}))
+        and max([op.device_time[17:19] for op in ops]) < "60"
+        and min(numbers) >= 1
+        and max(numbers) <= limits.INTEGER_MAX
+        and all(_is_kind(*kind) for kind in {(op.entity_type, op.op_type) for op in ops})
+        and all(_parents_hold(op) for op in ops if op.parents)
+        and _are_hashes([op.hash for op in ops if op.hash is not None])
+        and {op.signature for op in ops} == {None}
+        and _are_payloads([op.payload for op in ops])
+    )
+
+
+def _are_hashes(hashes: Sequence[str]) -> bool:
+    joined = "".join([f"{text}\n" for text in hashes])
+    return joined.encode("utf-8", "replace").translate(_HEX_TO_ZERO) == _HASH_LOOK * len(hashes)
+
+
+def _are_payloads(payloads: Sequence[msgspec.Raw]) -> bool:
+    r"""Whether all of these texts are payloads.
+
+    Where nothing is written as `\u….`, objects without a repeated key have as many colons after a round trip as
+    before it.
+    """
+    joined = b"[" + b",".join(payloads) + b"]"
+    if b"\\u" in joined or b"\n" in joined or b"\r" in joined or b"\t" in joined:
+        return False
+    texts = list(map(bytes, payloads))
+    if any(text.count(b"{") + text.count(b"[") > limits.PAYLOAD_DEPTH_MAX for text in texts):
+        return False
+    try:
+        values = orjson.loads(joined)
+    except ValueError:
+        return False
+    return set(map(type, values)) == {dict} and orjson.dumps(values).count(b":") == joined.count(b":")
+
+
+@lru_cache(maxsize=4_096)
+def _is_minute(text: str) -> bool:
+    """Whether `YYYY-MM-DDTHH:MM`, known to look like it, is one."""
+    return _is_date(text[:10]) and text[11:13] < "24" and text[14:16] < "60"
+
+
+def _is_kind(entity_type: str, op_type: str) -> bool:
+    return op_type in OP_TYPES and re.fullmatch(ENTITY_TYPE_PATTERN, entity_type) is not None
+
+
+def _parents_hold(op: Operation) -> bool:
+    parents = op.parents
+    return (
+        op.op_type != "create"
+        and len(parents) <= limits.PARENTS_MAX
+        and op.op_id not in parents
+        and all(map(_is_uuid, parents))
+        and all(a < b for a, b in pairwise(parents))
+    )
+
+
+# One by one, in words.
+
+
+def loosely(text: bytes) -> object:
+    """What a JSON text says, control bytes, lone surrogates and numbers of any length let pass; ValueError else."""
+    return json.loads(text, strict=False, parse_int=_any_int)
+
+
+def _any_int(digits: str) -> float:
+    """More digits than Python would turn into an int are too many for any field."""
+    return int(digits) if len(digits) <= _DIGITS_MAX else math.inf
+
+
+def _sayable(name: str) -> str:
+    """A client's own name for a field as text that can be stored and sent."""
+    return name[:64].encode("utf-8", "replace").decode()
+
+
+def _is_uuid(value: object) -> bool:
+    return isinstance(value, str) and _UUID.fullmatch(value) is not None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= limits.INTEGER_MAX
+
+
+def _are_parents(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= limits.PARENTS_MAX
+        and all(_is_uuid(parent) for parent in value)
+        and value == sorted(set(value))
+    )
+
+
+def _is_moment(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(TIME_PATTERN, value) is not None and _is_date(value[:10])
+
+
+def _envelope_problem(fields: dict[str, Any]) -> OpInvalid | None:
+    """The first rule of the envelope that these fields break."""
+    for name in fields:
+        if name not in Operation.__struct_fields__:
+            return OpInvalid(_sayable(name), "is no field of an operation")
+    for name, (rule, holds) in _RULES.items():
+        if name not in fields:
+            return OpInvalid(name, "is missing")
+        if not holds(fields[name]):
+            return OpInvalid(name, rule)
+    parents = fields["parents"]
+    if fields["op_type"] == "create" and parents:
+        return OpInvalid("parents", "must be [] for a create")
+    if fields["op_id"] in parents:
+        return OpInvalid("parents", "an op cannot be its own parent")
+    for name, pattern in (("hash", HASH_PATTERN), ("signature", SIGNATURE_PATTERN)):
+        value = fields.get(name)
+        if value is not None and not (isinstance(value, str) and re.fullmatch(pattern, value)):
+            return OpInvalid(name, "is not of its form")
+    return None
+
+
+_UUID: Final = re.compile(UUID_PATTERN)
+_UUID_RULE = "must be a UUID in canonical lowercase text"
+_COUNT_RULE = "must be a whole number from 1 to 2^53-1"
+_RULES: Final = {
+    "op_id": (_UUID_RULE, _is_uuid),
+    "clinic_id": (_UUID_RULE, _is_uuid),
+    "device_id": (_UUID_RULE, _is_uuid),
+    "user_id": (_UUID_RULE, _is_uuid),
+    "entity_type": (
+        "must be a FHIR R4 resource type, such as Observation",
+        lambda value: isinstance(value, str) and re.fullmatch(ENTITY_TYPE_PATTERN, value) is not None,
+    ),
+    "entity_id": (_UUID_RULE, _is_uuid),
+    "op_type": (f"must be one of {', '.join(OP_TYPES)}", lambda value: value in OP_TYPES),
+    "parents": (f"must be at most {limits.PARENTS_MAX} op ids, sorted, each once", _are_parents),
+    "device_time": ("must be a time written YYYY-MM-DDTHH:MM:SS.sssZ", _is_moment),
+    "device_seq": (_COUNT_RULE, _is_count),
+    "schema_version": (_COUNT_RULE, _is_count),
+    "payload": ("must be a JSON object", lambda value: isinstance(value, dict)),
+}
+
+
+@lru_cache(maxsize=4_096)
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+class _RepeatedKey(ValueError):
+    """Two members of one object share a name."""
+
+
+def _unique_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _RepeatedKey
+    return members
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+_EXACT = json.JSONDecoder(
+    object_pairs_hook=_unique_members, parse_constant=_no_constant, parse_float=str, parse_int=str
+)
+
+
+def payload_problem(text: bytes) -> str | None:
+    """Why this text is no payload, or None."""
+    if text[:1] != b"{":
+        return "must be a JSON object"
+    if b"\n" in text or b"\r" in text or b"\t" in text:
+        return "holds a raw byte below 0x20; write it without line breaks and tabs between its members"
+    if _depth(text) > limits.PAYLOAD_DEPTH_MAX:
+        return f"is nested deeper than {limits.PAYLOAD_DEPTH_MAX} levels"
+    try:
+        json.dumps(_EXACT.decode(text.decode()), ensure_ascii=False).encode()
+    except _RepeatedKey:
+        return "has a repeated key"
+    except UnicodeEncodeError:
+        return "holds a lone surrogate"
+    except (ValueError, RecursionError):
+        return "is not JSON in UTF-8, or holds a raw byte below 0x20"
+    return None
+
+
+_NOT_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[^][{}"]+', re.DOTALL)
+
+
+def _depth(text: bytes) -> int:
+    deepest = depth = 0
+    for mark in _NOT_STRUCTURE.sub(b"", text):
+        depth += 1 if mark in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
