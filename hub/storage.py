@@ -42,7 +42,7 @@ async def open_storage(places: Places, key: Callable[[], bytes], clock: Clock) -
         try:
             log, file = await open_log(places.store, key(), clock, workers)
             try:
-                yield Storage(log, SqliteRegistry(file, workers.writer, log.wake), workers)
+                yield Storage(log, SqliteRegistry(file, log, log.wake), workers)
             finally:
                 await log.close()
         finally:

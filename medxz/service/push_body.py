@@ -100,7 +100,7 @@ def _check_counts(ops: int, dead_letters: int) -> None:
 def _check_members(body: bytes) -> None:
     """Refuse a push that names a member twice: its reading kept the last one, and the sender meant both."""
     if max(body.count(b'"ops"'), body.count(b'"dead_letters"')) > 1:
-        _members(body.decode())
+        _cut_leniently(body)
 
 
 def _examine(offered: Operation | msgspec.Raw) -> tuple[Operation | Broken, bytes]:

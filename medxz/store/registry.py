@@ -7,15 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.scope import Scope
 from medxz.store.files import LogFile
-from medxz.work import Worker
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Runs(Protocol):
+    """Runs a function where the file is written, and gives what it returns: the log does, or a worker of its own."""
+
+    async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +59,10 @@ class Directory:
 class SqliteRegistry:
     """The registry in the log's file."""
 
-    def __init__(self, file: LogFile, worker: Worker, changed: Callable[[], None] = lambda: None) -> None:
-        """`changed` is called after every change: whoever waits may have to go."""
+    def __init__(self, file: LogFile, worker: Runs, changed: Callable[[], None] = lambda: None) -> None:
+        """`worker` must not run it within a transaction of the log. `changed` is called after every change: whoever
+        waits may have to go.
+        """
         self._connection: Final = file.writing
         self._worker: Final = worker
         self._changed: Final = changed

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar, TypeVarTuple
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
@@ -35,6 +35,9 @@ from medxz.work import ThreadWorker, Worker
 
 if TYPE_CHECKING:
     from medxz.clock import Clock
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _VERIFY_ROWS: Final = 500
 _NO_ROOM_BYTES: Final = 1 * limits.MIB
@@ -90,6 +93,7 @@ class SqliteLog:
         self._arrived = asyncio.Event()
         self._queued_ops = 0
         self._queued_bytes = 0
+        self._writing = asyncio.Lock()  # held while a transaction is open
         self._committing: asyncio.Task[None] | None = None
         self._since_checkpoint = 0
         self._checkpoint: asyncio.Task[None] | None = None
@@ -158,11 +162,12 @@ class SqliteLog:
     async def _commit_queue(self) -> None:
         while self._queue or self._alone:
             taken: list[_Waiting] = []
-            try:
-                outcomes, committed = await self._transaction(taken)
-            except Exception as error:  # noqa: BLE001  # the root of a task: whoever waits has to hear of it
-                await self._give_up(taken, error)
-                continue
+            async with self._writing:
+                try:
+                    outcomes, committed = await self._transaction(taken)
+                except Exception as error:  # noqa: BLE001  # the root of a task: whoever waits has to hear of it
+                    await self._give_up(taken, error)
+                    continue
             self._publish(committed)
             for waiting, outcome in zip(taken, outcomes, strict=True):
                 if not waiting.answer.done():
@@ -286,8 +291,13 @@ class SqliteLog:
 
     # The life of the file.
 
+    async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run something else with the writing connection: between two transactions, never inside one."""
+        async with self._writing:
+            return await self._workers.writer.run(fn, *args)
+
     async def begin_epoch(self, epoch: str) -> None:
-        await self._workers.writer.run(self._file.begin_epoch, epoch)
+        await self.run(self._file.begin_epoch, epoch)
 
     def check_in_background(self) -> None:
         """Verify the whole log while it serves; `verification` tells how far that is."""
@@ -318,7 +328,7 @@ class SqliteLog:
         Only a checkpoint that no commit overtakes lets the write-ahead log begin again at its start.
         """
         await self._workers.checkpointer.run(_copy_wal, self._checkpointing)
-        await self._workers.writer.run(_copy_wal, self._file.writing)
+        await self.run(_copy_wal, self._file.writing)
 
     async def close(self) -> None:
         if self._checking is not None:

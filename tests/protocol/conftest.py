@@ -80,7 +80,7 @@ class Server:
         clock, ids = SystemClock(), RandomIds()
         self._workers = Workers.threads()
         self.log, file = await open_log(self.path, b"k" * 32, clock, self._workers)
-        self.registry = SqliteRegistry(file, self._workers.writer, self.log.wake)
+        self.registry = SqliteRegistry(file, self.log, self.log.wake)
         public = self.key.public_key()
         self.signer = TokenSigner(self.key, key_id(public), self.server_id, clock)
         self._extra = [ThreadWorker("hashing"), ThreadWorker("codec")]

@@ -10,9 +10,10 @@ from typing import TypeVar, TypeVarTuple
 import pytest
 
 from medxz.store.base import DeadLetter
+from medxz.store.registry import SqliteRegistry
 from medxz.store.sqlite import Workers
 from medxz.work import ThreadWorker
-from tests.making import DEVICE, OTHER_DEVICE, batch, make_op, run_of
+from tests.making import DEVICE, OTHER_DEVICE, USER, batch, fixed_id, make_op, run_of
 from tests.store.conftest import KEY, Backend
 
 T = TypeVar("T")
@@ -36,6 +37,28 @@ class HeldBack(ThreadWorker):
         finally:
             self.has_run.set()
             await self.may_tell.wait()
+
+
+async def test_the_registry_is_written_beside_a_long_push(tmp_path: Path) -> None:
+    """A login is noted, and an epoch begun, while parts of a push are still coming: all of it is kept."""
+    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
+    log = await backend.open()
+    registry = SqliteRegistry(log._file, log)
+    with log.expecting():
+        first = asyncio.create_task(log.append(batch(*run_of(1, 3))))
+        while not log._file.writing.in_transaction:  # the moment at which the writer waits for the next part
+            await asyncio.sleep(0)
+        await asyncio.gather(
+            registry.put_user(USER, ["clinician"]),
+            log.begin_epoch(fixed_id(0xEE2)),
+            log.append(batch(*run_of(4, 6))),
+        )
+    await first
+    await backend.close()
+    log = await backend.open()
+    assert (log.last_seq, log.epoch) == (6, fixed_id(0xEE2))
+    assert SqliteRegistry(log._file, log).directory.users[USER].roles == {"clinician"}
+    await backend.close()
 
 
 async def test_a_batch_that_cannot_be_written_fails_alone(tmp_path: Path) -> None:
