@@ -80,7 +80,7 @@ async def make_hub(
                 SqliteRegistry(file, InlineWorker(), lambda: None), identity, clock, ids
             )
         finally:
-            file.close()
+            file.close(clean=True)
         unfinished.rename(places.store)
         sync_directory(places.data)
     return {

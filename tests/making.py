@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -75,5 +74,5 @@ def batch(*ops: Operation, **changes: Any) -> Append:
     return Append(ops, [op.json()[1:] for op in ops], **changes)
 
 
-def run_of(first: int, last: int, device_id: str = DEVICE, **changes: Any) -> Sequence[Operation]:
+def run_of(first: int, last: int, device_id: str = DEVICE, **changes: Any) -> list[Operation]:
     return [make_op(number, device_id=device_id, **changes) for number in range(first, last + 1)]

@@ -6,11 +6,13 @@ write-ahead log, and acknowledged commits with it.
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Final
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
-from medxz.errors import StoreError, StoreKeyWrong, StoreLocked
+from medxz.errors import MedxzError, StorageFull, StoreError, StoreKeyWrong, StoreLocked
+from medxz.limits import MIB, STORAGE_FULL_RETRY_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 KEY_BYTES: Final = 32
 BUSY_TIMEOUT_MS: Final = 5_000
 _STATEMENTS_CACHED: Final = 64
+_NO_ROOM_BYTES: Final = 1 * MIB
 
 
 def open_database(path: Path, key: bytes | str | None, *, create: bool = False) -> sqlcipher.Connection:
@@ -50,6 +53,15 @@ def open_database(path: Path, key: bytes | str | None, *, create: bool = False) 
             raise StoreLocked(f"{path} is in use by another process") from None
         raise StoreKeyWrong(f"{path} does not open with this key, or is no store") from None
     return connection
+
+
+def failure(error: sqlcipher.Error, path: Path) -> MedxzError:
+    """What an error of the driver means: its own exceptions never leave the store."""
+    if "full" in str(error) or shutil.disk_usage(path.parent).free < _NO_ROOM_BYTES:
+        return StorageFull(
+            "the server's disk is full: nothing of this was stored", retry_after_s=STORAGE_FULL_RETRY_S
+        )
+    return StoreError(f"{path} could not be read or written: {error}")
 
 
 def _key_literal(key: bytes | str) -> str:

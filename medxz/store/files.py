@@ -90,7 +90,8 @@ class LogFile:
         self.writing.execute("UPDATE log SET epoch = ?", (epoch,))
         self.identity = replace(self.identity, epoch=epoch)
 
-    def close(self) -> None:
-        self.writing.execute("UPDATE log SET clean_stop = 1")
+    def close(self, *, clean: bool) -> None:
+        """Let go of it. Not `clean`: the next to open it checks every row."""
+        self.writing.execute("UPDATE log SET clean_stop = ?", (clean,))
         self.writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self.writing.close()

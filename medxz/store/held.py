@@ -47,7 +47,7 @@ class Block:
 class Held:
     """What the log holds, in memory: all settled numbers, the summaries of full blocks, and the open block."""
 
-    __slots__ = ("_settled", "_touched", "blocks", "last_ms", "last_seq", "open_block", "shared")
+    __slots__ = ("_settled", "_touched", "blocks", "damaged", "last_ms", "last_seq", "open_block", "shared")
 
     def __init__(self) -> None:
         self._settled: Have = {}
@@ -55,6 +55,7 @@ class Held:
         self.blocks: list[bytes] = []  # as they lie in the log; decoded by whoever resumes
         self.open_block = Block()
         self.shared: set[tuple[str, int]] = set()
+        self.damaged: list[int] = []
         self.last_seq = 0
         self.last_ms = 0
 
@@ -90,16 +91,25 @@ class Held:
         self.settle(device_id, first, first + len(front_desk) - 1)
         full, at = [], 0
         while at < len(front_desk):
-            room = BLOCK_OPS - self.last_seq % BLOCK_OPS
-            part = front_desk[at : at + room]
+            part = front_desk[at : at + BLOCK_OPS - self.last_seq % BLOCK_OPS]
             self.open_block.add(device_id, first + at, part)
-            self.last_seq += len(part)
             at += len(part)
-            if len(part) == room:
-                full.append((len(self.blocks), self.open_block.encode()))
-                self.blocks.append(full[-1][1])
-                self.open_block = Block()
+            full += self._advance(len(part))
         return full
+
+    def take_damaged(self, seq: int) -> None:
+        """A row that cannot be read: its place is taken, its number is not known."""
+        self.damaged.append(seq)
+        if seq > self.last_seq:
+            self._advance(1)
+
+    def _advance(self, ops: int) -> list[tuple[int, bytes]]:
+        self.last_seq += ops
+        if self.last_seq % BLOCK_OPS:
+            return []
+        self.blocks.append(self.open_block.encode())
+        self.open_block = Block()
+        return [(len(self.blocks) - 1, self.blocks[-1])]
 
     def first_block_with_more(self, have: Have, scope: Scope) -> int:
         """The number of the first block that holds something of the scope that is not in `have`."""

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.scope import Scope
+from medxz.store.cipher import failure
 from medxz.store.files import LogFile
 
 T = TypeVar("T")
@@ -64,6 +65,7 @@ class SqliteRegistry:
         waits may have to go.
         """
         self._connection: Final = file.writing
+        self._path: Final = file.path
         self._worker: Final = worker
         self._changed: Final = changed
         self.directory = _read(self._connection)
@@ -132,7 +134,10 @@ class SqliteRegistry:
         await self._write(("INSERT OR REPLACE INTO secret (name, bytes) VALUES (?,?)", (name, value)))
 
     async def _write(self, *statements: tuple[str, tuple[object, ...]]) -> None:
-        self.directory = await self._worker.run(_write_and_read, self._connection, statements)
+        try:
+            self.directory = await self._worker.run(_write_and_read, self._connection, statements)
+        except sqlcipher.Error as error:
+            raise failure(error, self._path) from None
         self._changed()
 
 

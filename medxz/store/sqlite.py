@@ -8,7 +8,6 @@ in; with inline ones, two runs of one seed write the same bytes.
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,10 +20,11 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar, TypeVarTuple
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz import limits
-from medxz.errors import Overloaded, StorageFull, StoreError
+from medxz.errors import Overloaded
 from medxz.have import Have
 from medxz.scope import Scope
 from medxz.store.base import Append, Outcome, Page, Position, ReviewRow, Verification
+from medxz.store.cipher import failure
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.files import LogFile
 from medxz.store.held import Held
@@ -40,7 +40,6 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _VERIFY_ROWS: Final = 500
-_NO_ROOM_BYTES: Final = 1 * limits.MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,15 +242,7 @@ class SqliteLog:
                 waiting.answer.set_exception(self._failure(error))
 
     def _failure(self, error: Exception) -> Exception:
-        if not isinstance(error, sqlcipher.Error):
-            return error
-        full = "full" in str(error)
-        if full or shutil.disk_usage(self._file.path.parent).free < _NO_ROOM_BYTES:
-            return StorageFull(
-                "the server's disk is full: nothing of this was stored",
-                retry_after_s=limits.STORAGE_FULL_RETRY_S,
-            )
-        return StoreError(f"the log could not be written: {error}")
+        return failure(error, self._file.path) if isinstance(error, sqlcipher.Error) else error
 
     # Reading.
 
@@ -259,8 +250,7 @@ class SqliteLog:
         page = self._tail.page(after, limit, scope)
         if page is not None:
             return page
-        worker, reader = next(self._next_reader)
-        return await worker.run(reader.page, after, limit, scope)
+        return await self._read(lambda reader: reader.page(after, limit, scope))
 
     async def wait_beyond(self, seq: int) -> None:
         if self._last_seq <= seq:
@@ -272,12 +262,12 @@ class SqliteLog:
         self._grown = asyncio.Event()
 
     async def locate(self, have: Have, scope: Scope) -> Position:
-        worker, reader = next(self._next_reader)
-        return await worker.run(self._locate, reader, have, scope)
-
-    def _locate(self, reader: Reader, have: Have, scope: Scope) -> Position:
         held = self._writer.held
-        return reader.locate(held.first_block_with_more(have, scope), have, set(held.shared), scope)
+        return await self._read(
+            lambda reader: reader.locate(
+                held.first_block_with_more(have, scope), have, set(held.shared), scope
+            )
+        )
 
     def settled_through(self, device_id: str) -> int:
         return self._watermarks.get(device_id, 0)
@@ -286,8 +276,15 @@ class SqliteLog:
         return dict(self._watermarks)
 
     async def reviews(self, after_id: int, limit: int) -> list[ReviewRow]:
+        return await self._read(lambda reader: reader.reviews(after_id, limit))
+
+    async def _read(self, read: Callable[[Reader], T]) -> T:
+        """On the next reader's connection, in its worker."""
         worker, reader = next(self._next_reader)
-        return await worker.run(reader.reviews, after_id, limit)
+        try:
+            return await worker.run(read, reader)
+        except sqlcipher.Error as error:
+            raise failure(error, self._file.path) from None
 
     # The life of the file.
 
@@ -331,6 +328,8 @@ class SqliteLog:
         await self.run(_copy_wal, self._file.writing)
 
     async def close(self) -> None:
+        check = self.verification
+        is_clean = check is None or (check.done and not check.damaged)
         if self._checking is not None:
             self._checking.cancel()
             await asyncio.wait([self._checking])
@@ -340,7 +339,7 @@ class SqliteLog:
         for worker, reader in self._readers:
             await worker.run(reader.close)
         await self._workers.checkpointer.run(self._checkpointing.close)
-        await self._workers.writer.run(self._file.close)
+        await self._workers.writer.run(partial(self._file.close, clean=is_clean))
 
 
 def _copy_wal(connection: sqlcipher.Connection) -> None:
@@ -350,11 +349,11 @@ def _copy_wal(connection: sqlcipher.Connection) -> None:
 async def open_log(
     path: Path, key: bytes | None, clock: Clock, workers: Workers
 ) -> tuple[SqliteLog, LogFile]:
-    """Open a log that `create_log` made. After an unclean stop a full check begins in the background."""
+    """Open a log that `create_log` made. After an unclean stop, or where a row is damaged, a full check begins."""
     file = await workers.writer.run(LogFile.open, path, key)
     dictionaries = await workers.writer.run(Dictionaries.load, file.writing)
     held = await workers.writer.run(load_held, file.writing, dictionaries)
     log = SqliteLog(file, held, dictionaries, clock, workers)
-    if not file.stopped_cleanly:
+    if held.damaged or not file.stopped_cleanly:
         log.check_in_background()
     return log, file

@@ -15,6 +15,7 @@ from typing import Final
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.clock import Clock, format_time, parse_time
+from medxz.errors import OpInvalid, RowCorrupt
 from medxz.ids import uuid_bytes
 from medxz.limits import BLOCK_OPS
 from medxz.op import Operation
@@ -298,7 +299,11 @@ def load_held(connection: sqlcipher.Connection, dictionaries: Dictionaries) -> H
         "SELECT seq, front_desk, body FROM op WHERE seq >= ? ORDER BY seq", (held.last_seq,)
     ).fetchall()
     for seq, front_desk, body in rows:
-        op = decode_op(op_json_of(dictionaries.inflate([seq], body, [len(body)])[0]))
+        try:
+            op = decode_op(op_json_of(dictionaries.inflate([seq], body, [len(body)])[0]))
+        except (RowCorrupt, OpInvalid):
+            held.take_damaged(seq)
+            continue
         held.last_ms = parse_time(op.server_received_at or "")
         if seq > held.last_seq:
             held.take_run(op.device_id, op.device_seq, [bool(front_desk)])

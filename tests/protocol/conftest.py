@@ -182,7 +182,7 @@ class Caller:
 
 @pytest.fixture(params=["hub", "cloud"])
 def kind(request: pytest.FixtureRequest) -> ServerKind:
-    return request.param  # type: ignore[no-any-return]
+    return request.param
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -107,7 +108,7 @@ async def test_a_field_that_is_missing_is_named(device: Caller, field: str) -> N
     ],
     ids=["a create with parents", "its own parent", "a parent twice", "too many"],
 )
-async def test_parents_have_rules(device: Caller, changes: dict[str, object]) -> None:
+async def test_parents_have_rules(device: Caller, changes: dict[str, Any]) -> None:
     """Sorted, each once, none of its own, none for a create."""
     answer = await device.push(make_op(1, **changes))
     assert (answer.statuses, answer.body["results"][0]["field"]) == (["invalid"], "parents")

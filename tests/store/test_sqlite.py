@@ -77,7 +77,7 @@ async def test_an_encrypted_file_tells_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_flipped_byte_is_never_handed_out(tmp_path: Path) -> None:
-    """Reading a row whose bytes changed at rest fails, and a full check names it."""
+    """Reading a row whose bytes changed at rest fails and a full check names it; the log goes on serving."""
     backend = Backend(tmp_path / "hub.db", None, Workers.threads)
     log = await backend.open()
     await log.append(batch(*run_of(1, 40)))
@@ -87,8 +87,13 @@ async def test_a_flipped_byte_is_never_handed_out(tmp_path: Path) -> None:
     damaged = body[:20] + bytes([body[20] ^ 1]) + body[21:]
     connection.execute("UPDATE op SET body = ? WHERE seq = 17", (damaged,))
     connection.close()
+    log = await backend.open()
     with pytest.raises(RowCorrupt, match="server_seq 17"):
-        await backend.open()
+        await log.page(BEGINNING, 100, "full")
+    assert (await log.verify()).damaged == [17]
+    [outcome] = await log.append(batch(make_op(41)))
+    assert (outcome.kind, outcome.seq) == ("stored", 41)
+    await backend.close()
 
 
 async def test_a_damaged_row_is_found_by_the_check(tmp_path: Path) -> None:
@@ -278,4 +283,22 @@ async def test_a_damaged_row_blocks_only_who_meets_it(tmp_path: Path) -> None:
     )
     assert isinstance(answers[1], RowCorrupt)
     assert [answer[0].kind for answer in answers if isinstance(answer, list)] == ["duplicate", "stored"]
+    await backend.close()
+
+
+async def test_a_check_that_was_cut_short_begins_again(tmp_path: Path) -> None:
+    """Only a check that came to its end, and found nothing, makes the next start trust the file."""
+    backend = Backend(tmp_path / "hub.db", None, inline_workers)
+    log = await backend.open()
+    await log.append(batch(*run_of(1, 3)))
+    await backend.close()
+    connection = open_database(tmp_path / "hub.db", None)
+    connection.execute("UPDATE log SET clean_stop = 0")
+    connection.close()
+    await backend.open()  # and closed before its check has run
+    log = await backend.reopen()
+    assert log.verification is not None
+    await log.verify()
+    log = await backend.reopen()
+    assert log.verification is None
     await backend.close()
