@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import orjson
 import pytest
+import uvloop
 
 from medxz.clock import SystemClock
 from medxz.ids import RandomIds
@@ -34,6 +36,11 @@ class Face:
 
     def log_lines(self) -> list[dict[str, Any]]:
         return [orjson.loads(line) for line in self.log.getvalue().splitlines()]
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the programs run on: its sockets behave in their own way."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture
