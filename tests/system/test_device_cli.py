@@ -1,23 +1,18 @@
-"""`medxz` as real processes against a real hub: what a clinician's device does from its first op to a killed cable."""
+"""`medxz` as real processes against a real hub: what a clinician's device does on a day without misfortunes."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from medxz.ids import RandomIds
-from tests.system.hub_process import DEADLINE_S, HubProcess, answer, environment, wait_until
-
-IDS = RandomIds()
-USER = IDS.uuid7()
-PROGRAM = (sys.executable, "-m", "medxz.device")
+from tests.system.hub_process import DEADLINE_S, HubProcess, answer, wait_until
+from tests.system.tablet import PROGRAM, USER, Tablet
 
 
 @pytest.fixture(scope="module")
@@ -25,56 +20,6 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     process = HubProcess(tmp_path_factory.mktemp("hub")).start("--plain-http", "--no-mdns")
     yield process
     process.kill()
-
-
-class Tablet:
-    """A device's directory, and the command line on it."""
-
-    def __init__(self, store: Path, hub: HubProcess, device_id: str | None = None) -> None:
-        self.store = store
-        self.hub = hub
-        self.device_id = device_id or IDS.uuid7()
-        self.started: list[subprocess.Popen[str]] = []
-
-    def run(self, command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*PROGRAM, command, "--store", str(self.store), *map(str, arguments)],
-            env=environment(), capture_output=True, text=True, timeout=DEADLINE_S, check=False,
-        )  # fmt: skip
-
-    def ask(self, command: str, *arguments: object) -> dict[str, Any]:
-        done = self.run(command, *arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        told: dict[str, Any] = json.loads(done.stdout)
-        return told
-
-    def begin(self) -> Tablet:
-        token = self.hub.token(self.device_id, USER)
-        told = self.ask("init", "--server", self.hub.url, "--token", token)
-        assert told["device_id"] == self.device_id
-        return self
-
-    def record(self, payload: str, *arguments: object) -> dict[str, Any]:
-        more = arguments or ("--op", "create")
-        return self.ask("record", "--type", "Patient", "--payload", payload, *more)
-
-    def watch(self) -> tuple[subprocess.Popen[str], Iterator[dict[str, Any]]]:
-        """`watch` as a process, once its stream stands, and what it tells from then on."""
-        process = subprocess.Popen(
-            [*PROGRAM, "watch", "--store", str(self.store), "--json"],
-            env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self.started.append(process)
-        assert process.stdout is not None
-        events = map(json.loads, iter(process.stdout.readline, ""))
-        while next(events)["event"] != "live":
-            pass
-        return process, events
-
-    def end(self) -> None:
-        for process in self.started:
-            with process:
-                process.kill()
 
 
 @pytest.fixture
@@ -141,44 +86,6 @@ def test_what_arrives_while_watching(first: Tablet, second: Tablet) -> None:
     assert "Mbeki" not in errors
 
 
-def test_killed_between_commit_and_answer(first: Tablet, tmp_path: Path) -> None:
-    """A device that dies after the hub has committed, before it has read the answer, pushes again: `duplicate`."""
-    made = [first.record(f'{{"n":{number}}}')["op_id"] for number in range(3)]
-    # the process stops dead where the answer's first byte would be read
-    stopped = subprocess.Popen(
-        [sys.executable, "-c", _DIES_BEFORE_THE_ANSWER, "sync", "--store", str(first.store)],
-        env=environment(), stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    _, errors = stopped.communicate(timeout=DEADLINE_S)
-    assert stopped.returncode == -signal.SIGKILL, errors
-    assert first.ask("status")["here"] == 3
-    done = first.ask("sync")
-    assert (done["duplicate"], done["accepted"]) == (3, 0)
-    assert first.ask("status")["hub"] == 3
-    other = Tablet(tmp_path / "other", first.hub).begin()
-    other.ask("sync")
-    held = [op["op_id"] for op in other.ask("log", "--limit", "10000")["ops"]]
-    assert [op_id for op_id in held if op_id in made] == made
-
-
-_DIES_BEFORE_THE_ANSWER = """
-import os, signal
-from medxz import peer
-from medxz.device.cli import main
-
-whole = peer.Peer._whole
-
-async def die(self, response):
-    if response.request.url.path.endswith("/push"):
-        assert response.status_code == 200
-        os.kill(os.getpid(), signal.SIGKILL)
-    return await whole(self, response)
-
-peer.Peer._whole = die
-main()
-"""
-
-
 def test_what_the_hub_rejects_is_parked(first: Tablet) -> None:
     """An op that is rejected for good is shown with its code, and holds nothing up."""
     # a role may not write what the front desk does not hold
@@ -201,8 +108,6 @@ def test_what_the_hub_rejects_is_parked(first: Tablet) -> None:
 
 def test_a_copied_device_becomes_another(first: Tablet, tmp_path: Path) -> None:
     """A store that was copied, and goes on in both places, loses nothing: the second one gets an id of its own."""
-    import shutil
-
     first.record('{"n":1}')
     copy = Tablet(tmp_path / "copy", first.hub, first.device_id)
     shutil.copytree(first.store, copy.store)

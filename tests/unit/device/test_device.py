@@ -17,6 +17,7 @@ from medxz import Device
 from medxz.device.device import Machine, raw_key
 from medxz.errors import ConfigurationError, OpInvalid, PeerRefused, StoreError
 from medxz.ids import RandomIds
+from medxz.replicate import LIVE_ROUND_S
 from tests.making import CLINIC, DEVICE, OTHER_DEVICE, USER, fixed_id, make_op
 from tests.unit.device.scripted import KEY, URL, ScriptedServer, refusing
 
@@ -93,7 +94,9 @@ async def test_watch_shows_what_others_write(device: Device, server: ScriptedSer
         ops = aiter(arriving)
         assert (await anext(ops)).op.device_seq == 1
         mine = await device.record("Patient", {"n": 1})
-        await server._moved(lambda: mine.op_id in server.stored_ids())
+        # it goes out because it was recorded, not because half a minute has passed
+        async with asyncio.timeout(LIVE_ROUND_S / 2):
+            await server._moved(lambda: mine.op_id in server.stored_ids())
         await server.cut_stream()
         await server.arrive(make_op(2, device_id=OTHER_DEVICE))
         assert (await anext(ops)).op.device_seq == 2

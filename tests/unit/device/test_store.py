@@ -181,6 +181,22 @@ async def test_a_parked_op_is_nobodys_parent(tablet: Tablet) -> None:
     assert tablet.record(entity_id=first.entity_id, op="amend").parents == (first.op_id,)
 
 
+async def test_another_server_may_take_what_was_parked(tablet: Tablet) -> None:
+    """A parked op is offered once to another log; taken there, it is parked no longer and a head again."""
+    op = tablet.record()
+    first = ScriptedServer(verdict=lambda op: rejected(op, "forbidden"))
+    await tablet.sync(first)
+    await tablet.sync(first)
+    assert len(first.pushes) == 1
+    assert tablet.store.heads_of("Observation", op.entity_id) == ()
+    second = ScriptedServer()
+    second.server_id = OTHER_DEVICE
+    await tablet.sync(second, url="http://second.test")
+    assert tablet.store.parked() == []
+    assert tablet.store.safety_of(op.op_id) == "hub"
+    assert tablet.store.heads_of("Observation", op.entity_id) == (op.op_id,)
+
+
 # how safe
 
 
