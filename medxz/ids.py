@@ -9,7 +9,7 @@ import random
 import re
 from typing import Protocol
 
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from medxz.clock import Clock
 

@@ -26,6 +26,8 @@ from medxz.op import ENTITY_TYPE_PATTERN, HASH_PATTERN, OP_TYPES, SIGNATURE_PATT
 
 _DECODER: Final = msgspec.json.Decoder(Operation)
 _DIGITS_MAX: Final = 32
+_ENTITY_TYPE_CHARS_MAX: Final = 64
+_SIGNATURE: Final = re.compile(SIGNATURE_PATTERN)
 
 
 def decode_op(text: bytes | msgspec.Raw) -> Operation:
@@ -74,40 +76,38 @@ def explain(text: bytes | msgspec.Raw) -> OpInvalid:
     )
 
 
-# Many at once: the texts of a field are joined and compared with what they look like when each digit is a zero.
+# The quick look: a text of digits is compared with what it looks like when each digit is a zero.
 
 _HEX_TO_ZERO: Final = bytes.maketrans(b"0123456789abcdef", b"0" * 16)
 _DIGIT_TO_ZERO: Final = bytes.maketrans(b"0123456789", b"0" * 10)
 _IDS_LOOK: Final = b"00000000-0000-0000-0000-000000000000\n" * 5
-_HASH_LOOK: Final = b"0" * 64 + b"\n"
-_TIME_LOOK: Final = b"0000-00-00T00:00:00.000Z\n"
+_HASH_LOOK: Final = b"0" * 64
+_TIME_LOOK: Final = b"0000-00-00T00:00:00.000Z"
+_OP_TYPES: Final = frozenset(OP_TYPES)
 
 
 def are_lawful(ops: Sequence[Operation]) -> bool:
     """Whether all of these hold every rule. False also where that takes a closer look: `check` each then."""
-    ids = "".join(
-        [f"{op.op_id}\n{op.clinic_id}\n{op.device_id}\n{op.user_id}\n{op.entity_id}\n" for op in ops]
-    )
-    times = "".join([f"{op.device_time}\n" for op in ops])
-    numbers = [op.device_seq for op in ops] + [op.schema_version for op in ops]
+    return all(map(_envelope_holds, ops)) and _are_payloads([op.payload for op in ops])
+
+
+def _envelope_holds(op: Operation) -> bool:
+    ids = f"{op.op_id}\n{op.clinic_id}\n{op.device_id}\n{op.user_id}\n{op.entity_id}\n"
+    time = op.device_time
     return (
-        ids.encode("utf-8", "replace").translate(_HEX_TO_ZERO) == _IDS_LOOK * len(ops)
-        and times.encode("utf-8", "replace").translate(_DIGIT_TO_ZERO) == _TIME_LOOK * len(ops)
-        and all(map(_is_minute, {op.device_time[:16] for op in ops}))
-        and max([op.device_time[17:19] for op in ops]) < "60"
-        and min(numbers) >= 1
-        and max(numbers) <= limits.INTEGER_MAX
-        and all(_is_kind(*kind) for kind in {(op.entity_type, op.op_type) for op in ops})
-        and all(_parents_hold(op) for op in ops if op.parents)
-        and _are_hashes([op.hash for op in ops if op.hash is not None])
-        and {op.signature for op in ops} == {None}
-        and _are_payloads([op.payload for op in ops])
+        ids.encode("utf-8", "replace").translate(_HEX_TO_ZERO) == _IDS_LOOK
+        and time.encode("utf-8", "replace").translate(_DIGIT_TO_ZERO) == _TIME_LOOK
+        and _is_minute(time[:16])
+        and time[17] < "6"
+        and len(op.entity_type) <= _ENTITY_TYPE_CHARS_MAX
+        and _is_entity_type(op.entity_type)
+        and op.op_type in _OP_TYPES
+        and 1 <= op.device_seq <= limits.INTEGER_MAX
+        and 1 <= op.schema_version <= limits.INTEGER_MAX
+        and (not op.parents or _parents_hold(op))
+        and (op.hash is None or op.hash.encode("utf-8", "replace").translate(_HEX_TO_ZERO) == _HASH_LOOK)
+        and (op.signature is None or _SIGNATURE.fullmatch(op.signature) is not None)
     )
-
-
-def _are_hashes(hashes: Sequence[str]) -> bool:
-    joined = "".join([f"{text}\n" for text in hashes])
-    return joined.encode("utf-8", "replace").translate(_HEX_TO_ZERO) == _HASH_LOOK * len(hashes)
 
 
 def _are_payloads(payloads: Sequence[msgspec.Raw]) -> bool:
@@ -119,9 +119,10 @@ def _are_payloads(payloads: Sequence[msgspec.Raw]) -> bool:
     joined = b"[" + b",".join(payloads) + b"]"
     if b"\\u" in joined or b"\n" in joined or b"\r" in joined or b"\t" in joined:
         return False
-    texts = list(map(bytes, payloads))
-    if any(text.count(b"{") + text.count(b"[") > limits.PAYLOAD_DEPTH_MAX for text in texts):
-        return False
+    for payload in payloads:
+        text = bytes(payload)
+        if text.count(b"{") + text.count(b"[") > limits.PAYLOAD_DEPTH_MAX:
+            return False
     try:
         values = orjson.loads(joined)
     except ValueError:
@@ -135,8 +136,9 @@ def _is_minute(text: str) -> bool:
     return _is_date(text[:10]) and text[11:13] < "24" and text[14:16] < "60"
 
 
-def _is_kind(entity_type: str, op_type: str) -> bool:
-    return op_type in OP_TYPES and re.fullmatch(ENTITY_TYPE_PATTERN, entity_type) is not None
+@lru_cache(maxsize=1_024)
+def _is_entity_type(text: str) -> bool:
+    return re.fullmatch(ENTITY_TYPE_PATTERN, text) is not None
 
 
 def _parents_hold(op: Operation) -> bool:
