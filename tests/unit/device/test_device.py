@@ -65,6 +65,8 @@ async def test_payloads_byte_for_byte(device: Device, server: ScriptedServer) ->
     [
         ({"entity_type": "patient"}, "entity_type"),
         ({"payload": b"[1]"}, "payload"),
+        ({"payload": b"not json"}, "payload"),
+        ({"payload": b"{" * 100_000}, "payload"),
         ({"payload": {"a": float("nan")}}, "payload"),
         ({"payload": {"a": object()}}, "payload"),
         ({"payload": "\ud800"}, "payload"),
