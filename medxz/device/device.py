@@ -103,6 +103,7 @@ class Device:
         self._worker = machine.worker
         self._connect = machine.connect
         self._recorded = asyncio.Event()
+        self._side: DeviceSide | None = None
 
     # ------------------------------------------------------------------------------------ making and closing
 
@@ -308,7 +309,10 @@ class Device:
 
     async def _reach(self) -> tuple[Remote, DeviceSide]:
         identity = await self._worker.run(self._store.identity)
-        side = DeviceSide(self._store, self._worker, self._clock, self._ids, identity.server_url)
+        # one for all that runs at a time: they share the token, which a new identity changes
+        side = self._side = self._side or DeviceSide(
+            self._store, self._worker, self._clock, self._ids, identity
+        )
         context = trusting(identity.ca_pem) if identity.ca_pem else None
         connect = self._connect or _over_http
         return connect(identity.server_url, token=lambda: side.access_token, ssl_context=context), side

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from medxz.clock import Clock
 from medxz.device.store import DeviceStore
-from medxz.device.store.identity import public_key_text
+from medxz.device.store.identity import Identity, public_key_text
 from medxz.device.store.renewal import NewIdentity
 from medxz.errors import PeerUnreachable
 from medxz.have import Have
@@ -23,15 +23,17 @@ CONFIG_EVERY_MS: Final = 3_600_000
 
 
 class DeviceSide:
-    """`medxz.replicate.Local` over a device's store, towards the server at one address."""
+    """`medxz.replicate.Local` over a device's store, towards the server at one address; its token is always the present one."""
 
-    def __init__(self, store: DeviceStore, worker: Worker, clock: Clock, ids: Ids, url: str) -> None:
+    def __init__(
+        self, store: DeviceStore, worker: Worker, clock: Clock, ids: Ids, identity: Identity
+    ) -> None:
         self._store = store
         self._worker = worker
         self._clock = clock
         self._ids = ids
-        self._url = url
-        self.access_token = store.identity().access_token
+        self._url = identity.server_url
+        self.access_token = identity.access_token
 
     async def meet(self, remote: Remote) -> Meeting:
         status = await remote.status()
@@ -82,6 +84,8 @@ class DeviceSide:
         from medxz import wire
 
         identity = await self._worker.run(self._store.identity)
+        if not identity.identity_taken:
+            return 0
         private_key = await self._worker.run(self._store.next_private_key)
         answer = await remote.reenrol(
             wire.ReenrolRequest(name=identity.name, public_key=public_key_text(private_key))
@@ -90,5 +94,5 @@ class DeviceSide:
             raise PeerUnreachable(f"{self._url} gave no new identity in this device's clinic")
         new = NewIdentity(answer.device_id, answer.access_token, private_key)
         again = await self._worker.run(self._store.renew, new, self._ids)
-        self.access_token = answer.access_token
+        self.access_token = (await self._worker.run(self._store.identity)).access_token
         return again

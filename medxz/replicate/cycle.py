@@ -169,9 +169,9 @@ class Cycle:
                 cursor = await self._after_refused_cursor(log, refusal)
                 continue
             now = self._clock.monotonic()
-            if page.ops or page.next_cursor != cursor:
+            if page.ops:
                 moved_at = now
-            elif page.has_more or now - moved_at > self._stall_s:
+            elif page.has_more and (page.next_cursor == cursor or now - moved_at > self._stall_s):
                 raise PeerUnreachable(
                     "the log does not move on: it says that there is more and gives nothing"
                 )

@@ -15,7 +15,7 @@ from medxz import wire
 from medxz.errors import PeerRefused, PeerUnreachable
 from medxz.have import Numbers
 from medxz.op import Operation
-from medxz.replicate.cycle import FAILED_IN_A_ROW_MAX
+from medxz.replicate.cycle import FAILED_IN_A_ROW_MAX, STALL_S
 from tests.making import DEVICE, OTHER_DEVICE, make_op
 from tests.unit.device.scripted import (
     ScriptedServer,
@@ -210,6 +210,23 @@ async def test_a_log_that_does_not_move_is_given_up(tablet: Tablet) -> None:
 
     with pytest.raises(PeerUnreachable, match="does not move"):
         await tablet.sync(Stuck())
+
+
+async def test_a_log_that_goes_in_circles_is_given_up(tablet: Tablet) -> None:
+    """Cursors that change, with nothing behind them, count as no progress after the named time."""
+
+    class Circling(ScriptedServer):
+        async def pull(self, cursor: str | None, *, limit: int, wait_s: int = 0) -> wire.PullAnswer:
+            tablet.clock.time_ms += 7_000
+            self.pulls.append(cursor)
+            return wire.PullAnswer(
+                server_id=self.server_id, epoch=self.epoch, ops=[], next_cursor="ab"[cursor == "a"], has_more=True
+            )  # fmt: skip
+
+    server = Circling()
+    with pytest.raises(PeerUnreachable, match="does not move"):
+        await tablet.sync(server)
+    assert len(server.pulls) == STALL_S // 7 + 1
 
 
 async def test_a_restored_server_gets_again_what_it_lacks(tablet: Tablet) -> None:

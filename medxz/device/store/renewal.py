@@ -35,6 +35,8 @@ class NewIdentity:
 def renew(connection: Connection, new: NewIdentity, ids: Ids, now_ms: int) -> int:
     """Take the new identity; returns how many ops were recorded again."""
     old = read_identity(connection)
+    if not old.identity_taken:
+        return 0  # it was done meanwhile
     if new.device_id == old.device_id:
         raise StoreError("the server gave the same device_id again: nothing was changed")
     again = _unknown_to_servers(connection)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -254,7 +254,9 @@ class Tablet:
         )  # fmt: skip
 
     def replicator(self, server: ScriptedServer, url: str = URL) -> Replicator:
-        side = DeviceSide(self.store, InlineWorker(), self.clock, self.ids, url)
+        side = DeviceSide(
+            self.store, InlineWorker(), self.clock, self.ids, replace(self.store.identity(), server_url=url)
+        )
         return Replicator(side, server, clock=self.clock, random_unit=lambda: 0.5)
 
     async def sync(self, server: ScriptedServer, *, attempts: int = 1, url: str = URL) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,6 +113,20 @@ async def test_a_crash_between_the_new_id_and_its_commit(
     await copied.sync(server)
     assert len(server.enrolled) == 2
     assert len(set(server.enrolled)) == 1
+    assert len(server.log) == 5
+
+
+async def test_two_that_find_out_at_once(tablet: Tablet, copied: Tablet) -> None:
+    """Where a sync and a watch both learn of the copy, one of them takes the new id, and the other finds it done."""
+    server = ScriptedServer()
+    tablet.record()
+    await tablet.sync(server)
+    copied.record()
+    await asyncio.gather(copied.sync(server), copied.sync(server))
+    assert len(server.enrolled) == 1
+    side = copied.replicator(server)._local
+    assert await side.take_new_identity(server) == 0
+    assert len(server.enrolled) == 1
     assert len(server.log) == 5
 
 
