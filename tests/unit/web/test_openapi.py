@@ -77,6 +77,13 @@ def test_ops_are_described_by_their_rules():
     assert members["payload"]["type"] == "object"
 
 
+def test_keys_that_have_a_pattern_have_no_others():
+    """A have-vector's keys are UUIDs: the description closes what the code closes."""
+    have = DOCUMENT["components"]["schemas"]["ResumeRequest"]["properties"]["have"]
+    assert have["additionalProperties"] is False
+    assert len(have["patternProperties"]) == 1
+
+
 async def test_it_is_served(face):
     """/openapi.json is that document, to anyone."""
     response = await face.client.get("/openapi.json", headers={"Authorization": ""})
