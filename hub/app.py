@@ -49,11 +49,15 @@ VERSION: Final = version("medxz-hub")
 # what is left of the stop's seconds closes the store
 _SERVING_STOP_S: Final = limits.SHUTDOWN_S_MAX * 0.6
 _RENEWAL_CHECK_S: Final = 3_600.0
+# The writer wants the interpreter lock for moments between long waits without it: with the usual 5 ms it would wait
+# for the event loop ten times in each transaction.
+_SWITCH_INTERVAL_S: Final = 0.0003
 
 
 def run_hub(settings: Settings, *, announce_json: bool) -> None:
     """Serve until SIGTERM or SIGINT."""
     check_path(settings.places.socket)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_Hub(settings, announce_json=announce_json).run())
 

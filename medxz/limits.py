@@ -52,7 +52,7 @@ STREAMS_PER_DEVICE_MAX: Final = 8
 # A push body that is parsed on the event loop; a longer one goes to a worker.
 INLINE_PARSE_BYTES_MAX: Final = 64 * KIB
 # Ops that are read and judged together, while the writer writes those before them.
-PUSH_PART_OPS: Final = 125
+PUSH_PART_OPS: Final = 250
 # How long the writer keeps a transaction open for the rest of a push that has begun.
 PUSH_PART_WAIT_S: Final = 0.1
 

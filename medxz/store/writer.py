@@ -7,7 +7,7 @@ looked at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
@@ -27,17 +27,14 @@ from medxz.store.held import Held
 from medxz.store.record import MAGIC, op_json_of, render, text_of
 from medxz.store.tail import Committed
 
-_ROWS_PER_STATEMENT: Final = (500, 100, 20, 4, 1)
-_INSERT: Final = {
-    rows: "INSERT INTO op (seq, op_id, front_desk, body) VALUES " + ",".join(["(?,?,?,?)"] * rows)
-    for rows in _ROWS_PER_STATEMENT
-}
-_FIND: Final = {
-    rows: "SELECT group_concat(seq), CAST(group_concat(op_id, '') AS BLOB), group_concat(length(body)),"
-    " CAST(group_concat(body, ?) AS BLOB)"
-    f" FROM op WHERE op_id IN ({','.join('?' * rows)})"
-    for rows in _ROWS_PER_STATEMENT
-}
+# Each statement hands the interpreter lock over and back: few long ones, of few sizes, so that they stay prepared.
+_LONG: Final = 125
+_SHORT: Final = 25
+_INSERT: Final = "INSERT INTO op (seq, op_id, front_desk, body) VALUES "
+_FIND: Final = (
+    "SELECT group_concat(seq), CAST(group_concat(op_id, '') AS BLOB), group_concat(length(body)),"
+    " CAST(group_concat(body, ?) AS BLOB) FROM op WHERE op_id IN "
+)
 _INSERT_DEAD: Final = (
     "INSERT OR IGNORE INTO dead_letter (device_id, device_seq, op_id, settles, code, field, message, received_ms)"
     " VALUES (?,?,?,?,?,?,?,?)"
@@ -201,28 +198,24 @@ class Writer:
         values = list(
             chain.from_iterable(zip(seqs, draft.op_ids[at:], draft.front_desk[at:], frames, strict=True))
         )
-        done = 0
-        for size in _ROWS_PER_STATEMENT:
-            while draft.unwritten >= size:
-                self._connection.execute(_INSERT[size], values[done : done + 4 * size])
-                done += 4 * size
-                draft.unwritten -= size
+        for first, size in _portions(len(seqs)):
+            statement = _INSERT + ",".join(["(?,?,?,?)"] * size)
+            self._connection.execute(statement, values[4 * first : 4 * (first + size)])
+        draft.unwritten = 0
 
     def _find(self, ops: Sequence[Operation]) -> _Stored:
         """Of these ops, those whose ids are in the file: their seqs and texts."""
         found: _Stored = {}
-        wanted, at = [uuid_bytes(op.op_id) for op in ops], 0
-        for size in _ROWS_PER_STATEMENT:
-            while len(wanted) - at >= size:
-                [(seqs, op_ids, lengths, bodies)] = self._connection.execute(
-                    _FIND[size], (MAGIC, *wanted[at : at + size])
-                ).fetchall()
-                at += size
-                if seqs:
-                    numbers = list(map(int, seqs.split(",")))
-                    records = self._dictionaries.inflate(numbers, bodies, list(map(int, lengths.split(","))))
-                    for index, (seq, record) in enumerate(zip(numbers, records, strict=True)):
-                        found[op_ids[16 * index : 16 * index + 16]] = (seq, record)
+        wanted = [uuid_bytes(op.op_id) for op in ops]
+        for first, size in _portions(len(wanted)):
+            [(seqs, op_ids, lengths, bodies)] = self._connection.execute(
+                f"{_FIND}({','.join('?' * size)})", (MAGIC, *wanted[first : first + size])
+            ).fetchall()
+            if seqs:
+                numbers = list(map(int, seqs.split(",")))
+                records = self._dictionaries.inflate(numbers, bodies, list(map(int, lengths.split(","))))
+                for index, (seq, record) in enumerate(zip(numbers, records, strict=True)):
+                    found[op_ids[16 * index : 16 * index + 16]] = (seq, record)
         return found
 
     def _look(
@@ -314,6 +307,17 @@ def load_held(connection: sqlcipher.Connection, dictionaries: Dictionaries) -> H
         held.settle(device_id, number)
     held.shared = set(connection.execute("SELECT device_id, device_seq FROM shared_number").fetchall())
     return held
+
+
+def _portions(count: int) -> Iterator[tuple[int, int]]:
+    """Where each of the statements that so many rows take begins, and how many rows it has."""
+    first = 0
+    for size in (_LONG, _SHORT):
+        while count - first >= size:
+            yield first, size
+            first += size
+    if first < count:
+        yield first, count - first
 
 
 def _is_run(ops: Sequence[Operation]) -> bool:
