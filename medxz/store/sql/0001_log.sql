@@ -1,4 +1,4 @@
--- The log of one clinic on one server. docs/architecture.md, "What a row costs", says why it has this shape.
+-- The log of one clinic on one server. docs/decisions/0020 says why it has this shape.
 
 CREATE TABLE log (
     only_row    INTEGER PRIMARY KEY CHECK (only_row = 1),
