@@ -103,7 +103,7 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         "enroll", "POST", "/v1/enroll", "A new id for a device that was restored from a copy, or cloned.",
-        "device", wire.ReenrolRequest, wire.ReenrolAnswer,
+        "device", wire.ReenrolRequest, wire.ReenrolAnswer, refusals=(errors.StorageFull,),
     ),
     Endpoint("info", "GET", "/v1/info", "Who this server is.", "anyone", None, wire.InfoAnswer),
     Endpoint(

@@ -49,8 +49,10 @@ def open_database(path: Path, key: bytes | str | None, *, create: bool = False) 
             connection.execute(f"PRAGMA {pragma}").fetchall()
     except sqlcipher.DatabaseError as error:
         connection.close()
-        if isinstance(error, sqlcipher.OperationalError) and "locked" in str(error):
-            raise StoreLocked(f"{path} is in use by another process") from None
+        if isinstance(error, sqlcipher.OperationalError):
+            if "locked" in str(error):
+                raise StoreLocked(f"{path} is in use by another process") from None
+            raise failure_to_open(error, path) from None
         raise StoreKeyWrong(f"{path} does not open with this key, or is no store") from None
     return connection
 
@@ -62,6 +64,15 @@ def failure(error: sqlcipher.Error, path: Path) -> MedxzError:
             "the server's disk is full: nothing of this was stored", retry_after_s=STORAGE_FULL_RETRY_S
         )
     return StoreError(f"{path} could not be read or written: {error}")
+
+
+def failure_to_open(error: sqlcipher.Error, path: Path) -> MedxzError:
+    """What an error of the driver means before anything can be read."""
+    told = failure(error, path)
+    if isinstance(told, StorageFull):
+        told = StorageFull(f"the disk is full: there is not even room to open {path}")
+        told.hint = "free some space, and start it again"
+    return told
 
 
 def _key_literal(key: bytes | str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Self
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.errors import StoreError
-from medxz.store.cipher import open_database
+from medxz.store.cipher import failure_to_open, open_database
 from medxz.store.dictionaries import shipped_dictionary
 from medxz.store.migrate import migrate
 
@@ -72,11 +73,12 @@ class LogFile:
             migrate(writing, _SQL)
             file = cls(path, key, writing)
             writing.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
-            writing.execute("BEGIN IMMEDIATE")
-            writing.execute("UPDATE log SET clean_stop = 0")
-            writing.execute("COMMIT")
-        except BaseException:
+            if file.stopped_cleanly:  # else nothing has to be written, and a full disk can be read
+                writing.execute("UPDATE log SET clean_stop = 0")
+        except BaseException as error:
             writing.close()
+            if isinstance(error, sqlcipher.OperationalError):
+                raise failure_to_open(error, path) from None
             raise
         return file
 
@@ -91,7 +93,8 @@ class LogFile:
         self.identity = replace(self.identity, epoch=epoch)
 
     def close(self, *, clean: bool) -> None:
-        """Let go of it. Not `clean`: the next to open it checks every row."""
-        self.writing.execute("UPDATE log SET clean_stop = ?", (clean,))
-        self.writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        """Let go of it. Not `clean`, or on a full disk: the next to open it checks every row."""
+        with suppress(sqlcipher.OperationalError):  # what was acknowledged is durable without it
+            self.writing.execute("UPDATE log SET clean_stop = ?", (clean,))
+            self.writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self.writing.close()
