@@ -18,7 +18,7 @@ from medxz.scope import Scope
 from medxz.store.base import BEGINNING, Page, Position, PositionLost, ReviewRow
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.held import misses
-from medxz.store.record import MAGIC, op_json_of
+from medxz.store.record import MAGIC, op_json_of, page_of
 
 # Rows are joined into one value: handing them over one by one lets the interpreter lock go at each, and beside a
 # busy thread that is a hundred times slower.
@@ -57,10 +57,10 @@ class Reader:
                 records += rows.records
                 end, size = rows.end, size + sum(map(len, rows.records))
             if rows is None or len(rows.records) < wanted:
-                return Page(b"".join(records)[:-1], len(records), end, more=False)
+                return Page(page_of(records), len(records), end, more=False)
             room = (limits.PULL_PAGE_BYTES_MAX - size) * len(records) // size
             wanted = min(limit - len(records), room)
-        return Page(b"".join(records)[:-1], len(records), end, self._has_more(end, scope))
+        return Page(page_of(records), len(records), end, self._has_more(end, scope))
 
     def _read(self, after: int, wanted: int, scope: Scope) -> _Rows | None:
         [(count, last, op_id, seqs, lengths, bodies)] = self._connection.execute(

@@ -36,6 +36,11 @@ def op_json_of(record: bytes) -> bytes:
     return record[:-1]
 
 
+def page_of(records: Sequence[bytes]) -> bytes:
+    """Records as the members of a JSON array: all but the last with their comma."""
+    return b"".join((*records[:-1], op_json_of(records[-1]))) if records else b""
+
+
 class Codec:
     """Compression of many records in one call, with one dictionary."""
 

@@ -28,6 +28,7 @@ from medxz.store.cipher import failure
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.files import LogFile
 from medxz.store.held import Held
+from medxz.store.pages import Pages
 from medxz.store.reader import Reader
 from medxz.store.tail import Committed, Tail
 from medxz.store.writer import Collision, Writer, load_held
@@ -86,6 +87,7 @@ class SqliteLog:
         self._next_reader = cycle(self._readers)
         self._checkpointing = file.open_reading()
         self._tail = Tail()
+        self._pages = Pages(self._read_page)
         self._queue: deque[_Waiting] = deque()
         self._alone: deque[_Waiting] = deque()
         self._expected = 0
@@ -250,6 +252,9 @@ class SqliteLog:
         page = self._tail.page(after, limit, scope)
         if page is not None:
             return page
+        return await self._pages.page(after, limit, scope)
+
+    async def _read_page(self, after: Position, limit: int, scope: Scope) -> Page:
         return await self._read(lambda reader: reader.page(after, limit, scope))
 
     async def wait_beyond(self, seq: int) -> None:
@@ -336,6 +341,7 @@ class SqliteLog:
         for task in (self._committing, self._checkpoint):
             if task is not None:
                 await asyncio.wait([task])
+        await self._pages.close()
         for worker, reader in self._readers:
             await worker.run(reader.close)
         await self._workers.checkpointer.run(self._checkpointing.close)

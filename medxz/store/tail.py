@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from medxz import limits
 from medxz.scope import Scope
 from medxz.store.base import Page, Position
+from medxz.store.record import page_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Tail:
                     size += len(records[-1])
             if more:
                 break
-        return Page(b"".join(records)[:-1], len(records), end, more)
+        return Page(page_of(records), len(records), end, more)
 
     def _run_of(self, seq: int) -> Committed | None:
         if not self._runs or not self._runs[0].first_seq <= seq <= self._runs[-1].last_seq:
