@@ -58,6 +58,12 @@ class Ledger:
         assert known in {None, result["server_seq"]}, (known, result)
         self.seqs[op_id] = result["server_seq"]
 
+    def take_all(self, op_ids: list[str], answer: httpx.Response) -> None:
+        """Note the answer to a push of these."""
+        assert answer.status_code == 200, answer.text
+        for op_id, result in zip(op_ids, answer.json()["results"], strict=True):
+            self.take(op_id, result)
+
     def tell_through(self, device_id: str, through: int) -> None:
         """Note a watermark: it never falls."""
         assert through >= self.told_through.get(device_id, 0), (device_id, through, self.told_through)
@@ -139,22 +145,28 @@ class Pusher:
         """One push. What it offers stays in the outbox until it is answered."""
         offered = self.outbox[: self.batch_max] or self._next()
         self.repeated += sum(op_id in self.ledger.seqs for op_id in offered)
-        ops = b",".join(self.ledger.offers[op_id].op.json() for op_id in offered)
-        answer = await client.post("/v1/sync/push", content=b'{"ops":[%b]}' % ops, headers=bearer(self.token))
+        answer = await self.send(client, self.body(offered))
         if answer.status_code == 200:
-            for op_id, result in zip(offered, answer.json()["results"], strict=True):
-                self.ledger.take(op_id, result)
+            self.ledger.take_all(offered, answer)
             self.outbox = [op_id for op_id in self.outbox if op_id not in offered]
             self.done += offered
         return answer
 
+    def body(self, op_ids: list[str]) -> bytes:
+        """A push of these."""
+        return b'{"ops":[%b]}' % b",".join(self.ledger.offers[op_id].op.json() for op_id in op_ids)
+
+    async def send(self, client: httpx.AsyncClient, body: bytes) -> httpx.Response:
+        return await client.post("/v1/sync/push", content=body, headers=bearer(self.token))
+
     def _next(self) -> list[str]:
         if self.done and self.chance.randrange(100) < _REPLAYED_OF_100:
             return list({self.chance.choice(self.done) for _ in range(self.batch_max)})
-        self.outbox += [self._record() for _ in range(self.chance.randint(1, self.batch_max))]
+        self.outbox += [self.record() for _ in range(self.chance.randint(1, self.batch_max))]
         return self.outbox[: self.batch_max]
 
-    def _record(self) -> str:
+    def record(self) -> str:
+        """A new op, the next of this device."""
         self.last_number += 1
         bad = self.chance.randrange(100) < _BAD_OF_100
         filler = "x" * self.chance.randrange(900)

@@ -165,8 +165,8 @@ async def test_a_device_that_dies_before_its_answer(hub: HubProcess) -> None:
     ledger = Ledger()
     [pusher] = await asyncio.to_thread(make_pushers, hub, ledger, random.Random(1), (20,))
     await asyncio.to_thread(hub.start, "--plain-http")
-    ids = [pusher._record() for _ in range(20)]
-    body = b'{"ops":[%b]}' % b",".join(ledger.offers[op_id].op.json() for op_id in ids)
+    ids = [pusher.record() for _ in range(20)]
+    body = pusher.body(ids)
     host, port = hub.url.removeprefix("http://").split(":")
     _, gone = await asyncio.open_connection(host, int(port))
     head = f"POST /v1/sync/push HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {pusher.token}\r\nContent-Length: {len(body)}\r\n\r\n"
