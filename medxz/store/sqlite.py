@@ -349,7 +349,8 @@ class SqliteLog:
 
 
 def _copy_wal(connection: sqlcipher.Connection) -> None:
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    with suppress(sqlcipher.OperationalError):  # a full disk: the next checkpoint copies this too
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 async def open_log(

@@ -18,6 +18,12 @@ from medxz.ids import RandomIds
 DEADLINE_S = 60.0
 CLINIC = RandomIds().uuid7()
 PROGRAM = (sys.executable, "-m", "hub")
+# the same with one constant smaller: under load, a checkpoint is under way most of the time
+EAGER_PROGRAM = (
+    sys.executable,
+    "-c",
+    "from medxz import limits; limits.CHECKPOINT_BYTES = 98_304; from hub.cli import main; main()",
+)
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:

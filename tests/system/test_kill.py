@@ -12,7 +12,6 @@ import os
 import random
 import secrets
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,20 +21,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.system.hub_process import DEADLINE_S, HubProcess
+from tests.system.hub_process import DEADLINE_S, EAGER_PROGRAM, HubProcess
 from tests.system.ledger import Ledger, Pusher, Reader, bearer, client_of, make_pushers
 
 SEED_VARIABLE = "MEDXZ_TEST_KILL_SEED"
 # of each life; there are two, for two cores: 32 kills
 MOMENTS = ("start",) * 5 + ("load",) * 8 + ("stop",) * 3
-CHECKPOINT_BYTES = 96 * 1024
-# the same program with one constant smaller: a checkpoint is under way most of the time
-EAGER = (
-    sys.executable,
-    "-c",
-    f"from medxz import limits; limits.CHECKPOINT_BYTES = {CHECKPOINT_BYTES}; from hub.cli import main; main()",
-)
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
@@ -66,7 +57,7 @@ class Life:
         """One start and one kill."""
         begun = time.monotonic()
         port = self.hub.url.rpartition(":")[2] if self.hub.url and self.chance.random() < 0.5 else "0"
-        self.hub.launch("--plain-http", "--port", port, program=EAGER)
+        self.hub.launch("--plain-http", "--port", port, program=EAGER_PROGRAM)
         if moment == "start":
             await asyncio.sleep(self.chance.uniform(0.3, 1.1) * self.start_s)
             await self.kill(moment)
