@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 from structlog.typing import FilteringBoundLogger
@@ -42,6 +42,7 @@ from medxz.store.dictionaries import shipped_dictionary
 from medxz.trust.certificates import Credential, load_credential, server_context
 from medxz.trust.tokens import TokenVerifier, key_id
 from medxz.web import App, Serving, make_log, serve
+from medxz.web.log import told
 from medxz.wire import Target
 from medxz.work import ThreadWorker
 
@@ -86,6 +87,7 @@ class _Hub:
     async def run(self) -> None:
         started_ms = self._clock.now_ms()
         places = self._settings.places
+        asyncio.get_running_loop().set_exception_handler(self._tell_of)
         with _stop_signals() as stop:
             async with open_storage(
                 places, lambda: read_key(places.key_file, os.environ), self._clock
@@ -100,6 +102,11 @@ class _Hub:
                         self._log.info("hub stopping")
         self._log.info("hub stopped")
         self._notifier.close()
+
+    def _tell_of(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Say what broke in a task that nobody awaits, as every line of the log is said: without its text."""
+        error = context.get("exception")
+        self._log.error("task broke", **(told(error) if isinstance(error, BaseException) else {}))
 
     @asynccontextmanager
     async def _serving(self, ground: _Ground, started_ms: int) -> AsyncIterator[None]:
