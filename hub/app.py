@@ -106,6 +106,8 @@ class _Hub:
     def _tell_of(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Say what broke in a task that nobody awaits, as every line of the log is said: without its text."""
         error = context.get("exception")
+        if isinstance(error, asyncio.CancelledError):
+            return  # Python 3.11 takes a stream's task that the stop has ended for one that broke
         self._log.error("task broke", **(told(error) if isinstance(error, BaseException) else {}))
 
     @asynccontextmanager

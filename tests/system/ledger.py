@@ -22,6 +22,7 @@ from medxz.op import Operation
 from medxz.wire import PullAnswer
 from tests.system.hub_process import CLINIC, HubProcess
 
+PAYLOAD_MARK = "Wanjiru"
 _IDS = RandomIds()
 _READ_PAGE = msgspec.json.Decoder(PullAnswer).decode
 _REPLAYED_OF_100, _BAD_OF_100 = 10, 4
@@ -169,7 +170,7 @@ class Pusher:
         """A new op, the next of this device."""
         self.last_number += 1
         bad = self.chance.randrange(100) < _BAD_OF_100
-        filler = "x" * self.chance.randrange(900)
+        filler = PAYLOAD_MARK + "x" * self.chance.randrange(900)
         payload = f'{{"value":{self.chance.random():.6f}0,"n":{10**22 + self.last_number},"note":"{filler}"}}'
         op = Operation(
             op_id=_IDS.uuid7(), clinic_id=CLINIC, device_id=self.device_id, user_id=self.user_id,

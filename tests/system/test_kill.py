@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import secrets
@@ -21,9 +22,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from hub.ask import ask
+from hub.config import Places
+from hub.errors import CommandFailed
+from medxz.ids import RandomIds
 from tests.system.hub_process import DEADLINE_S, EAGER_PROGRAM, HubProcess
-from tests.system.ledger import Ledger, Pusher, Reader, bearer, client_of, make_pushers
+from tests.system.ledger import PAYLOAD_MARK, Ledger, Pusher, Reader, bearer, client_of, make_pushers
 
+IDS = RandomIds()
 SEED_VARIABLE = "MEDXZ_TEST_KILL_SEED"
 # of each life; there are two, for two cores: 32 kills
 MOMENTS = ("start",) * 5 + ("load",) * 8 + ("stop",) * 3
@@ -46,6 +52,7 @@ class Life:
     ledger: Ledger
     pushers: list[Pusher]
     reader: Reader
+    logins: list[str] = field(default_factory=list)
     start_s: float = 1.0
     kills: Counter[str] = field(default_factory=Counter)
 
@@ -72,6 +79,8 @@ class Life:
         """Everything answered in earlier lives is there, the reader read nothing else, and every row is sound."""
         await self.ledger.hold(client, self.tokens)
         assert self.reader.seen == self.ledger.log[: len(self.reader.seen)]
+        for token in self.logins[-3:]:
+            assert (await client.get("/v1/sync/status", headers=bearer(token))).status_code == 200
         deadline = time.monotonic() + DEADLINE_S
         while "being checked" in (check := await integrity(client)):
             assert time.monotonic() < deadline, check
@@ -83,6 +92,7 @@ class Life:
             *(asyncio.create_task(pusher.run(client)) for pusher in self.pushers),
             asyncio.create_task(self.reader.run(client)),
             asyncio.create_task(self.watch(client)),
+            asyncio.create_task(self.log_in()),
         ]
         await asyncio.sleep(self.chance.uniform(0.02, 0.6))
         if moment == "stop":
@@ -101,6 +111,17 @@ class Life:
                 answer = await client.get("/v1/sync/status", headers=bearer(pusher.token))
                 self.ledger.tell_through(pusher.device_id, answer.json()["received_through"])
 
+    async def log_in(self) -> None:
+        """Have devices made known all the time, through the same writer: who was let in must be let in later."""
+        place = Places(self.hub.data).socket
+        while True:
+            who = {"user": IDS.uuid7(), "device": IDS.uuid7(), "role": "clinician", "ttl": 36_000}
+            try:
+                told = await asyncio.to_thread(ask, place, "token", who)
+            except CommandFailed:
+                return  # the hub is gone; where it is not, its log has told of a mistake
+            self.logins.append(told["access_token"])
+
     async def kill(self, moment: str) -> None:
         process = self.hub.process
         assert process is not None
@@ -114,6 +135,14 @@ async def integrity(client: httpx.AsyncClient) -> str:
     [check] = [check for check in checks if check["name"] == "integrity"]
     assert check["ok"], check
     return str(check["detail"])
+
+
+def hold_log(hub: HubProcess) -> None:
+    """Nothing broke, and no line of the log holds anything of an op."""
+    for line in hub.log.read_text().splitlines():
+        event = json.loads(line)
+        assert event["level"] in {"info", "warning"}, event
+        assert PAYLOAD_MARK not in line
 
 
 @pytest.mark.parametrize("life_number", [1, 2])
@@ -148,7 +177,10 @@ async def test_what_was_answered_survives_every_kill(hub: HubProcess, life_numbe
     assert len(ledger.log) == good
     assert (hub.data / "hub.db").stat().st_size > empty_bytes, "no checkpoint ever ran"
     assert hub.stop()[0] == 0
-    print(f"{dict(life.kills)}; {len(ledger.log)} ops, {sum(p.repeated for p in pushers)} repeated")
+    hold_log(hub)
+    print(
+        f"{len(life.logins)} logins, {dict(life.kills)}; {len(ledger.log)} ops, {sum(p.repeated for p in pushers)} repeated"
+    )
 
 
 async def test_a_device_that_dies_before_its_answer(hub: HubProcess) -> None:
