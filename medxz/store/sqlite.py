@@ -178,7 +178,11 @@ class SqliteLog:
                 self._start_checkpoint()
 
     async def _transaction(self, taken: list[_Waiting]) -> tuple[list[list[Outcome]], Committed]:
-        """Write what waits, and what comes meanwhile of pushes that have begun; then commit."""
+        """Write what waits, and what comes meanwhile of pushes that have begun; then commit.
+
+        A few rows are written at once: handing them over would cost more, in waiting for the interpreter lock, than
+        writing them. The commit, which waits for the disk, never runs on the event loop.
+        """
         run, writer = self._workers.writer.run, self._writer
         outcomes: list[list[Outcome]] = []
         by_itself = bool(self._alone)
@@ -189,16 +193,17 @@ class SqliteLog:
                 )
                 taken += part
                 batches = [waiting.batch for waiting in part]
+                if sum(waiting.size for waiting in part) <= limits.INLINE_WRITE_BYTES_MAX:
+                    outcomes += writer.write(batches)
+                else:
+                    outcomes += await run(writer.write, batches)
                 if by_itself or not self._expected or not part:
-                    more, committed = await run(writer.write_and_commit, batches)
-                    return outcomes + more, committed
-                outcomes += await run(writer.write, batches)
+                    return outcomes, await run(writer.commit)
                 await self._part_arrives()
         except Collision:
             await run(writer.abandon)
-            return await run(
-                partial(writer.write_and_commit, careful=True), [waiting.batch for waiting in taken]
-            )
+            batches = [waiting.batch for waiting in taken]
+            return await run(partial(writer.write, careful=True), batches), await run(writer.commit)
 
     async def _part_arrives(self) -> None:
         """Wait for more of a push that has begun, until none is on its way or it takes too long."""

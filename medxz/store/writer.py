@@ -117,12 +117,6 @@ class Writer:
             self.held.take_changed_watermarks(),
         )
 
-    def write_and_commit(
-        self, batches: Sequence[Append], *, careful: bool = False
-    ) -> tuple[list[list[Outcome]], Committed]:
-        """Both at once: what most transactions are."""
-        return self.write(batches, careful=careful), self.commit()
-
     def abandon(self) -> None:
         """Undo the transaction, if one is open, and read again what the log holds."""
         if self._connection.in_transaction:
