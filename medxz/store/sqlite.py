@@ -299,7 +299,13 @@ class SqliteLog:
     # The life of the file.
 
     async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Run something else with the writing connection: between two transactions, never inside one."""
+        """Run something else with the writing connection: between two transactions, never inside one.
+
+        Who stops waiting for it does not let a transaction begin beside it.
+        """
+        return await asyncio.shield(self._between(fn, *args))
+
+    async def _between(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         async with self._writing:
             return await self._workers.writer.run(fn, *args)
 

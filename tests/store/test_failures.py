@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
@@ -58,6 +59,31 @@ async def test_the_registry_is_written_beside_a_long_push(tmp_path: Path) -> Non
     log = await backend.open()
     assert (log.last_seq, log.epoch) == (6, fixed_id(0xEE2))
     assert SqliteRegistry(log._file, log).directory.users[USER].roles == {"clinician"}
+    await backend.close()
+
+
+async def test_who_gives_up_leaves_no_one_beside_the_writer(tmp_path: Path) -> None:
+    """What was handed to the writer's thread runs to its end, though nobody waits for it, before a push begins."""
+    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
+    log = await backend.open()
+    began, may_end = threading.Event(), threading.Event()
+
+    def slow() -> bool:
+        began.set()
+        may_end.wait(20)
+        return log._file.writing.in_transaction
+
+    found: list[bool] = []
+    given_up = asyncio.create_task(log.run(lambda: found.append(slow())))
+    await asyncio.to_thread(began.wait, 20)
+    given_up.cancel()
+    push = asyncio.create_task(log.append(batch(make_op(1))))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not log._file.writing.in_transaction
+    may_end.set()
+    [outcome] = await push
+    assert (outcome.kind, found) == ("stored", [False])
     await backend.close()
 
 
