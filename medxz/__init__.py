@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         OpInvalid,
         PeerRefused,
         PeerUnreachable,
+        PeerUntrusted,
         StoreError,
         StoreKeyWrong,
         StoreLocked,
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Device", "Operation", "Parked", "Progress", "Recorded", "Status", "SyncReport",
-    "ConfigurationError", "MedxzError", "OpInvalid", "PeerRefused", "PeerUnreachable", "StoreError",
-    "StoreKeyWrong", "StoreLocked",
+    "ConfigurationError", "MedxzError", "OpInvalid", "PeerRefused", "PeerUnreachable", "PeerUntrusted",
+    "StoreError", "StoreKeyWrong", "StoreLocked",
 ]  # fmt: skip
 
 _DEVICE: Final = {"Device", "Parked", "Progress", "Recorded", "Status", "SyncReport"}

@@ -12,6 +12,7 @@
     ├── StoreError              a log or a local store that cannot be used as it is
     │   ├── StoreLocked  StoreKeyWrong  SchemaTooNew  RowCorrupt
     ├── PeerUnreachable         a server that did not answer, or not in its protocol
+    │   └── PeerUntrusted       one that did not show the certificate that was asked for
     ├── OpInvalid               an operation that this device may not record
     └── ConfigurationError      what an operator wrote and has to mend; all problems at once
 
@@ -163,6 +164,12 @@ class RowCorrupt(StoreError):
 
 class PeerUnreachable(MedxzError):
     """A server that did not answer in time, or not in this protocol. Nothing is known of what it did."""
+
+
+class PeerUntrusted(PeerUnreachable):
+    """A server whose certificate is not the one that was asked for. It was sent nothing."""
+
+    hint = "is it the right server? to trust a hub's own CA: `medxz init … --ca FILE`, by `medxz-hub ca` on the hub"
 
 
 class PeerRefused(MedxzError):

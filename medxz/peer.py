@@ -22,7 +22,7 @@ import zstandard
 from pydantic import BaseModel, ValidationError
 
 from medxz import limits, wire
-from medxz.errors import ConfigurationError, OpInvalid, PeerRefused, PeerUnreachable
+from medxz.errors import ConfigurationError, OpInvalid, PeerRefused, PeerUnreachable, PeerUntrusted
 from medxz.have import Have
 from medxz.ids import Ids, RandomIds
 from medxz.op import Operation
@@ -186,7 +186,8 @@ class Peer:
             finally:
                 await response.aclose()
         except (httpx.HTTPError, httpx.StreamError) as error:
-            raise PeerUnreachable(f"{self.url} {_what_happened(error)}") from error
+            kind = PeerUntrusted if _is_untrusted(error) else PeerUnreachable
+            raise kind(f"{self.url} {_what_happened(error)}") from error
 
     async def _whole(self, response: httpx.Response) -> Answered:
         raw = bytearray()
@@ -364,6 +365,13 @@ def _what_happened(error: Exception) -> str:
             return "stands still: nothing came or went for too long"
         case _:
             return f"broke off: {_innermost(error)}"
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether it was the server's certificate; each layer below names the error that it met as its cause."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _innermost(error: BaseException) -> str:

@@ -52,6 +52,13 @@ class Example(click.Command):
         formatter.write(f"\nExample:\n  {self.example}\n")
 
 
+class Examples(click.Group):
+    """The program itself: its help ends with an example too, and is shown where no command was given."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
+        formatter.write("\nExample:\n  medxz sync --store tablet\n")
+
+
 class Uuid(click.ParamType[str]):
     """An id, in any case of letters; it is passed on in the protocol's spelling."""
 
@@ -83,7 +90,7 @@ def common(command: F) -> F:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Examples, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="medxz-hub", prog_name="medxz")
 def cli() -> None:
     """A clinician's device: records at once, and comes into step when it can."""
@@ -96,7 +103,11 @@ def cli() -> None:
 @click.option("--server", required=True, help="The server's address: https://host:port.")
 @click.option("--token", required=True, help="The access token, or @FILE.")
 @click.option("--name", default="device", show_default=True, help="What this device is called.")
-@click.option("--ca", type=PATH, help="The PEM file of the CA that the server's certificate chains to.")
+@click.option(
+    "--ca",
+    type=PATH,
+    help="The PEM file of the CA that the server's certificate is of; it must name the token's server.",
+)
 def init(
     store: Path, key_file: Path | None, as_json: bool, *, server: str, token: str, name: str, ca: Path | None
 ) -> None:
@@ -104,14 +115,17 @@ def init(
 
     The store is encrypted with the key in DIR.key, which is made where there is none.
     """
-    from medxz.device.device import Device
+    from medxz.device.device import Device, trusting
     from medxz.device.keyfile import key_file_of, read_or_make_key
     from medxz.device.token import read_claims, server_address
 
     ca_pem = _read_text(ca) if ca is not None else None
     token = _read_text(Path(token[1:])).strip() if token.startswith("@") else token
-    read_claims(token), server_address(server)  # before a key is made for nothing
-    key = read_or_make_key(store, key_file)
+    claims = read_claims(token)
+    server_address(server)
+    if ca_pem is not None:
+        trusting(ca_pem, claims)
+    key = read_or_make_key(store, key_file)  # now that nothing else is wrong
     device = Device.create(store, key=key, server=server, token=token, name=name, ca_pem=ca_pem)
     try:
         status = asyncio.run(device.status())
@@ -153,7 +167,13 @@ def record(
 
 @cli.command(cls=Example, example="medxz log --store tablet --limit 20 --after 120")
 @common
-@click.option("--limit", type=click.IntRange(1, LOG_LIMIT_MAX), default=LOG_LIMIT, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, LOG_LIMIT_MAX),
+    default=LOG_LIMIT,
+    show_default=True,
+    help="So many at most.",
+)
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Go on after this position.")
 def log(store: Path, key_file: Path | None, as_json: bool, limit: int, after: int) -> None:
     """Show the ops that are here, in the order in which they came, payloads included."""
@@ -244,8 +264,7 @@ def outcome(arguments: list[str], *, as_json: bool) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _complain(as_json, "interrupted", "interrupted", "", FAILED)
     except click.UsageError as error:
-        hint = f"{error.ctx.command_path} --help" if error.ctx is not None else "medxz --help"
-        return _complain(as_json, "usage", error.format_message(), hint, WRONG_USAGE)
+        return _wrong_usage(as_json, error)
     except MedxzError as error:
         return _complain(as_json, *_described(error))
     except BrokenPipeError:
@@ -259,6 +278,14 @@ def outcome(arguments: list[str], *, as_json: bool) -> int:
             as_json, "internal", f"a mistake of ours: {type(error).__name__}", "please report it", FAILED
         )
     return result if isinstance(result, int) else DONE
+
+
+def _wrong_usage(as_json: bool, error: click.UsageError) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return WRONG_USAGE
+    hint = f"{error.ctx.command_path} --help" if error.ctx is not None else "medxz --help"
+    return _complain(as_json, "usage", error.format_message(), hint, WRONG_USAGE)
 
 
 def _described(error: MedxzError) -> tuple[str, str, str, int]:

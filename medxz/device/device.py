@@ -25,7 +25,7 @@ from medxz.device.store import DeviceStore, Draft
 from medxz.device.store.drafts import payload_bytes
 from medxz.device.store.rows import HeldOp
 from medxz.device.store.safety import Level, Levels, Parked, RefusedUpstream
-from medxz.device.token import read_claims, server_address
+from medxz.device.token import TokenClaims, read_claims, server_address
 from medxz.errors import ConfigurationError, OpInvalid, StoreError
 from medxz.ids import Ids, RandomIds, is_uuid
 from medxz.replicate import Progress, Remote, Replicator, Report, Standing
@@ -122,8 +122,11 @@ class Device:
         """A new store, for the clinic, device and user that the token names.
 
         For a store that is there already it takes the new token (or server), if that is for the same device.
+        With `ca_pem`, the server's certificate must chain to that CA and name the server that the token is of.
         """
         claims, server = read_claims(token), server_address(server)
+        if ca_pem is not None:
+            trusting(ca_pem, claims)
         machine = machine or Machine()
         store = DeviceStore(Path(path), raw_key(key), machine.clock, create=True)
         try:
@@ -313,7 +316,7 @@ class Device:
         side = self._side = self._side or DeviceSide(
             self._store, self._worker, self._clock, self._ids, identity
         )
-        context = trusting(identity.ca_pem) if identity.ca_pem else None
+        context = trusting(identity.ca_pem, read_claims(identity.access_token)) if identity.ca_pem else None
         connect = self._connect or _over_http
         return connect(identity.server_url, token=lambda: side.access_token, ssl_context=context), side
 
@@ -324,15 +327,18 @@ def _over_http(url: str, *, token: Callable[[], str | None], ssl_context: ssl.SS
     return Peer(url, token=token, ssl_context=ssl_context)
 
 
-def trusting(ca_pem: str) -> ssl.SSLContext:
-    """TLS 1.3 with a server whose certificate chains to this CA, and to no other."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+def trusting(ca_pem: str, claims: TokenClaims) -> ssl.SSLContext:
+    """TLS 1.3 with the one server that the token is of, whatever its address, by a certificate of this CA alone."""
+    from medxz.trust.certificates import client_context  # what only records never loads it
+
+    if claims.server_id is None:
+        raise ConfigurationError(
+            ["the token does not say which server it is of: its iss is missing or no UUID"]
+        )
     try:
-        context.load_verify_locations(cadata=ca_pem)
+        return client_context(ca_pem.encode(), claims.server_id)
     except (ssl.SSLError, ValueError):
         raise ConfigurationError(["the CA is no certificate in PEM"]) from None
-    return context
 
 
 def raw_key(key: bytes | str) -> bytes | str:

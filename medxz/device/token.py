@@ -14,11 +14,12 @@ from medxz.ids import is_uuid
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """Whom the token is for."""
+    """Whom the token is for; and whose it is, where it says so."""
 
     clinic_id: str
     device_id: str
     user_id: str
+    server_id: str | None = None
 
 
 def read_claims(token: str) -> TokenClaims:
@@ -32,7 +33,8 @@ def read_claims(token: str) -> TokenClaims:
     wrong = [name for name in ("cid", "did", "sub") if not is_uuid(claims.get(name))]
     if wrong:
         raise ConfigurationError([f"the token is not a device's: {', '.join(wrong)} is missing or no UUID"])
-    return TokenClaims(claims["cid"], claims["did"], claims["sub"])
+    issuer = claims.get("iss")
+    return TokenClaims(claims["cid"], claims["did"], claims["sub"], issuer if is_uuid(issuer) else None)
 
 
 def server_address(url: str) -> str:

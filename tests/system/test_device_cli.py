@@ -139,6 +139,7 @@ def test_over_tls_with_the_hubs_own_ca(tmp_path: Path) -> None:
         refused = tablet.run("sync")
         assert refused.returncode == 1
         assert "certificate" in refused.stderr.lower()
+        assert "--ca" in refused.stderr, "what to do about it"
         tablet.ask("init", "--server", hub.url, "--token", token, "--ca", ca)
         assert tablet.ask("sync")["accepted"] == 1
     finally:
@@ -229,6 +230,9 @@ def test_the_key_lies_beside_the_store(first: Tablet) -> None:
     key = Path(f"{first.store}.key")
     assert key.stat().st_mode & 0o777 == 0o600
     assert len(key.read_text().strip()) == 64
+    assert {file.name: file.stat().st_mode & 0o077 for file in first.store.iterdir()} == {
+        "device.db": 0, "lock": 0,
+    }  # fmt: skip
     moved = key.rename(key.with_suffix(".moved"))
     lost = first.run("status")
     assert lost.returncode == 1
@@ -236,6 +240,33 @@ def test_the_key_lies_beside_the_store(first: Tablet) -> None:
     again = first.run("init", "--server", first.hub.url, "--token", first.hub.token(first.device_id, USER))
     assert again.returncode == 1, "no new key for a store that is there"
     assert first.run("status", "--key-file", moved).returncode == 0
+
+
+def test_a_key_that_is_no_secret(first: Tablet, tmp_path: Path) -> None:
+    """A key file that others may read, or that lies in the store that it opens, is refused with the way out."""
+    key = Path(f"{first.store}.key")
+    key.chmod(0o644)
+    refused = first.run("status")
+    assert refused.returncode == 1
+    assert f"chmod 600 {key}" in refused.stderr
+    inside = Tablet(tmp_path / "inside", first.hub)
+    token = first.hub.token(inside.device_id, USER)
+    refused = inside.run(
+        "init", "--server", first.hub.url, "--token", token, "--key-file", inside.store / "key"
+    )
+    assert refused.returncode == 2
+    assert "outside" in refused.stderr
+    assert not inside.store.exists()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",)])
+def test_the_program_alone(arguments: tuple[str, ...]) -> None:
+    """Without a command it shows its help, as wrong usage; asked for its help, it shows it with an example."""
+    done = subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if arguments else 2)
+    shown = done.stdout if arguments else done.stderr
+    assert shown.startswith("Usage: medxz ")
+    assert "Example:" in shown
 
 
 @pytest.mark.parametrize("command", ["init", "record", "log", "sync", "watch", "status"])

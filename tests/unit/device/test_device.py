@@ -14,10 +14,19 @@ import pytest
 
 import medxz
 from medxz import Device
+from medxz.clock import SystemClock
 from medxz.device.device import Machine, raw_key
-from medxz.errors import ConfigurationError, OpInvalid, PeerRefused, StoreError
+from medxz.errors import (
+    ConfigurationError,
+    OpInvalid,
+    PeerRefused,
+    PeerUnreachable,
+    PeerUntrusted,
+    StoreError,
+)
 from medxz.ids import RandomIds
 from medxz.replicate import LIVE_ROUND_S
+from medxz.trust import certificates
 from tests.making import CLINIC, DEVICE, OTHER_DEVICE, USER, fixed_id, make_op
 from tests.unit.device.scripted import KEY, URL, ScriptedServer, refusing
 
@@ -179,6 +188,51 @@ def test_what_is_no_token_of_a_device(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         Device.open(tmp_path / "nowhere", key=KEY)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_ca(tmp_path: Path) -> None:
+    """A CA that is none, or a token that does not say whose certificate to ask for, is refused when it is given."""
+    issued = token_of(fixed_id(0xA1))
+    root = certificates.make_root(fixed_id(0xA1), SystemClock().now_ms()).certificate_pem.decode()
+    for ca_pem, token in (("junk", issued), ("", issued), ("é", issued), (root, TOKEN)):
+        with pytest.raises(ConfigurationError):
+            Device.create(tmp_path / "none", key=KEY, server=URL, token=token, ca_pem=ca_pem)
+    assert list(tmp_path.iterdir()) == []
+
+
+def token_of(server_id: str) -> str:
+    claims = {"cid": CLINIC, "did": DEVICE, "sub": USER, "iss": server_id}
+    return jwt.encode(claims, "k" * 32, algorithm="HS256")
+
+
+async def test_a_look_alike_gets_nothing(tmp_path: Path) -> None:
+    """A server whose certificate is of the right CA, and names another server than the token does, gets no byte."""
+    ours, another = fixed_id(0xA1), fixed_id(0xA2)
+    now_ms = SystemClock().now_ms()
+    root = certificates.make_root(ours, now_ms)
+    received: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.read(1))
+        writer.close()
+
+    for name, bytes_got in ((another, []), (ours, [b"G"])):
+        received.clear()
+        context = certificates.server_context(certificates.issue_server(root, name, now_ms))
+        server = await asyncio.start_server(listen, "127.0.0.1", 0, ssl=context)
+        async with server:
+            url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with Device.create(
+                tmp_path / name,
+                key=KEY,
+                server=url,
+                token=token_of(ours),
+                ca_pem=root.certificate_pem.decode(),
+            ) as device:
+                with pytest.raises(PeerUnreachable) as failed:
+                    await device.sync(attempts=1)
+        assert received == bytes_got
+        assert isinstance(failed.value, PeerUntrusted) == (name == another)
 
 
 def test_keys() -> None:
