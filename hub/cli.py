@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from hub.errors import CommandFailed
 from medxz.errors import CloudRequired, ConfigurationError, Invalid, MedxzError
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+STARTING_S_MAX: Final = 15.0
+STARTING_POLL_S: Final = 0.1
 DONE, FAILED, WRONG_USAGE, NEEDS_THE_CLOUD = 0, 1, 2, 3
 
 
@@ -37,6 +41,13 @@ class Example(click.Command):
         formatter.write("\nExample:\n")
         for line in self.example.splitlines():
             formatter.write(f"  {line}\n")
+
+
+class Examples(click.Group):
+    """The program itself: its help ends with an example too, and is shown where no command was given."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
+        formatter.write("\nExample:\n  medxz-hub status --data /var/lib/medxz\n")
 
 
 class Uuid(click.ParamType[str]):
@@ -61,7 +72,7 @@ key_option = click.option("--key-file", type=PATH, help="The key of the store. [
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, one object.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Examples, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="medxz-hub", prog_name="medxz-hub")
 def cli() -> None:
     """The hub of a clinic's network: keeps its medical records in step."""
@@ -147,7 +158,12 @@ def run(config: Path | None, as_json: bool, **flags: object) -> None:
 @data_option
 @click.option("--device", type=Uuid(), help="The device that will send it; none with --role hub.")
 @click.option("--user", type=Uuid(), required=True, help="Whose token it is; the hub's id with --role hub.")
-@click.option("--role", type=click.Choice(["admin", "clinician", "front_desk", "hub"]), required=True)
+@click.option(
+    "--role",
+    type=click.Choice(["admin", "clinician", "front_desk", "hub"]),
+    required=True,
+    help="The one role that the user has from now on.",
+)
 @click.option("--ttl", type=int, help="Seconds for which it is good. [default: 900]")
 @click.option(
     "--public-key", help="A key of the device (Ed25519, raw, base64url): its signatures are checked."
@@ -240,12 +256,20 @@ def asked_or_opened(
     """The answer of the running hub, or of the store itself where none runs."""
     from hub import ask
 
-    try:
-        return ask.ask(places_of(data).socket, command, arguments)
-    except ask.HubNotRunning:
-        from hub.desk import answer_stopped
+    give_up_at = time.monotonic() + STARTING_S_MAX
+    while True:
+        try:
+            return ask.ask(places_of(data).socket, command, arguments)
+        except ask.HubNotRunning:
+            from hub.desk import answer_stopped
 
-        return answer_stopped(settings_for(data, key_file).places, os.environ, command, arguments)
+            try:
+                return answer_stopped(settings_for(data, key_file).places, os.environ, command, arguments)
+            except CommandFailed as refused:
+                # in use by a hub that does not answer: it is starting or stopping
+                if refused.code != "in_use" or time.monotonic() >= give_up_at:
+                    raise
+        time.sleep(STARTING_POLL_S)
 
 
 def tell(answer: dict[str, Any], as_json: bool, text: str) -> None:
@@ -267,8 +291,7 @@ def outcome(arguments: list[str], *, as_json: bool) -> int:
     except (click.Abort, KeyboardInterrupt):
         return complain(as_json, "interrupted", "interrupted", "", FAILED)
     except click.UsageError as error:
-        hint = f"{error.ctx.command_path} --help" if error.ctx is not None else "medxz-hub --help"
-        return complain(as_json, "usage", error.format_message(), hint, WRONG_USAGE)
+        return wrong_usage(as_json, error)
     except ConfigurationError as error:
         hint = "docs/configuration.md lists every setting"
         return complain(as_json, "configuration", str(error), hint, WRONG_USAGE, problems=error.problems)
@@ -285,6 +308,14 @@ def outcome(arguments: list[str], *, as_json: bool) -> int:
         place = f"{type(error).__name__} at {where.filename}:{where.lineno}"
         return complain(as_json, "internal", f"a mistake of ours: {place}", "please report it", FAILED)
     return result if isinstance(result, int) else DONE
+
+
+def wrong_usage(as_json: bool, error: click.UsageError) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return WRONG_USAGE
+    hint = f"{error.ctx.command_path} --help" if error.ctx is not None else "medxz-hub --help"
+    return complain(as_json, "usage", error.format_message(), hint, WRONG_USAGE)
 
 
 def complain(as_json: bool, code: str, message: str, hint: str, status: int, **more: object) -> int:

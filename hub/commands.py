@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 from typing import Final
 
 from hub.ask import Json
 from hub.control import Handler
 from hub.desk import Desk
+from hub.errors import CommandFailed
 from hub.identity import HubIdentity
+from hub.keys import read_key
 from hub.storage import Storage
 from medxz.clock import format_time
 from medxz.service import Services
@@ -31,7 +34,7 @@ class Commands:
     started_ms: int
 
     def table(self) -> dict[str, Handler]:
-        return {**self.desk.table(), "status": self.status, "verify": self.verify}
+        return {**self.desk.table(), "status": self.status, "key": self.key, "verify": self.verify}
 
     async def status(self, _arguments: Json) -> Json:
         """Who it is, where it serves, what it holds, and its health check by check."""
@@ -55,6 +58,15 @@ class Commands:
             "backlog": sum(max(0, here - marks.get(device, 0)) for device, here in settled.items()),
             "checks": [check.model_dump() for check in health.checks],
         }
+
+    async def key(self, _arguments: Json) -> Json:
+        """The key file that the next start will need, and what is wrong with it."""
+        file = self.storage.places.key_file
+        try:
+            read_key(file, os.environ)
+        except CommandFailed as error:
+            return {"key_file": str(file), "problem": str(error), "hint": error.hint}
+        return {"key_file": str(file), "problem": None, "hint": ""}
 
     async def verify(self, arguments: Json) -> Json:
         """How far the check of every row is; `{"begin": true}` starts one where none runs."""

@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import click
 
@@ -205,7 +205,7 @@ class Story:
 
     async def live(self) -> None:
         say("\n2. Side by side")
-        arriving = cast("AsyncGenerator[Any, None]", self.ben.device.watch())
+        arriving = self.ben.device.watch()
         following = asyncio.create_task(_drain(self.anna.device.watch()))
         try:
             await self._from_anna_to(arriving)  # with the first one the tablets connect

@@ -41,7 +41,10 @@ def answer_stopped(places: Places, environ: Mapping[str, str], command: str, arg
 
     async def answer() -> Json:
         clock = SystemClock()
-        async with open_storage(places, lambda: read_key(places.key_file, environ), clock) as storage:
+        # whoever has the lock may be a hub that starts: then it is asked, which is not waited for here
+        async with open_storage(
+            places, lambda: read_key(places.key_file, environ), clock, lock_wait_s=0
+        ) as storage:
             identity = await load_identity(storage)
             desk = Desk(identity, TokenDesk(identity, storage.registry, clock, RandomIds()))
             return await desk.table()[command](arguments)

@@ -100,6 +100,20 @@ def test_the_doctor_finds_nothing(hub: HubProcess, running: bool) -> None:
     assert {"settings", "directory", "key file", "disk", "control socket", "hub", "ops"} <= names
 
 
+def test_the_doctor_of_a_hub_whose_key_is_elsewhere(hub: HubProcess, tmp_path: Path) -> None:
+    """A running hub tells of its own key file, so that the doctor needs none; one that went away is told."""
+    key = hub.data.with_name("hub.key").rename(tmp_path / "elsewhere")
+    hub.start("--plain-http", "--key-file", key)
+    told = answer("doctor", "--data", hub.data)
+    assert [check["detail"] for check in told["checks"] if check["name"] == "key file"] == [
+        f"{key}, closed to others"
+    ]
+    key.unlink()
+    done = command("doctor", "--data", hub.data)
+    assert done.returncode == 1
+    assert f"BAD  key file: there is no key file {key}" in done.stdout
+
+
 def test_the_doctor_says_what_to_do(hub: HubProcess) -> None:
     """Each thing that is wrong is a line with a way out, all in one run, with status 1."""
     hub.data.with_name("hub.key").chmod(0o644)
@@ -221,6 +235,16 @@ def test_a_token_asked_for_wrongly(hub: HubProcess, more: tuple[str, ...]) -> No
     assert stopped.stderr == running.stderr
 
 
+@pytest.mark.parametrize("arguments", [(), ("--help",)])
+def test_the_program_alone(arguments: tuple[str, ...]) -> None:
+    """Without a command it shows its help, as wrong usage; asked for its help, it shows it with an example."""
+    done = command(*arguments)
+    assert done.returncode == (0 if arguments else 2)
+    shown = done.stdout if arguments else done.stderr
+    assert shown.startswith("Usage: medxz-hub ")
+    assert "Example:" in shown
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_an_example(name: str) -> None:
     """--help of every command ends with an example, and every command speaks JSON."""
@@ -233,7 +257,7 @@ def test_every_command_has_an_example(name: str) -> None:
 
 def test_no_command_is_forgotten_here() -> None:
     """The list of commands above is the program's own."""
-    listed = command("--help").stdout.partition("Commands:\n")[2]
+    listed = command("--help").stdout.partition("Commands:\n")[2].partition("Example:")[0]
     assert tuple(sorted(line.split()[0] for line in listed.splitlines() if line.strip())) == tuple(
         sorted(COMMANDS)
     )

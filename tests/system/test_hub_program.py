@@ -2,20 +2,27 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import trustme
 
+from hub import desk
+from hub.cli import asked_or_opened
+from hub.errors import CommandFailed
 from medxz import limits
 from medxz.ids import RandomIds
 from medxz.trust.certificates import client_context
@@ -65,6 +72,52 @@ def test_one_ready_line(hub: HubProcess) -> None:
     assert hub.out.read_text().count("\n") == 1
     events = [json.loads(line)["event"] for line in hub.log.read_text().splitlines()]
     assert events == ["hub ready", "hub stopping", "hub stopped"]
+
+
+@contextlib.contextmanager
+def in_use(hub: HubProcess) -> Iterator[None]:
+    """As a command does that makes a token for a hub that does not run."""
+    with (hub.data / "hub.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def opened_files(hub: HubProcess) -> set[str]:
+    assert hub.process is not None
+    assert hub.process.poll() is None, hub.log.read_text()
+    found = set()
+    for entry in Path(f"/proc/{hub.process.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add(entry.readlink().name)
+    return found
+
+
+def test_a_start_beside_a_command(hub: HubProcess) -> None:
+    """A hub that is started while a command has the store for a moment waits for it."""
+    with in_use(hub):
+        hub.launch("--plain-http")
+        wait_until(lambda: "hub.lock" in opened_files(hub), "the hub's try")
+    hub.wait_until_ready()
+
+
+def test_a_command_beside_a_start(hub: HubProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that is asked for while a hub starts is given, by that hub or by the store, and not refused."""
+    tried, refused = desk.answer_stopped, threading.Event()
+
+    def once_more(*arguments: Any) -> dict[str, Any]:
+        try:
+            return tried(*arguments)
+        except CommandFailed:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(desk, "answer_stopped", once_more)
+    wanted = {"device": DEVICE, "user": USER, "role": "clinician"}
+    with ThreadPoolExecutor(1) as commands:
+        with in_use(hub):
+            asked = commands.submit(asked_or_opened, hub.data, None, "token", wanted)
+            assert refused.wait(DEADLINE_S)
+        assert asked.result(DEADLINE_S).keys() == {"access_token"}
 
 
 def test_tls_1_3_with_its_own_ca(hub: HubProcess) -> None:
