@@ -98,7 +98,6 @@ NO_PUSH = {
     "ops twice, the first one empty": b'{"ops":[],' + GOOD[1:],
     "a number for dead letters": GOOD[:-1] + b',"dead_letters":7}',
     "a broken dead letter": GOOD[:-1] + b',"dead_letters":[{"device_id":"x"}]}',
-    "dead letters twice": GOOD[:-1] + b',"dead_letters":[],"dead_letters":[]}',
 }
 
 
