@@ -72,11 +72,11 @@ STORAGE_FULL_RETRY_S: Final = 30
 DISK_FREE_BYTES_MIN: Final = 256 * MIB
 
 # Ops kept in memory for those who read at the head of the log.
-TAIL_OPS_MAX: Final = 2_048
-TAIL_BYTES_MAX: Final = 4 * MIB
+TAIL_OPS_MAX: Final = 1_024
+TAIL_BYTES_MAX: Final = 1 * MIB
 # Pages kept in memory for those who catch up, and how many are read before anybody asks.
-CACHED_PAGES_BYTES_MAX: Final = 4 * MIB
-PAGES_AHEAD_MAX: Final = 4
+CACHED_PAGES_BYTES_MAX: Final = 2 * MIB
+PAGES_AHEAD_MAX: Final = 2
 
 # Token buckets, for each device.
 REQUESTS_PER_S: Final = 2_000

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
@@ -14,6 +14,9 @@ from medxz.errors import StoreError
 from medxz.store.cipher import failure_to_open, open_database
 from medxz.store.dictionaries import shipped_dictionary
 from medxz.store.migrate import migrate
+
+# Pages are read once, one after the other: keeping them would only cost memory.
+_READING_CACHE_KIB: Final = 256
 
 _SQL = resources.files("medxz.store") / "sql"
 
@@ -86,6 +89,7 @@ class LogFile:
         """A further connection, which only reads and copies the write-ahead log."""
         connection = open_database(self.path, self._key)
         connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+        connection.execute(f"PRAGMA cache_size = -{_READING_CACHE_KIB}").fetchall()
         return connection
 
     def begin_epoch(self, epoch: str) -> None:

@@ -28,6 +28,15 @@ _ROWS: Final = (
     " FROM (SELECT seq, op_id, body FROM op WHERE seq > ? {} ORDER BY seq LIMIT ?)"
 )
 _ROWS_OF: Final = {"full": _ROWS.format(""), "front_desk": _ROWS.format("AND front_desk = 1")}
+# Whether rows can be read at once: how long they are as they lie there, and how many say in their frame's first
+# byte that they were 64 KiB or more.
+_SIZES: Final = (
+    "SELECT coalesce(sum(length(body)), 0), coalesce(sum(substr(body, 1, 1) >= x'80'), 0)"
+    " FROM (SELECT body FROM op WHERE seq > ? {} ORDER BY seq LIMIT ?)"
+)
+_SIZES_OF: Final = {"full": _SIZES.format(""), "front_desk": _SIZES.format("AND front_desk = 1")}
+_SMALL_BYTES: Final = 2 * limits.MIB
+_LARGE_ROWS: Final = 32  # 8 MiB at most
 _FIRST_ROWS: Final = 64
 
 
@@ -50,16 +59,22 @@ class Reader:
     def page(self, after: Position, limit: int, scope: Scope) -> Page:
         self._hold(after)
         records: list[bytes] = []
-        end, size, wanted = after, 0, min(limit, _FIRST_ROWS)
-        while wanted > 0:
+        end, size = after, 0
+        portion = limit if self._are_small(after.seq, limit, scope) else _LARGE_ROWS
+        while (wanted := min(limit - len(records), portion)) > 0:
             rows = self._read(end.seq, wanted, scope)
-            if rows is not None:
-                records += rows.records
-                end, size = rows.end, size + sum(map(len, rows.records))
-            if rows is None or len(rows.records) < wanted:
+            if rows is None:
                 return Page(page_of(records), len(records), end, more=False)
-            room = (limits.PULL_PAGE_BYTES_MAX - size) * len(records) // size
-            wanted = min(limit - len(records), room)
+            before, size = size, size + sum(map(len, rows.records))
+            if size > limits.PULL_PAGE_BYTES_MAX:
+                count = _fitting(rows.records, limits.PULL_PAGE_BYTES_MAX - before)
+                records += rows.records[:count]
+                end = self.position_of(rows.seqs[count - 1])
+                break
+            records += rows.records
+            end = rows.end
+            if len(rows.records) < wanted:
+                return Page(page_of(records), len(records), end, more=False)
         return Page(page_of(records), len(records), end, self._has_more(end, scope))
 
     def _read(self, after: int, wanted: int, scope: Scope) -> _Rows | None:
@@ -71,6 +86,10 @@ class Reader:
         numbers = range(after + 1, last + 1) if last - after == count else list(map(int, seqs.split(",")))
         records = self._dictionaries.inflate(numbers, bodies, list(map(int, lengths.split(","))))
         return _Rows(numbers, Position(last, op_id), records)
+
+    def _are_small(self, after: int, count: int, scope: Scope) -> bool:
+        [(size, large)] = self._connection.execute(_SIZES_OF[scope], (after, count)).fetchall()
+        return bool(size <= _SMALL_BYTES and large * limits.OP_BYTES_MAX <= limits.PULL_PAGE_BYTES_MAX)
 
     def _hold(self, position: Position) -> None:
         if position == BEGINNING:
@@ -134,3 +153,12 @@ class Reader:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _fitting(records: Sequence[bytes], room: int) -> int:
+    """How many of the first records it takes to fill the room: at least one."""
+    count = 0
+    while room > 0 and count < len(records):
+        room -= len(records[count])
+        count += 1
+    return max(1, count)

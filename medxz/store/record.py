@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Final
 
@@ -19,6 +20,7 @@ from medxz.errors import RowCorrupt
 
 MAGIC: Final = zstandard.FRAME_HEADER
 _LEVEL: Final = 3
+_USUAL_BYTES: Final = 4_096  # of a record, at the most: what the tables are made for
 
 
 def render(seq: int, received_at: bytes, text: bytes) -> bytes:
@@ -45,14 +47,18 @@ class Codec:
     """Compression of many records in one call, with one dictionary."""
 
     def __init__(self, dictionary: bytes) -> None:
-        data = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_FULLDICT)
+        self._data = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_FULLDICT)
+        self._decompressor = zstandard.ZstdDecompressor(dict_data=self._data)
+
+    @cached_property
+    def _compressor(self) -> zstandard.ZstdCompressor:
+        """Made for the dictionary that is written with; the older ones are only read."""
         parameters = zstandard.ZstdCompressionParameters.from_level(
-            _LEVEL, format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_dict_id=False, write_checksum=True,
-            write_content_size=True,
+            _LEVEL, source_size=_USUAL_BYTES, dict_size=len(self._data), format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+            write_dict_id=False, write_checksum=True, write_content_size=True,
         )  # fmt: skip
-        data.precompute_compress(compression_params=parameters)
-        self._compressor = zstandard.ZstdCompressor(dict_data=data, compression_params=parameters)
-        self._decompressor = zstandard.ZstdDecompressor(dict_data=data)
+        self._data.precompute_compress(compression_params=parameters)
+        return zstandard.ZstdCompressor(dict_data=self._data, compression_params=parameters)
 
     def compress(self, records: Sequence[bytes]) -> list[bytes]:
         if len(records) < 2:
