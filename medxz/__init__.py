@@ -11,7 +11,17 @@ import importlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from medxz.device.device import Device, Parked, Progress, Recorded, Status, SyncReport
+    from medxz.device.device import (
+        Device,
+        HeldOp,
+        Level,
+        Machine,
+        Parked,
+        Progress,
+        Recorded,
+        Status,
+        SyncReport,
+    )
     from medxz.errors import (
         ConfigurationError,
         MedxzError,
@@ -26,12 +36,14 @@ if TYPE_CHECKING:
     from medxz.op import Operation
 
 __all__ = [
-    "Device", "Operation", "Parked", "Progress", "Recorded", "Status", "SyncReport",
+    "Device", "HeldOp", "Level", "Machine", "Operation", "Parked", "Progress", "Recorded", "Status", "SyncReport",
     "ConfigurationError", "MedxzError", "OpInvalid", "PeerRefused", "PeerUnreachable", "PeerUntrusted",
     "StoreError", "StoreKeyWrong", "StoreLocked",
 ]  # fmt: skip
 
-_DEVICE: Final = {"Device", "Parked", "Progress", "Recorded", "Status", "SyncReport"}
+_DEVICE: Final = {
+    "Device", "HeldOp", "Level", "Machine", "Parked", "Progress", "Recorded", "Status", "SyncReport",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
