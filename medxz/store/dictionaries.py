@@ -46,7 +46,9 @@ class Dictionaries:
         self._first_seqs = [first_seq for first_seq, _ in rows]
         self._codecs = [Codec(data) for _, data in rows]
         self._base: Final = rows[0][1]
-        self._known: set[Author] = set(_authors_in(rows[-1][1][len(self._base) :]))
+        self._newest_data: bytes = rows[-1][1]
+        # in an order that is the same in every process: two runs of one seed learn the same bytes
+        self._known: dict[Author, None] = dict.fromkeys(_authors_in(self._newest_data[len(self._base) :]))
         self._unknown: dict[Author, None] = {}
 
     @classmethod
@@ -66,7 +68,7 @@ class Dictionaries:
 
     def meet(self, authors: set[Author]) -> None:
         """Take note of who writes; the next dictionary will know them."""
-        for author in authors - self._known:
+        for author in sorted(authors - self._known.keys()):
             self._unknown[author] = None
 
     def learn(self, next_seq: int) -> bytes | None:
@@ -77,8 +79,9 @@ class Dictionaries:
         authors = [*self._known, *self._unknown][-AUTHORS_IN_DICTIONARY_MAX:]
         data = self._base + _HEAD + b"".join(map(_as_written, authors))
         self._first_seqs.append(next_seq)  # before the first row that needs it can be seen
+        self._codecs[-1] = Codec(self._newest_data)  # only read from now on: without the tables that compress
         self._codecs.append(Codec(data))
-        self._known, self._unknown = set(authors), {}
+        self._known, self._unknown, self._newest_data = dict.fromkeys(authors), {}, data
         return data
 
     def inflate(self, seqs: Sequence[int], joined: bytes, lengths: Sequence[int]) -> list[bytes]:

@@ -6,7 +6,7 @@ reads a summary for a thousand ops instead of the ops; what follows the last blo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -111,19 +111,17 @@ class Held:
         self.open_block = Block()
         return [(len(self.blocks) - 1, self.blocks[-1])]
 
-    def first_block_with_more(self, have: Have, scope: Scope) -> int:
-        """The number of the first block that holds something of the scope that is not in `have`."""
+    def first_block_with_more(self, have: Have, scope: Scope, through: int) -> int:
+        """The number of the first block, of those that end by `through`, with something of the scope not in `have`."""
         known = {device_id: numbers.copy() for device_id, numbers in have.items()}
         for device_id, number in tuple(self.shared):  # having the number does not say which of its ops
             if device_id in known:
                 known[device_id].discard(number)
-        for index, block in enumerate(self._decoded_blocks()):
-            if not _covers(known, block.of(scope)):
+        blocks = self.blocks[: through // BLOCK_OPS]
+        for index, text in enumerate(blocks):
+            if not _covers(known, Block.decode(text).of(scope)):
                 return index
-        return len(self.blocks)
-
-    def _decoded_blocks(self) -> Iterator[Block]:
-        return (Block.decode(text) for text in self.blocks)
+        return len(blocks)
 
 
 def misses(have: Have, shared: Iterable[tuple[str, int]], device_id: str, number: int) -> bool:

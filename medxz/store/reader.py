@@ -112,17 +112,20 @@ class Reader:
         [(op_id,)] = self._connection.execute("SELECT op_id FROM op WHERE seq = ?", (seq,)).fetchall()
         return Position(seq, op_id)
 
-    def locate(self, block: int, have: Have, shared: set[tuple[str, int]], scope: Scope) -> Position:
-        """The position before the first op of the scope that `have` lacks, looking from the start of a block."""
+    def locate(
+        self, block: int, have: Have, shared: set[tuple[str, int]], scope: Scope, through: int
+    ) -> Position:
+        """The position before the first op of the scope that `have` lacks, from the start of a block to `through`."""
         after = block * BLOCK_OPS
-        while (rows := self._read(after, _FIRST_ROWS, scope)) is not None:
+        while after < through and (rows := self._read(after, _FIRST_ROWS, scope)) is not None:
             for seq, record in zip(rows.seqs, rows.records, strict=True):
+                if seq > through:
+                    return self.position_of(through)
                 op = decode_op(op_json_of(record))
                 if misses(have, shared, op.device_id, op.device_seq):
                     return self.position_of(seq - 1)
             after = rows.seqs[-1]
-        [(last,)] = self._connection.execute("SELECT coalesce(max(seq), 0) FROM op").fetchall()
-        return self.position_of(last)
+        return self.position_of(through)
 
     def check(self, after: int, limit: int) -> tuple[int, list[int]]:
         """Hold rows against their checksums: how far this came, and which are damaged or gone."""

@@ -41,6 +41,9 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _VERIFY_ROWS: Final = 500
+# What it costs beside the texts, in bytes of text: the write-ahead log takes whole pages, about three for any commit.
+_COMMIT_BYTES: Final = 32 * limits.KIB
+_LETTER_BYTES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ class SqliteLog:
     # Writing.
 
     async def append(self, batch: Append) -> list[Outcome]:
-        size = sum(map(len, batch.texts))
+        size = sum(map(len, batch.texts)) + _LETTER_BYTES * len(batch.dead_letters)
         if (
             self._queued_ops + len(batch.ops) > limits.WRITER_QUEUE_OPS_MAX
             or self._queued_bytes + size > limits.WRITER_QUEUE_BYTES_MAX
@@ -173,7 +176,7 @@ class SqliteLog:
             for waiting, outcome in zip(taken, outcomes, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(outcome)
-            self._since_checkpoint += sum(waiting.size for waiting in taken)
+            self._since_checkpoint += _COMMIT_BYTES + sum(waiting.size for waiting in taken)
             if self._since_checkpoint >= limits.CHECKPOINT_BYTES:
                 self._start_checkpoint()
 
@@ -186,6 +189,7 @@ class SqliteLog:
         run, writer = self._workers.writer.run, self._writer
         outcomes: list[list[Outcome]] = []
         by_itself = bool(self._alone)
+        until = asyncio.get_running_loop().time() + limits.PUSH_PART_WAIT_S
         try:
             while True:
                 part = self._take(
@@ -197,20 +201,23 @@ class SqliteLog:
                     outcomes += writer.write(batches)
                 else:
                     outcomes += await run(writer.write, batches)
-                if by_itself or not self._expected or not part:
+                if by_itself or not part or not await self._part_arrives(until):
                     return outcomes, await run(writer.commit)
-                await self._part_arrives()
         except Collision:
             await run(writer.abandon)
             batches = [waiting.batch for waiting in taken]
             return await run(partial(writer.write, careful=True), batches), await run(writer.commit)
 
-    async def _part_arrives(self) -> None:
-        """Wait for more of a push that has begun, until none is on its way or it takes too long."""
+    async def _part_arrives(self, until: float) -> bool:
+        """Whether more of a push that has begun may still come in time: waits for something to arrive."""
+        if not self._expected or asyncio.get_running_loop().time() >= until:
+            return False
         self._arrived.clear()
-        if self._expected and not self._queue:
+        if not self._queue:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), limits.PUSH_PART_WAIT_S)
+                async with asyncio.timeout_at(until):
+                    await self._arrived.wait()
+        return True
 
     def _publish(self, committed: Committed) -> None:
         """Show what is durable now."""
@@ -239,7 +246,7 @@ class SqliteLog:
         A damaged row, or a mistake of ours, concerns the batch that met it: the others are tried again, each by
         itself.
         """
-        with suppress(sqlcipher.Error):  # then the next transaction begins with it
+        with suppress(Exception):  # then the next transaction begins with it
             await self._workers.writer.run(self._writer.abandon)
         if not isinstance(error, sqlcipher.Error) and len(taken) > 1:
             self._alone.extend(taken)
@@ -272,10 +279,11 @@ class SqliteLog:
         self._grown = asyncio.Event()
 
     async def locate(self, have: Have, scope: Scope) -> Position:
-        held = self._writer.held
+        # up to what is durable now: what the writer adds meanwhile, it may have to take back
+        held, through = self._writer.held, self._last_seq
         return await self._read(
             lambda reader: reader.locate(
-                held.first_block_with_more(have, scope), have, set(held.shared), scope
+                held.first_block_with_more(have, scope, through), have, set(held.shared), scope, through
             )
         )
 
@@ -310,7 +318,10 @@ class SqliteLog:
             return await self._workers.writer.run(fn, *args)
 
     async def begin_epoch(self, epoch: str) -> None:
-        await self.run(self._file.begin_epoch, epoch)
+        try:
+            await self.run(self._file.begin_epoch, epoch)
+        except sqlcipher.Error as error:
+            raise self._failure(error) from None
 
     def check_in_background(self) -> None:
         """Verify the whole log while it serves; `verification` tells how far that is."""

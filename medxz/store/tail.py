@@ -49,9 +49,7 @@ class Tail:
         self._sizes.append(size)
         self._ops += len(run.op_ids)
         self._bytes += size
-        while len(self._runs) > 1 and (
-            self._ops > limits.TAIL_OPS_MAX or self._bytes > limits.TAIL_BYTES_MAX
-        ):
+        while self._ops > limits.TAIL_OPS_MAX or self._bytes > limits.TAIL_BYTES_MAX:
             self._ops -= len(self._runs.popleft().op_ids)
             self._bytes -= self._sizes.popleft()
 

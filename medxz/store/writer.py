@@ -43,7 +43,10 @@ _INSERT_REVIEW: Final = (
     "INSERT OR IGNORE INTO review (op_id, device_id, user_id, entity_type, entity_id, code, received_ms)"
     " VALUES (?,?,?,?,?,?,?)"
 )
-_DEAD_OF: Final = "SELECT code, field, message FROM dead_letter WHERE device_id = ? AND device_seq = ? AND op_id = ? LIMIT 1"
+_DEAD_OF: Final = (
+    "SELECT code, field, message FROM dead_letter"
+    " WHERE device_id = ? AND ifnull(device_seq, 0) = ? AND ifnull(op_id, '') = ? LIMIT 1"
+)
 
 
 @dataclass(slots=True)
@@ -119,9 +122,9 @@ class Writer:
 
     def abandon(self) -> None:
         """Undo the transaction, if one is open, and read again what the log holds."""
+        self._draft = None
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-        self._draft = None
         self._reload()
 
     def _reload(self) -> None:

@@ -10,7 +10,10 @@ from typing import TypeVar, TypeVarTuple
 
 import pytest
 
+from medxz.errors import StoreError
+from medxz.have import Numbers
 from medxz.store.base import DeadLetter
+from medxz.store.cipher import open_database
 from medxz.store.registry import SqliteRegistry
 from medxz.store.sqlite import Workers
 from medxz.work import ThreadWorker
@@ -132,4 +135,56 @@ async def test_a_watermark_is_told_when_it_is_durable(tmp_path: Path, *, with_de
     writer.may_tell.set()
     await push
     assert log.settled() == {DEVICE: 5 if with_dead_letter else 4}
+    await backend.close()
+
+
+async def test_a_cursor_to_resume_by_points_at_what_is_durable(tmp_path: Path) -> None:
+    """Who has everything resumes at the end of what was told, not at what a transaction under way may take back."""
+    writer = HeldBack()
+    backend = Backend(
+        tmp_path / "hub.db",
+        KEY,
+        lambda: Workers(writer, ThreadWorker("checkpointer"), [ThreadWorker("reader")]),
+    )
+    log = await backend.open()
+    await log.append(batch(*run_of(1, 3)))
+    writer.may_tell.clear()
+    writer.has_run.clear()
+    push = asyncio.create_task(log.append(batch(make_op(4))))
+    await writer.has_run.wait()
+    assert (await log.locate({DEVICE: Numbers([(1, 9)])}, "full")).seq == log.last_seq == 3
+    writer.may_tell.set()
+    await push
+    await backend.close()
+
+
+async def test_an_epoch_that_cannot_be_written_is_told_as_a_failure_of_the_store(tmp_path: Path) -> None:
+    """The driver's exceptions never leave the store, and the log keeps the epoch that it has."""
+    backend = Backend(tmp_path / "hub.db", None, Workers.threads)
+    log = await backend.open()
+    before = log.epoch
+    other = open_database(tmp_path / "hub.db", None)
+    other.execute("CREATE TRIGGER broken BEFORE UPDATE OF epoch ON log BEGIN SELECT RAISE(FAIL, 'cut'); END")
+    with pytest.raises(StoreError):
+        await log.begin_epoch(fixed_id(0xEE3))
+    assert log.epoch == before
+    other.close()
+    await backend.close()
+
+
+async def test_who_waits_hears_of_it_though_the_log_cannot_be_read_again(tmp_path: Path) -> None:
+    """A transaction fails, and what it is undone by fails too: nobody is left without an answer."""
+    backend = Backend(tmp_path / "hub.db", None, Workers.threads)
+    log = await backend.open()
+    other = open_database(tmp_path / "hub.db", None)
+    other.execute("INSERT INTO block (number, held) VALUES (0, x'00')")  # no summary
+    other.execute("CREATE TRIGGER broken BEFORE INSERT ON op BEGIN SELECT RAISE(FAIL, 'cut'); END")
+    for _ in range(2):
+        with pytest.raises((StoreError, ValueError)):
+            await asyncio.wait_for(log.append(batch(make_op(1))), 10)
+    other.execute("DROP TRIGGER broken")
+    other.execute("DELETE FROM block")
+    other.close()
+    [outcome] = await log.append(batch(make_op(1)))
+    assert (outcome.kind, outcome.seq) == ("stored", 1)
     await backend.close()

@@ -44,7 +44,8 @@ CREATE TABLE dead_letter (
     received_ms  INTEGER NOT NULL
 ) STRICT;
 
-CREATE UNIQUE INDEX dead_letter_once ON dead_letter (device_id, device_seq, op_id, code);
+-- Once each, those without a number or an id too: NULLs would be different every time.
+CREATE UNIQUE INDEX dead_letter_once ON dead_letter (device_id, ifnull(device_seq, 0), ifnull(op_id, ''), code);
 
 -- Ops that were kept although this server knew better: a person looks at them.
 CREATE TABLE review (

@@ -1,0 +1,137 @@
+"""Nothing in the store grows without a bound: pages, memory, the write-ahead log, what one push makes others wait."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medxz import limits
+from medxz.store.base import BEGINNING, DeadLetter
+from medxz.store.dictionaries import Dictionaries, shipped_dictionary
+from medxz.store.sqlite import Workers
+from medxz.store.tail import Committed, Tail
+from tests.making import CLINIC, DEVICE, batch, fixed_id, make_op, run_of
+from tests.store.conftest import KEY, Backend, inline_workers
+
+LARGE = json.dumps({"text": "x" * (limits.OP_BYTES_MAX - 1_024)})
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+async def test_a_page_ends_where_it_is_large_enough(tmp_path: Path, *, reopened: bool) -> None:
+    """A page holds PULL_PAGE_BYTES_MAX and an op at most, though small ops come before large ones."""
+    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
+    log = await backend.open()
+    await log.append(batch(*run_of(1, 64)))
+    await log.append(batch(*run_of(65, 164, payload=LARGE)))
+    if reopened:
+        log = await backend.reopen()
+    numbers, at, more = [], BEGINNING, True
+    while more:
+        page = await log.page(at, limits.PULL_OPS_MAX, "full")
+        assert len(page.ops_json) <= limits.PULL_PAGE_BYTES_MAX + limits.OP_BYTES_MAX + 1_024
+        numbers += [op["device_seq"] for op in json.loads(b"[" + page.ops_json + b"]")]
+        at, more = page.end, page.more
+    assert numbers == list(range(1, 165))
+    await backend.close()
+
+
+def test_the_tail_keeps_no_more_than_it_may() -> None:
+    """One transaction of large ops is not kept in memory until the next."""
+    tail = Tail()
+    records = [b"x" * limits.OP_BYTES_MAX] * 20
+    tail.extend(Committed(1, [bytes(16)] * 20, [False] * 20, records, {}))
+    assert tail.page(BEGINNING, 1, "full") is None
+    assert tail.op_id_at(20) is None
+    tail.extend(Committed(21, [bytes(16)], [False], [b"x"], {}))
+    assert (tail.op_id_at(20), tail.op_id_at(21)) == (None, bytes(16))
+
+
+async def test_the_write_ahead_log_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits of one small op, or of a dead letter alone, fill it by whole pages: they are counted as such."""
+    monkeypatch.setattr(limits, "CHECKPOINT_BYTES", limits.MIB)
+    backend = Backend(tmp_path / "hub.db", KEY, inline_workers)
+    log = await backend.open()
+    for number in range(1, 601):
+        letter = DeadLetter(DEVICE, number, fixed_id(number), "forbidden", "no", settles=True)
+        await log.append(batch(dead_letters=[letter]) if number % 2 else batch(make_op(number)))
+    assert (tmp_path / "hub.db-wal").stat().st_size < 2 * limits.MIB
+    await backend.close()
+
+
+async def test_a_dead_letter_is_kept_once(tmp_path: Path) -> None:
+    """Something that is no op and has neither id nor number, offered again and again, takes no more room."""
+    backend = Backend(tmp_path / "hub.db", KEY, inline_workers)
+    log = await backend.open()
+    for letter in [
+        DeadLetter(DEVICE, None, None, "invalid", "no op"),
+        DeadLetter(DEVICE, 7, None, "invalid", "?"),
+    ]:
+        for _ in range(3):
+            await log.append(batch(dead_letters=[letter]))
+    [(count,)] = log._file.writing.execute("SELECT count(*) FROM dead_letter").fetchall()
+    assert count == 2
+    await backend.close()
+
+
+async def test_a_slow_push_does_not_keep_others_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction is open for the rest of a push for PUSH_PART_WAIT_S in all, however much else arrives."""
+    monkeypatch.setattr(limits, "PUSH_PART_WAIT_S", 0.2)
+    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
+    log = await backend.open()
+    with log.expecting():  # and nothing more of that push comes
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        first = asyncio.create_task(log.append(batch(make_op(1))))
+        others: list[asyncio.Task[object]] = []
+        while not first.done():
+            others.append(asyncio.create_task(log.append(batch(make_op(len(others) + 2)))))
+            await asyncio.wait([first], timeout=0.05)
+            assert loop.time() - began < 2, "others that arrive keep the transaction open"
+    await asyncio.gather(first, *others)
+    await backend.close()
+
+
+def test_a_log_with_many_authors_keeps_few_compressors() -> None:
+    """Only the newest dictionary compresses: the tables for that are the dear part of one."""
+    dictionaries = Dictionaries([(1, shipped_dictionary())])
+    made = 0
+    for number in range(1, 40):
+        dictionaries.meet({(CLINIC, fixed_id(number), fixed_id(number))})
+        made += dictionaries.learn(number * 2 * limits.BLOCK_OPS) is not None
+        dictionaries.newest.compress([b"{}"])
+    assert made == 39
+    assert sum("_compressor" in vars(codec) for codec in dictionaries._codecs) == 1
+
+
+_LEARN = """
+from medxz.store.dictionaries import Dictionaries, shipped_dictionary
+from tests.making import CLINIC, fixed_id
+import hashlib
+known = Dictionaries([(1, shipped_dictionary())])
+for first in (1, 30, 60):
+    known.meet({(CLINIC, fixed_id(n), fixed_id(n)) for n in range(first, first + 30)})
+    print(hashlib.sha256(known.learn(first * 10_000)).hexdigest())
+"""
+
+
+def test_a_dictionary_is_the_same_in_every_process() -> None:
+    """What a log learns hangs on the ops and their order, never on how Python hashes this time."""
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", _LEARN],
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path.cwd())},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1
