@@ -54,7 +54,7 @@ class Pull:
                 break
             self._gate.hold(caller)
         self._seen.pulled(caller.name)
-        return b'{"server_id":"%b","epoch":"%b","ops":[%b],"next_cursor":"%b","has_more":%b}' % (
+        return b'{"server_id":"%b","epoch":"%b","ops":%b,"next_cursor":"%b","has_more":%b}' % (
             self._log.server_id.encode(),
             self._log.epoch.encode(),
             page.ops_json,
@@ -83,7 +83,7 @@ class Pull:
                 position = page.end
                 if page.count:
                     self._seen.pulled(caller.name)
-                    yield StreamChunk(self._cursors.make(position, caller.scope), b"[%b]" % page.ops_json)
+                    yield StreamChunk(self._cursors.make(position, caller.scope), page.ops_json)
                 elif not await self._grows(seen_seq, self._ping_s(caller)):
                     self._gate.hold(caller)
                     yield StreamChunk(self._cursors.make(position, caller.scope), b"")

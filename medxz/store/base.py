@@ -69,7 +69,7 @@ BEGINNING = Position(0, b"")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Ops after a position, as the members of a JSON array, and the position after them."""
+    """Ops after a position, as a JSON array, and the position after them."""
 
     ops_json: bytes
     count: int

@@ -18,33 +18,53 @@ Place = tuple[Position, int, Scope]
 
 
 class Pages:
-    """A few full pages, newest last, bounded by bytes."""
+    """A few full pages, newest last, bounded by bytes; and those that are being read, once for all who ask."""
 
-    def __init__(self, read: Callable[[Position, int, Scope], Awaitable[Page]]) -> None:
+    def __init__(
+        self, read: Callable[[Position, int, Scope], Awaitable[Page]], last_seq: Callable[[], int]
+    ) -> None:
         self._read = read
+        self._last_seq = last_seq
         self._kept: OrderedDict[Place, Page] = OrderedDict()
         self._bytes = 0
-        self._ahead: dict[Place, asyncio.Task[Page]] = {}
+        self._coming: dict[tuple[Place, int], asyncio.Task[Page]] = {}
 
     async def page(self, after: Position, limit: int, scope: Scope) -> Page:
         """The page after a position; PositionLost, or what else reading raises."""
         place = (after, limit, scope)
         page = self._kept.get(place)
         if page is None:
-            coming = self._ahead.pop(place, None)
-            page = await coming if coming is not None else await self._read(*place)
-            if page.more:
-                self._keep(place, page)
-        if page.more:
-            self._read_ahead((page.end, limit, scope))
+            page = await asyncio.shield(self._fetch(place))
+        if page.more and len(self._coming) < limits.PAGES_AHEAD_MAX:
+            following = (page.end, limit, scope)
+            if following not in self._kept:
+                self._fetch(following)
         return page
 
     async def close(self) -> None:
-        """End what is being read ahead."""
-        for task in self._ahead.values():
+        """End what is being read."""
+        tasks = list(self._coming.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._ahead.values(), return_exceptions=True)
-        self._ahead.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _fetch(self, place: Place) -> asyncio.Task[Page]:
+        """Read a page, or wait for one who does. A reading that began when the log was shorter is no answer."""
+        name = (place, self._last_seq())
+        task = self._coming.get(name)
+        if task is None:
+            task = self._coming[name] = asyncio.create_task(self._read_page(place), name="read a page")
+            task.add_done_callback(lambda done: self._arrive(name, done))
+        return task
+
+    async def _read_page(self, place: Place) -> Page:
+        return await self._read(*place)
+
+    def _arrive(self, name: tuple[Place, int], done: asyncio.Task[Page]) -> None:
+        """Only a full page is kept: the last one grows. A failure is told to who asked, and met again by the next."""
+        del self._coming[name]
+        if not done.cancelled() and done.exception() is None and done.result().more:
+            self._keep(name[0], done.result())
 
     def _keep(self, place: Place, page: Page) -> None:
         if place not in self._kept:
@@ -53,19 +73,3 @@ class Pages:
         while self._bytes > limits.CACHED_PAGES_BYTES_MAX:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= len(dropped.ops_json)
-
-    def _read_ahead(self, place: Place) -> None:
-        if place in self._kept or place in self._ahead or len(self._ahead) >= limits.PAGES_AHEAD_MAX:
-            return
-        task = self._ahead[place] = asyncio.create_task(self._fetch(place), name="read ahead")
-        task.add_done_callback(lambda done: self._arrive(place, done))
-
-    async def _fetch(self, place: Place) -> Page:
-        return await self._read(*place)
-
-    def _arrive(self, place: Place, done: asyncio.Task[Page]) -> None:
-        """A page that was read ahead is kept if it is full; a failure is met again by who asks for it."""
-        if self._ahead.get(place) is done:
-            del self._ahead[place]
-        if not done.cancelled() and done.exception() is None and done.result().more:
-            self._keep(place, done.result())

@@ -39,8 +39,8 @@ def op_json_of(record: bytes) -> bytes:
 
 
 def page_of(records: Sequence[bytes]) -> bytes:
-    """Records as the members of a JSON array: all but the last with their comma."""
-    return b"".join((*records[:-1], op_json_of(records[-1]))) if records else b""
+    """Records as a JSON array: all but the last with their comma."""
+    return b"".join((b"[", *records[:-1], op_json_of(records[-1]), b"]")) if records else b"[]"
 
 
 class Codec:

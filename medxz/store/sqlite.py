@@ -90,7 +90,7 @@ class SqliteLog:
         self._next_reader = cycle(self._readers)
         self._checkpointing = file.open_reading()
         self._tail = Tail()
-        self._pages = Pages(self._read_page)
+        self._pages = Pages(self._read_page, lambda: self._last_seq)
         self._queue: deque[_Waiting] = deque()
         self._alone: deque[_Waiting] = deque()
         self._expected = 0

@@ -42,8 +42,10 @@ class Tail:
         self._sizes: deque[int] = deque()
         self._ops = 0
         self._bytes = 0
+        self._last_page: tuple[tuple[Position, int, Scope], Page] | None = None
 
     def extend(self, run: Committed) -> None:
+        self._last_page = None
         size = sum(map(len, run.records))
         self._runs.append(run)
         self._sizes.append(size)
@@ -60,8 +62,15 @@ class Tail:
 
     def page(self, after: Position, limit: int, scope: Scope) -> Page | None:
         """The page after a position, where all of it lies in the window and the position is what it says."""
+        if self._last_page is not None and self._last_page[0] == (after, limit, scope):
+            return self._last_page[1]  # many streams stand at the same place
         if self.op_id_at(after.seq) != after.op_id:
             return None
+        page = self._page(after, limit, scope)
+        self._last_page = (after, limit, scope), page
+        return page
+
+    def _page(self, after: Position, limit: int, scope: Scope) -> Page:
         records: list[bytes] = []
         end, size, more = after, 0, False
         for run in self._from(after.seq + 1):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import aclosing
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -55,8 +56,9 @@ class Streams:
         return response
 
 
+@lru_cache(maxsize=2)
 def event(cursor: str, ops_json: bytes) -> bytes:
-    """One event; without ops it is a ping."""
+    """One event; without ops it is a ping. Streams that stand at the same place share it."""
     if not ops_json:
         return b"event: ping\ndata: {}\n\n"
     if b"\n" in ops_json or b"\r" in ops_json:
