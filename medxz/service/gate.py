@@ -1,7 +1,7 @@
 """Who is asking: a bearer token made into a caller, and what that caller may ask at all.
 
-Verified tokens are remembered for as long as they live; whether a session or a device was revoked is looked up at
-every request. What a caller may write is judged op by op in judge.py.
+Verified tokens are remembered for as long as they live; whether a session or a device was revoked, and what the device
+sees, is looked up at every request. What a caller may write is judged op by op in judge.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 from medxz import limits
 from medxz.clock import Clock
 from medxz.endpoints import Access
-from medxz.errors import Forbidden, SessionRevoked, TokenExpired, TokenMissing
+from medxz.errors import CursorScopeChanged, Forbidden, SessionRevoked, TokenExpired, TokenMissing
 from medxz.scope import Scope
 from medxz.store.registry import SqliteRegistry
 from medxz.trust.tokens import Claims, TokenVerifier
@@ -55,7 +55,7 @@ class Gate:
         if not bearer:
             raise TokenMissing("this request needs a token")
         caller = self._known.get(bearer)
-        if caller is None:
+        if caller is None or self._sees_otherwise(caller):
             caller = self._admit(self._verifier.verify(bearer))
             while len(self._known) >= limits.VERIFIED_TOKENS_MAX:
                 del self._known[next(iter(self._known))]
@@ -64,7 +64,7 @@ class Gate:
         return caller
 
     def hold(self, caller: Caller) -> None:
-        """Whether a caller that was let in may stay: its token has not ended and nothing was revoked."""
+        """Whether a caller that was let in may stay: its token has not ended, nothing was revoked, it sees the same."""
         if self._clock.now_ms() >= (caller.expires_at_s + limits.TOKEN_LEEWAY_S) * 1_000:
             raise TokenExpired("the token has ended; refresh the session")
         directory = self._registry.directory
@@ -74,9 +74,16 @@ class Gate:
             device = directory.devices.get(caller.device_id)
             if device is not None and device.revoked:
                 raise SessionRevoked("this device was revoked; ask the clinic's administrator")
+        if self._sees_otherwise(caller):
+            raise CursorScopeChanged("what this device sees has changed meanwhile")
         user = directory.users.get(caller.user_id)
         if user is not None and user.disabled:
             raise SessionRevoked("this user was disabled; ask the clinic's administrator")
+
+    def _sees_otherwise(self, caller: Caller) -> bool:
+        """Whether the device's scope is another than when the caller was let in."""
+        device = self._registry.directory.devices.get(caller.device_id or "")
+        return device is not None and device.scope != caller.scope
 
     def _admit(self, claims: Claims) -> Caller:
         if claims.cid != self._clinic_id:

@@ -76,6 +76,7 @@ class Pull:
         self.streams_open += 1
         try:
             yield StreamChunk(self._cursors.make(position, caller.scope), b"")
+            said_at = self._clock.monotonic()
             while True:
                 seen_seq = self._log.last_seq
                 page = await self._page(position, limits.PULL_OPS_DEFAULT, caller.scope)
@@ -84,18 +85,24 @@ class Pull:
                 if page.count:
                     self._seen.pulled(caller.name)
                     yield StreamChunk(self._cursors.make(position, caller.scope), page.ops_json)
-                elif not await self._grows(seen_seq, self._ping_s(caller)):
+                    said_at = self._clock.monotonic()
+                elif not await self._grows(seen_seq, self._ping_s(caller, said_at)):
                     self._gate.hold(caller)
                     yield StreamChunk(self._cursors.make(position, caller.scope), b"")
+                    said_at = self._clock.monotonic()
         except Refusal:
             return  # the token ended, was revoked, or the log has a new epoch: the next request learns which
         finally:
             self.streams_open -= 1
 
-    def _ping_s(self, caller: Caller) -> float:
-        """How long a stream may be silent: until the next ping, or until its token ends."""
+    def _ping_s(self, caller: Caller, said_at: float) -> float:
+        """How long a stream may still be silent: until the next ping, or until its token ends.
+
+        What others write and this caller may not see wakes it too, and is no sign of life to its reader.
+        """
         left_s = caller.expires_at_s + limits.TOKEN_LEEWAY_S - self._clock.now_ms() / 1_000
-        return max(0.0, min(limits.STREAM_PING_S, left_s))
+        silent_s = self._clock.monotonic() - said_at
+        return max(0.0, min(limits.STREAM_PING_S - silent_s, left_s))
 
     def _position(self, caller: Caller, cursor: str | None) -> Position:
         return BEGINNING if cursor is None else self._cursors.read(cursor, caller.scope)
