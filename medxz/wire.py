@@ -231,6 +231,7 @@ class ReenrolRequest(Message):
 class ReenrolAnswer(Answer):
     device_id: str
     clinic_id: str
+    site_id: str
     scope: Literal["full", "front_desk"]
     access_token: str
     ca_certificates: list[str]

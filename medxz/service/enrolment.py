@@ -58,6 +58,7 @@ class Enrolment:
         return ReenrolAnswer(
             device_id=device_id,
             clinic_id=caller.clinic_id,
+            site_id=caller.site_id,
             scope=old.scope,
             access_token=token,
             ca_certificates=config.ca_certificates,

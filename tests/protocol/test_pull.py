@@ -364,6 +364,8 @@ class TestStatus:
         answer = await device.ask("POST", "/v1/enroll", json={"name": "tablet 3", "public_key": "A" * 43})
         assert answer.status == 200
         assert answer.body["device_id"] != DEVICE
+        told = {"device_id", "clinic_id", "site_id", "scope", "ca_certificates", "targets", "access_token"}
+        assert answer.body.keys() == told
         renewed = replace(device, token=answer.body["access_token"])
         assert (await renewed.status())["received_through"] == 0
         assert (await renewed.push(make_op(1, device_id=answer.body["device_id"]))).statuses == ["accepted"]

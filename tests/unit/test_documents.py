@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
+import msgspec
+from pydantic import BaseModel
+
 from medxz import errors, limits, wire
 from medxz.endpoints import ENDPOINTS
 from medxz.op import OP_TYPES, Operation
@@ -45,6 +48,22 @@ def test_every_code_is_told() -> None:
     """No code is answered that the contract does not name."""
     codes = [refusal.code for refusal in errors.REFUSALS]
     assert named((*codes, *get_args(wire.RejectionCode), *get_args(wire.RetryCode))) == []
+
+
+def test_every_member_is_told() -> None:
+    """No message has a member that the contract does not name."""
+    messages = [
+        message
+        for message in vars(wire).values()
+        if isinstance(message, type) and issubclass(message, BaseModel | msgspec.Struct)
+    ]
+    members = {
+        name
+        for message in messages
+        for name in (message.model_fields if issubclass(message, BaseModel) else message.__struct_fields__)
+    }
+    assert {"site_id", "server_seq", "dead_letters"} <= members
+    assert [name for name in sorted(members) if not re.search(rf'[`"{{ ]{name}[`"}},?:]', PROTOCOL)] == []
 
 
 def test_limits_are_those_of_the_contract() -> None:

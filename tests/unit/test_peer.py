@@ -329,7 +329,7 @@ async def test_a_new_identity_is_asked_for(serve) -> None:
         seen.update(await request.json())
         return web.json_response(
             {
-                "device_id": DEVICE, "clinic_id": CLINIC, "scope": "full", "access_token": "new",
+                "device_id": DEVICE, "clinic_id": CLINIC, "site_id": CLINIC, "scope": "full", "access_token": "new",
                 "ca_certificates": [], "targets": [], "later": 1,
             }
         )  # fmt: skip

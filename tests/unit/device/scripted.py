@@ -169,7 +169,7 @@ class ScriptedServer:
         self.enrolled.append(request.public_key)
         self.device_id = self.ids.uuid7()
         return wire.ReenrolAnswer(
-            device_id=self.device_id, clinic_id=CLINIC, scope="full", access_token="another",
+            device_id=self.device_id, clinic_id=CLINIC, site_id=CLINIC, scope="full", access_token="another",
             ca_certificates=[], targets=[],
         )  # fmt: skip
 

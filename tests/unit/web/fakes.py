@@ -136,6 +136,7 @@ class FakeEnrolment:
         return wire.ReenrolAnswer(
             device_id=DEVICE_ID,
             clinic_id=CLINIC_ID,
+            site_id=CLINIC_ID,
             scope="full",
             access_token="t",
             ca_certificates=[],
