@@ -56,11 +56,11 @@ class Health:
     def _integrity(self) -> Check:
         check = self._log.verification
         if check is None:
-            return Check(name="integrity", ok=True, detail="the log was stopped well; no check was needed")
+            return Check(name="integrity", ok=True, detail="the log was stopped well: no check was needed")
         if check.damaged:
             detail = f"{len(check.damaged)} damaged rows, first server_seq {check.damaged[0]}: restore or replace this hub"
             return Check(name="integrity", ok=False, detail=detail)
-        state = "checked after an unclean stop" if check.done else "being checked after an unclean stop"
+        state = "checked" if check.done else "being checked"
         return Check(
             name="integrity", ok=True, detail=f"{state}: {check.checked} of {check.total} rows, all sound"
         )

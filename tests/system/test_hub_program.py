@@ -255,7 +255,7 @@ def test_after_a_kill_it_starts_again(hub: HubProcess) -> None:
     held = httpx.get(f"{hub.url}/v1/sync/pull", headers=bearer(token), trust_env=False).json()["ops"]
     assert [one["op_id"] for one in held] == [op["op_id"]]
     wait_until(
-        lambda: "after an unclean stop: 1 of 1" in str(checks(hub)["integrity"]["detail"]), "the check"
+        lambda: "checked: 1 of 1" in str(checks(hub)["integrity"]["detail"]), "the check"
     )
 
 
