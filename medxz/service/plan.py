@@ -15,6 +15,8 @@ from medxz.service.push_body import Broken, Examined
 from medxz.store.base import Append, DeadLetter, Outcome, OutcomeKind
 from medxz.wire import REFUSED_FROM_HUBS, PushResult, ResultStatus, WireDeadLetter
 
+# What was decided about an author or a signature after an op was stored does not undo that it is.
+_UNLESS_STORED: Final = frozenset({"forbidden", "bad_signature"})
 _STATUS: Final[dict[OutcomeKind, ResultStatus]] = {"stored": "accepted", "duplicate": "duplicate"}
 
 
@@ -28,21 +30,32 @@ class Plan:
         self._ops: list[Operation] = []
         self._texts: list[bytes] = []
         self._reviews: list[tuple[int, str]] = []
+        self._refused: dict[int, DeadLetter] = {}
         self._dead: list[DeadLetter] = [_reported(letter) for letter in reported]
+        self.devices = {letter.device_id for letter in reported}
         self.results: list[PushResult | None] = []
         for item, text in zip(*examined, strict=True):
+            if item.device_id is not None:
+                self.devices.add(item.device_id)
             if isinstance(item, Broken):
                 self._reject(item)
                 continue
             verdict = judge.judge(item)
-            if verdict is None or self._is_kept_anyway(verdict):
-                self._ops.append(item)
-                self._texts.append(text)
-                self.results.append(None)
-            else:
-                self._refuse(item, verdict)
+            if verdict is not None and not self._is_kept_anyway(verdict):
+                if verdict.code not in _UNLESS_STORED:
+                    self._refuse(item, verdict)
+                    continue
+                self._refused[len(self._ops)] = self._letter(_broken(item, verdict))
+            self._ops.append(item)
+            self._texts.append(text)
+            self.results.append(None)
         self.append = Append(
-            self._ops, self._texts, self._dead, self._reviews, lenient=caller.hub_id is not None
+            self._ops,
+            self._texts,
+            self._dead,
+            self._reviews,
+            self._refused,
+            lenient=caller.hub_id is not None,
         )
 
     @property
@@ -63,23 +76,24 @@ class Plan:
 
     def _refuse(self, op: Operation, verdict: Verdict) -> None:
         if verdict.final:
-            self._reject(Broken(op.op_id, op.device_id, op.device_seq, verdict.code, None, verdict.message))
+            self._reject(_broken(op, verdict))
         else:
             self.results.append(
                 PushResult(op_id=op.op_id, status="retry", code=verdict.code, message=verdict.message)
             )
 
-    def _reject(self, broken: Broken) -> None:
-        """Keep a dead letter. It settles the number of the pusher's own device, or of a hub's in its clinic."""
+    def _letter(self, broken: Broken) -> DeadLetter:
+        """A dead letter. It settles the number of the pusher's own device, or of a hub's in its clinic."""
         own = broken.device_id == self._caller.device_id
         settles = own or (self._caller.hub_id is not None and broken.code != "wrong_clinic")
         sender = broken.device_id if settles else self._caller.name
-        self._dead.append(
-            DeadLetter(
-                sender or self._caller.name, broken.device_seq, broken.op_id, broken.code, broken.message,
-                broken.field, settles=settles and broken.device_id is not None and broken.device_seq is not None,
-            )
+        return DeadLetter(
+            sender or self._caller.name, broken.device_seq, broken.op_id, broken.code, broken.message,
+            broken.field, settles=settles and broken.device_id is not None and broken.device_seq is not None,
         )  # fmt: skip
+
+    def _reject(self, broken: Broken) -> None:
+        self._dead.append(self._letter(broken))
         self.results.append(
             PushResult(
                 op_id=broken.op_id,
@@ -89,6 +103,10 @@ class Plan:
                 message=broken.message,
             )
         )
+
+
+def _broken(op: Operation, verdict: Verdict) -> Broken:
+    return Broken(op.op_id, op.device_id, op.device_seq, verdict.code, None, verdict.message)
 
 
 def _reported(letter: WireDeadLetter) -> DeadLetter:

@@ -68,33 +68,34 @@ class Push:
         self._throttle.take_ops(caller, len(body.offered))
         judge = Judge(caller, self._registry.directory, require_signed_ops=self._require_signed_ops)
         if len(text) > limits.INLINE_PARSE_BYTES_MAX:
-            results = await self._in_parts(caller, judge, body)
+            results, devices = await self._in_parts(caller, judge, body)
         else:
             plan = Plan(caller, judge, examine(body.offered), body.dead_letters)
-            results = await self._store(plan)
+            results, devices = await self._store(plan), plan.devices
         for result in results:
             self.counts[result.status] += 1
         self._seen.pushed(caller.name)
-        return self._answer(caller, body, results)
+        return self._answer(caller, devices, results)
 
     async def _store(self, plan: Plan) -> list[PushResult]:
         return plan.finish(await self._log.append(plan.append) if plan.has_work else [])
 
-    async def _in_parts(self, caller: Caller, judge: Judge, body: PushBody) -> list[PushResult]:
+    async def _in_parts(
+        self, caller: Caller, judge: Judge, body: PushBody
+    ) -> tuple[list[PushResult], set[str]]:
         stored: list[asyncio.Task[list[PushResult]]] = []
+        devices: set[str] = set()
         reported = body.dead_letters
         with self._log.expecting():
             for first in range(0, max(1, len(body.offered)), limits.PUSH_PART_OPS):
                 part = body.offered[first : first + limits.PUSH_PART_OPS]
                 plan = await self._worker.run(_plan, caller, judge, part, reported)
                 stored.append(asyncio.create_task(self._store(plan)))
+                devices |= plan.devices
                 reported = ()
-        return list(chain.from_iterable(await asyncio.gather(*stored)))
+        return list(chain.from_iterable(await asyncio.gather(*stored))), devices
 
-    def _answer(self, caller: Caller, body: PushBody, results: list[PushResult]) -> bytes:
-        devices: Iterable[str] = ()
-        if caller.hub_id is not None:
-            devices = {op.device_id for op in body.offered if isinstance(op, Operation)}
+    def _answer(self, caller: Caller, devices: Iterable[str], results: list[PushResult]) -> bytes:
         return _ENCODE(
             PushAnswer(
                 server_id=self._log.server_id,

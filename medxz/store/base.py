@@ -6,7 +6,7 @@ numbers, identities and bytes; who may write what is the service's to judge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -38,13 +38,15 @@ class Append:
     """What one push asks the log to keep: ops with their JSON texts, and what was refused of them.
 
     `lenient` is for ops that a hub has acknowledged: a number used twice is kept and marked for review.
-    `reviews` names ops, by their place in `ops`, that are kept although the server knows better, and why.
+    `reviews` names ops, by their place in `ops`, that are kept although the server knows better, and why. `refused`
+    names those that are not to be stored, with their dead letters: they may be here already all the same.
     """
 
     ops: Sequence[Operation]
     texts: Sequence[bytes]
     dead_letters: Sequence[DeadLetter] = ()
     reviews: Sequence[tuple[int, str]] = ()
+    refused: Mapping[int, DeadLetter] = field(default_factory=dict)
     lenient: bool = False
 
 

@@ -149,13 +149,21 @@ class Writer:
     def _append(self, batch: Append, draft: _Draft, *, careful: bool) -> list[Outcome]:
         settled = self.held.settled
         suspects = [op for op in batch.ops if careful or op.device_seq in settled(op.device_id)]
-        if not suspects and _is_run(batch.ops):
+        if not suspects and not batch.refused and _is_run(batch.ops):
             outcomes = self._add_run(batch, draft)
         else:
             stored = self._find(suspects) if suspects else {}
             outcomes = [
-                self._append_one(op, text, stored, draft, careful=careful, lenient=batch.lenient)
-                for op, text in zip(batch.ops, batch.texts, strict=True)
+                self._append_one(
+                    op,
+                    text,
+                    stored,
+                    draft,
+                    careful=careful,
+                    lenient=batch.lenient,
+                    refused=batch.refused.get(at),
+                )
+                for at, (op, text) in enumerate(zip(batch.ops, batch.texts, strict=True))
             ]
         for letter in batch.dead_letters:
             self._bury(letter, draft)
@@ -165,12 +173,23 @@ class Writer:
         return outcomes
 
     def _append_one(
-        self, op: Operation, text: bytes, stored: _Stored, draft: _Draft, *, careful: bool, lenient: bool
+        self,
+        op: Operation,
+        text: bytes,
+        stored: _Stored,
+        draft: _Draft,
+        *,
+        careful: bool,
+        lenient: bool,
+        refused: DeadLetter | None,
     ) -> Outcome:
         if careful or op.device_seq in self.held.settled(op.device_id):
             outcome = self._look(op, text, stored, draft, lenient=lenient)
             if outcome is not None:
                 return outcome
+        if refused is not None:
+            self._bury(refused, draft)
+            return Outcome("dead", dead=refused)
         return self._add_run(Append([op], [text]), draft)[0]
 
     def _add_run(self, batch: Append, draft: _Draft) -> list[Outcome]:

@@ -210,6 +210,22 @@ async def test_ids_and_numbers_are_used_once(device: Caller) -> None:
     assert [op["op_id"] for op in await device.pull_all()] == [first.op_id]
 
 
+@pytest.mark.parametrize("change", ["disabled", "no role"])
+async def test_a_replay_is_a_duplicate_whatever_was_decided_since(
+    server: Server, device: Caller, change: str
+) -> None:
+    """An op that is stored stays stored: its author's later fate rejects what is new, not what is here already."""
+    author = fixed_id(0xE8)
+    await server.caller(user_id=author)
+    op = make_op(1, user_id=author)
+    assert (await device.push(op)).statuses == ["accepted"]
+    await server.registry.put_user(author, ["front_desk"], disabled=change == "disabled")
+    answer = await device.push(op, make_op(2, user_id=author))
+    assert answer.statuses == ["duplicate", "forbidden"]
+    assert answer.body["results"][0]["server_seq"] == 1
+    assert (await device.push(make_op(1, user_id=author, op_id=op.op_id))).statuses != ["duplicate"]
+
+
 async def test_a_rejected_number_is_settled(device: Caller) -> None:
     """A dead letter settles its number, so that watermarks never wait for an op that will not come."""
     one, two, three = run_of(1, 3)
@@ -354,6 +370,17 @@ class TestFromAHub:
         answer = await hub.push(make_op(4), make_op(1, device_id=OTHER_DEVICE))
         expected = {DEVICE: 4, OTHER_DEVICE: 1} if server.kind == "cloud" else {DEVICE: 0, OTHER_DEVICE: 0}
         assert answer.body["cloud_through"] == expected
+
+    async def test_a_hub_hears_of_devices_beside_something_broken(self, server: Server) -> None:
+        """What cannot be read as an op hides neither the devices of the others nor its own, nor a dead letter's."""
+        hub = await server.caller("hub", user_id=fixed_id(0xB1))
+        third = fixed_id(0xD3)
+        letter = {"device_id": third, "device_seq": 1, "op_id": fixed_id(9), "code": "forbidden"}
+        broken = as_json(make_op(1, device_id=OTHER_DEVICE)) | {"op_type": "delete"}
+        answer = await hub.push(make_op(1), broken, {"op_id": "x"}, dead_letters=[letter])
+        assert answer.statuses == ["accepted", "invalid", "invalid"]
+        through = 1 if server.kind == "cloud" else 0
+        assert answer.body["cloud_through"] == dict.fromkeys((DEVICE, OTHER_DEVICE, third), through)
 
 
 async def test_how_far_the_cloud_is(server: Server, device: Caller) -> None:
