@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hub.ask import check_path
 from hub.config import Places
 from hub.errors import CommandFailed
-from hub.keys import make_key, read_key, sync_directory
+from hub.keys import has_content, make_key, read_key, sync_directory
 from hub.storage import Storage, locked
 from medxz.clock import Clock
 from medxz.errors import StoreError
@@ -129,7 +129,7 @@ async def current_certificate(
 
 def existing_key(places: Places, environ: dict[str, str]) -> bytes | None:
     """The key of a file that is there already: an operator's own, or a credential."""
-    return read_key(places.key_file, environ) if places.key_file.exists() else None
+    return read_key(places.key_file, environ) if has_content(places.key_file) else None
 
 
 async def _make_secrets(registry: SqliteRegistry, identity: Identity, clock: Clock, ids: Ids) -> HubIdentity:

@@ -44,10 +44,17 @@ def read_key(file: Path, environ: Mapping[str, str]) -> bytes:
     return bytes.fromhex(text.decode("ascii"))
 
 
+def has_content(file: Path) -> bool:
+    """Whether there is a key, or what is meant for one. A power cut may leave a new file without its content."""
+    return file.exists() and file.stat().st_size > 0
+
+
 def make_key(file: Path) -> bytes:
     """A new key in a new file of mode 0600, on the disk before anything is encrypted with it."""
     key = secrets.token_bytes(KEY_BYTES)
     try:
+        if file.exists() and not has_content(file):
+            file.unlink()
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise CommandFailed(

@@ -47,8 +47,9 @@ def read_key(store: Path, key_file: Path | None) -> str:
 def read_or_make_key(store: Path, key_file: Path | None) -> str:
     """A new key for a store that is not there yet, on the disk before anything is encrypted with it."""
     file = key_file_of(store, key_file)
-    if file.exists() or (store / DATABASE).exists():
+    if (store / DATABASE).exists() or (file.exists() and file.stat().st_size > 0):
         return read_key(store, key_file)
+    file.unlink(missing_ok=True)  # a power cut left it without its content
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as opened:

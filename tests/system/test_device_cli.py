@@ -242,6 +242,19 @@ def test_the_key_lies_beside_the_store(first: Tablet) -> None:
     assert first.run("status", "--key-file", moved).returncode == 0
 
 
+def test_a_key_that_a_power_cut_left_empty(hub: HubProcess, tmp_path: Path) -> None:
+    """An empty key file without a store is made anew; beside a store it is refused."""
+    tablet = Tablet(tmp_path / "tablet", hub)
+    key = Path(f"{tablet.store}.key")
+    key.touch(mode=0o600)
+    tablet.begin()
+    assert len(key.read_text().strip()) == 64
+    key.write_bytes(b"")
+    token = hub.token(tablet.device_id, USER)
+    assert tablet.run("init", "--server", hub.url, "--token", token).returncode == 1
+    assert key.read_bytes() == b""
+
+
 def test_a_key_that_is_no_secret(first: Tablet, tmp_path: Path) -> None:
     """A key file that others may read, or that lies in the store that it opens, is refused with the way out."""
     key = Path(f"{first.store}.key")

@@ -67,6 +67,8 @@ def test_init_that_was_interrupted_can_be_done_again(tmp_path: Path) -> None:
     data = tmp_path / "hub"
     answer("init", "--data", data, "--clinic", CLINIC)
     (data / "hub.db").rename(data / "hub.new")
+    # the name of the key file was on the disk, its content was not
+    (tmp_path / "hub.key").write_bytes(b"")
     assert "there is no hub" in command("run", "--data", data, "--plain-http").stderr
     answer("init", "--data", data, "--clinic", CLINIC)
     assert not (data / "hub.new").exists()
