@@ -98,11 +98,13 @@ class Replicator:
 
     async def _read_stream(self, log: LogId) -> None:
         cursor = await self._cycle.first_cursor(log)
+        is_live = False
         async with aclosing(self._remote.stream(cursor or None)) as pages:
             async for page in pages:
                 if page.cursor is not None:
                     await self._cycle.take_in(log, page.ops, page.cursor)
-                else:
+                elif not is_live:  # the others are pings
+                    is_live = True
                     self._tell("live", "")
         raise PeerUnreachable("the stream ended")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from medxz.errors import (
     StoreError,
 )
 from medxz.ids import RandomIds
-from medxz.replicate import LIVE_ROUND_S
+from medxz.replicate import LIVE_ROUND_S, StreamPage
 from medxz.trust import certificates
 from tests.making import CLINIC, DEVICE, OTHER_DEVICE, USER, fixed_id, make_op
 from tests.unit.device.scripted import KEY, URL, ScriptedServer, refusing
@@ -117,6 +117,29 @@ async def test_watch_shows_what_others_write(device: Device, server: ScriptedSer
     assert "offline" in told
     assert server.closed == 1
     assert {held.op.op_id async for held in device.ops()} == set(server.stored_ids())
+
+
+async def test_watch_tells_once_that_it_is_live(tmp_path: Path) -> None:
+    """A stream that stands is told of when it begins to, not with each of its pings."""
+    pings_came = asyncio.Event()
+
+    class Pinging(ScriptedServer):
+        async def stream(self, cursor: str | None) -> AsyncGenerator[StreamPage, None]:
+            for _ in range(3):
+                yield StreamPage(cursor=None, ops=[])
+            pings_came.set()
+            await asyncio.Event().wait()
+
+    told: list[str] = []
+    machine = Machine(connect=lambda url, **_: Pinging())
+    async with Device.create(tmp_path / "d", key=KEY, server=URL, token=TOKEN, machine=machine) as device:
+        arriving = device.watch(tell=lambda standing, _: told.append(standing))
+        waiting = asyncio.ensure_future(anext(arriving))
+        await pings_came.wait()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await arriving.aclose()
+    assert told == ["live"]
 
 
 async def test_watch_ends_with_what_can_not_be_mended(device: Device, server: ScriptedServer) -> None:
