@@ -33,7 +33,7 @@ class Numbers:
             return cls([(1, wire)] if wire else [])
         if any(len(pair) != 2 or pair[0] < 1 or pair[1] < pair[0] for pair in wire):
             raise ValueError("a range is [first, last] with 1 <= first <= last")
-        return cls((first, last) for first, last in wire)
+        return cls(sorted((first, last) for first, last in wire))  # each then follows the last: quick to add
 
     def to_wire(self) -> WireNumbers:
         if self._firsts == [1]:

@@ -15,6 +15,7 @@ PUSH_OPS_MAX: Final = 1_000
 OP_BYTES_MAX: Final = 256 * KIB
 BODY_BYTES_MAX: Final = 8 * MIB
 BODY_INFLATED_BYTES_MAX: Final = 32 * MIB
+MESSAGE_BYTES_MAX: Final = 4 * MIB  # any other request: the longest lawful have-vector
 PULL_OPS_MAX: Final = 1_000
 PULL_OPS_DEFAULT: Final = 500
 PULL_PAGE_BYTES_MAX: Final = 8 * MIB

@@ -127,6 +127,8 @@ def _are_payloads(payloads: Sequence[msgspec.Raw]) -> bool:
         values = orjson.loads(joined)
     except ValueError:
         return False
+    if len(values) != len(payloads):  # an author's text may be two values with a comma between
+        return False
     return set(map(type, values)) == {dict} and orjson.dumps(values).count(b":") == joined.count(b":")
 
 
@@ -209,6 +211,12 @@ def _envelope_problem(fields: dict[str, Any]) -> OpInvalid | None:
     for name, pattern in (("hash", HASH_PATTERN), ("signature", SIGNATURE_PATTERN)):
         value = fields.get(name)
         if value is not None and not (isinstance(value, str) and re.fullmatch(pattern, value)):
+            return OpInvalid(name, "is not of its form")
+    for name, kind in (
+        ("server_seq", int),
+        ("server_received_at", str),
+    ):  # another server's: let pass, not kept
+        if not isinstance(fields.get(name), kind | None):
             return OpInvalid(name, "is not of its form")
     return None
 

@@ -107,7 +107,12 @@ class ResumeRequest(Message):
 
     have: Annotated[
         dict[
-            Uuid, Count | Annotated[list[Annotated[list[Count], Field(min_length=2, max_length=2)]], Field()]
+            Uuid,
+            Count
+            | Annotated[
+                list[Annotated[list[Count], Field(min_length=2, max_length=2)]],
+                Field(max_length=limits.HAVE_RANGES_MAX),
+            ],
         ],
         Field(max_length=limits.HAVE_DEVICES_MAX),
     ]

@@ -134,13 +134,12 @@ class Pull:
 
 def _read_have(request: ResumeRequest) -> Have:
     have: Have = {}
-    ranges = 0
+    ranges = sum(1 if isinstance(wire, int) else len(wire) for wire in request.have.values())
+    if ranges > limits.HAVE_RANGES_MAX:
+        raise Invalid(f"a have-vector has at most {limits.HAVE_RANGES_MAX} ranges", field="have")
     for device_id, wire in request.have.items():
         try:
             have[device_id] = Numbers.from_wire(wire)
         except ValueError as error:
             raise Invalid(str(error), field=f"have.{device_id}") from None
-        ranges += 1 if isinstance(wire, int) else len(wire)
-        if ranges > limits.HAVE_RANGES_MAX:
-            raise Invalid(f"a have-vector has at most {limits.HAVE_RANGES_MAX} ranges", field="have")
     return have

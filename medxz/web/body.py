@@ -53,6 +53,8 @@ class Bodies:
     async def read_model(self, call: Call, model: type[M]) -> M:
         """The request as one of the protocol's messages."""
         body = await self.read(call)
+        if len(body) > limits.MESSAGE_BYTES_MAX:
+            raise TooLarge(f"a request other than a push is at most {limits.MESSAGE_BYTES_MAX} bytes of JSON")
         if len(body) > limits.INLINE_CODING_BYTES_MAX:
             return await self._worker.run(read_model, model, body)
         return read_model(model, body)

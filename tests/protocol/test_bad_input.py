@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import resource
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -319,6 +320,26 @@ async def test_nonsense_to_resume_by(device: Caller) -> None:
         assert_refused(await device.ask(*resume, content=body), 400, "bad_json", of=resume)
     lawful = {"have": {DEVICE: [[1, 5], [3, 9], [2**53 - 1, 2**53 - 1]], fixed_id(9): 0}}
     assert (await device.ask(*resume, json=lawful)).status == 200
+
+
+async def test_a_have_vector_without_end(device: Caller) -> None:
+    """More ranges than a have-vector has are refused before they cost anything; as many as it has, in any order, pass."""
+    resume = ("POST", "/v1/sync/resume")
+    ranges = [[3 * n + 1, 3 * n + 1] for n in range(limits.HAVE_RANGES_MAX, 0, -1)]
+    began = time.monotonic()
+    assert (await device.ask(*resume, json={"have": {DEVICE: ranges}})).status == 200
+    answer = await device.ask(*resume, json={"have": {DEVICE: [*ranges, [1, 1]]}})
+    assert_refused(answer, 422, "invalid", of=resume)
+    answer = await device.ask(*resume, json={"have": {DEVICE: ranges, fixed_id(9): [[1, 1]]}})
+    assert_refused(answer, 422, "invalid", field="have", of=resume)
+    body = b'{"have":{"%b":[%b]}}' % (
+        DEVICE.encode(),
+        b",".join([b"[1,1]"] * (limits.MESSAGE_BYTES_MAX // 6)),
+    )
+    coded = {"Content-Encoding": "gzip"}
+    answer = await device.ask(*resume, content=gzip.compress(body), headers=coded)
+    assert_refused(answer, 413, "too_large", of=resume)
+    assert time.monotonic() - began < 5
 
 
 async def test_nonsense_to_enrol_with(device: Caller) -> None:
