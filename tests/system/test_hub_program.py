@@ -254,9 +254,7 @@ def test_after_a_kill_it_starts_again(hub: HubProcess) -> None:
     hub.start("--plain-http")
     held = httpx.get(f"{hub.url}/v1/sync/pull", headers=bearer(token), trust_env=False).json()["ops"]
     assert [one["op_id"] for one in held] == [op["op_id"]]
-    wait_until(
-        lambda: "checked: 1 of 1" in str(checks(hub)["integrity"]["detail"]), "the check"
-    )
+    wait_until(lambda: "checked: 1 of 1" in str(checks(hub)["integrity"]["detail"]), "the check")
 
 
 def test_a_second_process_is_refused(hub: HubProcess) -> None:
