@@ -6,7 +6,6 @@ import base64
 from collections.abc import Callable
 from typing import Final
 
-from medxz import limits
 from medxz.clock import Clock
 from medxz.errors import Forbidden
 from medxz.ids import Ids
@@ -39,20 +38,20 @@ class Enrolment:
         old = self._registry.directory.devices.get(caller.name)
         if old is None:
             raise Forbidden("this server does not know the token's device")
-        device_id, session_id = self._ids.uuid7(), self._ids.uuid7()
+        device_id = self._ids.uuid7()
         await self._registry.put_device(device_id, old.scope, _raw(request.public_key))
-        for author in sorted(old.authors - {caller.user_id}):
+        for author in sorted(old.authors | {caller.user_id}):
             await self._registry.put_session(self._ids.uuid7(), author, device_id)
-        await self._registry.put_session(session_id, caller.user_id, device_id)
+        # the same session: it ends when it would have, and is revoked under both ids at once
         left_s = caller.expires_at_s - self._clock.now_ms() // 1_000
         token = self._signer.issue(
             sub=caller.user_id,
             cid=caller.clinic_id,
             did=device_id,
-            sid=session_id,
+            sid=caller.session_id,
             site=caller.site_id,
             roles=caller.roles,
-            ttl_s=max(left_s, limits.ACCESS_TOKEN_S),
+            ttl_s=max(left_s, 1),
         )
         config = self._config(caller)
         return ReenrolAnswer(

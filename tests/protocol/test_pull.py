@@ -337,6 +337,11 @@ class TestStream:
             assert seqs == list(range(1, 41))
 
 
+def _segment(token: str) -> bytes:
+    """What a token says."""
+    return base64.urlsafe_b64decode(token.split(".")[1] + "==")
+
+
 async def _collect(events: AsyncIterator[Any]) -> list[Any]:
     return [event async for event in events]
 
@@ -369,6 +374,18 @@ class TestStatus:
         renewed = replace(device, token=answer.body["access_token"])
         assert (await renewed.status())["received_through"] == 0
         assert (await renewed.push(make_op(1, device_id=answer.body["device_id"]))).statuses == ["accepted"]
+
+    async def test_a_new_id_is_no_new_session(self, server: Server) -> None:
+        """The token of the new id ends when the old one does, and with the session that it came from."""
+        tablet = await server.caller(ttl_s=60)
+        request = {"name": "tablet 3", "public_key": "A" * 43}
+        answer = await tablet.ask("POST", "/v1/enroll", json=request)
+        renewed = replace(tablet, token=answer.body["access_token"])
+        old, new = (json.loads(_segment(caller.token)) for caller in (tablet, renewed))
+        assert new["exp"] <= old["exp"]
+        await server.registry.revoke_session(tablet.session_id)
+        for caller in (tablet, renewed):
+            assert (await caller.pull()).code == "session_revoked"
 
     async def test_watermarks_are_for_hubs_and_administrators(self, server: Server, device: Caller) -> None:
         """Every device's settled numbers, to who forwards them or answers for them."""
