@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -196,6 +198,37 @@ def test_no_server_there(first: Tablet) -> None:
     assert told["code"] == "unreachable"
     assert told["hint"]
     assert first.ask("status")["here"] == 1
+
+
+class NeedsTheCloud(BaseHTTPRequestHandler):
+    """A server that can do nothing of it by itself."""
+
+    def do_GET(self) -> None:
+        body = json.dumps(
+            {
+                "type": "about:blank", "title": "This needs the cloud", "status": 503, "detail": "offline",
+                "code": "cloud_required", "request_id": "r",
+            }
+        ).encode()  # fmt: skip
+        self.send_response(503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *told: object) -> None:
+        """Nothing: the test says what it needs."""
+
+
+def test_what_needs_the_cloud(first: Tablet) -> None:
+    """What a server can't do without the cloud ends with status 3, at once."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), NeedsTheCloud) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        first.ask("init", "--server", url, "--token", first.hub.token(first.device_id, USER))
+        done = first.run("sync", "--json")
+        server.shutdown()
+    assert done.returncode == 3
+    assert json.loads(done.stderr)["code"] == "cloud_required"
 
 
 def test_an_ended_token(first: Tablet) -> None:

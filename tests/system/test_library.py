@@ -53,6 +53,11 @@ async def test_the_example_runs(hub: HubProcess, tmp_path: Path) -> None:
         await asyncio.gather(following, return_exceptions=True)
 
 
+def test_applications_see_the_types() -> None:
+    """A type checker of an application that installs the package finds its types (PEP 561)."""
+    assert (Path(medxz.__file__).parent / "py.typed").is_file()
+
+
 def test_everything_public_is_told() -> None:
     """Every public name of the package and every public method of a device stand in the document."""
     methods = [name for name in vars(Device) if not name.startswith("_")]
