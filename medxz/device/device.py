@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, NoReturn, Protocol, Self
 
 from medxz.clock import Clock, SystemClock, format_time
 from medxz.device.local import DeviceSide
@@ -100,7 +100,7 @@ class Device:
         self._store = store
         self._clock = machine.clock
         self._ids = machine.ids
-        self._worker = machine.worker
+        self._worker: Worker = machine.worker
         self._connect = machine.connect
         self._recorded = asyncio.Event()
         self._side: DeviceSide | None = None
@@ -152,7 +152,8 @@ class Device:
 
     def close(self) -> None:
         """Let the work that has begun end, and close the store. Closing twice is nothing."""
-        self._worker.close()
+        worker, self._worker = self._worker, _ClosedWorker()
+        worker.close()
         self._store.close()
 
     async def __aenter__(self) -> Self:
@@ -186,7 +187,7 @@ class Device:
         identity = await self._worker.run(self._store.identity)
         draft = Draft(
             op_id=self._ids.uuid7(),
-            user_id=user_id or identity.user_id,
+            user_id=identity.user_id if user_id is None else user_id,
             entity_type=entity_type,
             entity_id=_uuid("entity_id", entity_id) if entity_id is not None else self._ids.uuid7(),
             op_type=op,
@@ -319,6 +320,15 @@ class Device:
         context = trusting(identity.ca_pem, read_claims(identity.access_token)) if identity.ca_pem else None
         connect = self._connect or _over_http
         return connect(identity.server_url, token=lambda: side.access_token, ssl_context=context), side
+
+
+class _ClosedWorker:
+    """The worker of a device that was closed."""
+
+    async def run(self, _fn: Callable[..., Any], *_args: object) -> NoReturn:
+        raise StoreError("this device was closed; open it again")
+
+    def close(self) -> None: ...
 
 
 def _over_http(url: str, *, token: Callable[[], str | None], ssl_context: ssl.SSLContext | None) -> Remote:

@@ -84,6 +84,7 @@ async def test_payloads_byte_for_byte(device: Device, server: ScriptedServer) ->
         ({"op": "delete", "entity_id": fixed_id(1)}, "op_type"),
         ({"entity_id": "X"}, "entity_id"),
         ({"user_id": "me"}, "user_id"),
+        ({"user_id": ""}, "user_id"),
         ({"op": "amend", "entity_id": fixed_id(1), "parents": ("x",)}, "parents"),
         ({"schema_version": 0}, "schema_version"),
     ],
@@ -198,6 +199,15 @@ async def test_reading_beside_a_writer(device: Device, tmp_path: Path) -> None:
             await reader.safety(RandomIds().uuid7())
         with pytest.raises(StoreError):
             await reader.record("Patient", {})
+
+
+async def test_a_device_that_was_closed(device: Device) -> None:
+    """What is asked of a closed device is refused as everything else is, and closing again is nothing."""
+    device.close()
+    device.close()
+    for asked in (device.record("Patient", {}), device.status(), device.sync(), anext(device.ops())):
+        with pytest.raises(StoreError, match="closed"):
+            await asked
 
 
 def test_what_is_no_token_of_a_device(tmp_path: Path) -> None:
