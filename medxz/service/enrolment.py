@@ -38,6 +38,8 @@ class Enrolment:
         old = self._registry.directory.devices.get(caller.name)
         if old is None:
             raise Forbidden("this server does not know the token's device")
+        if caller.user_id not in self._registry.directory.users:
+            raise Forbidden("this server does not know the token's user")
         device_id = self._ids.uuid7()
         await self._registry.put_device(device_id, old.scope, _raw(request.public_key))
         for author in sorted(old.authors | {caller.user_id}):

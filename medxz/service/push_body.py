@@ -115,12 +115,19 @@ def _examine(offered: Operation | msgspec.Raw) -> tuple[Operation | Broken, byte
     text = op.json()
     if len(text) > limits.OP_BYTES_MAX:
         message = f"is {len(text)} bytes of JSON; at most {limits.OP_BYTES_MAX} are taken"
-        return Broken(_clean(op.op_id), op.device_id, _number(op.device_seq), "too_large", None, message), b""
+        return Broken(
+            _clean(op.op_id), _clean(op.device_id), _number(op.device_seq), "too_large", None, message
+        ), b""
     try:
         check(op)
     except OpInvalid as error:
         return Broken(
-            _clean(op.op_id), op.device_id, _number(op.device_seq), "invalid", error.field, error.message
+            _clean(op.op_id),
+            _clean(op.device_id),
+            _number(op.device_seq),
+            "invalid",
+            error.field,
+            error.message,
         ), b""
     return op, text[1:]
 
@@ -133,10 +140,9 @@ def _broken(piece: bytes) -> Broken:
         fields = None
     if not isinstance(fields, dict):
         return Broken(None, None, None, "invalid", error.field, error.message)
-    device_id = fields.get("device_id")
     return Broken(
         _clean(fields.get("op_id")),
-        device_id if is_uuid(device_id) else None,
+        _clean(fields.get("device_id")),
         _number(fields.get("device_seq")),
         "invalid",
         error.field,
@@ -144,8 +150,9 @@ def _broken(piece: bytes) -> Broken:
     )
 
 
-def _clean(op_id: object) -> str | None:
-    return op_id if isinstance(op_id, str) and is_uuid(op_id) else None
+def _clean(name: object) -> str | None:
+    """An op_id or a device_id where it is one."""
+    return name if isinstance(name, str) and is_uuid(name) else None
 
 
 def _number(value: object) -> int | None:

@@ -17,8 +17,8 @@ import pytest
 from medxz.scope import FRONT_DESK_TYPES
 from medxz.service.upstream import ServerKind
 from medxz.store.cipher import open_database
-from tests.making import DEVICE, OTHER_DEVICE, fixed_id, make_op, run_of
-from tests.protocol.conftest import Caller, Server
+from tests.making import CLINIC, DEVICE, OTHER_DEVICE, fixed_id, make_op, run_of
+from tests.protocol.conftest import SITE, Caller, Server
 
 TYPES = ["Observation", "Patient", "Condition", "Appointment", "Coverage", "Composition", "RelatedPerson"]
 
@@ -386,6 +386,18 @@ class TestStatus:
         await server.registry.revoke_session(tablet.session_id)
         for caller in (tablet, renewed):
             assert (await caller.pull()).code == "session_revoked"
+
+    async def test_an_unknown_user_gets_no_new_id(self, server: Server, device: Caller) -> None:
+        """A token of a user whom this server has not heard of is forbidden that, and no device comes of it."""
+        token = server.signer.issue(
+            sub=fixed_id(0x99), cid=CLINIC, did=DEVICE, sid=fixed_id(0x5E), site=SITE,
+            roles=frozenset({"clinician"}), ttl_s=60,
+        )  # fmt: skip
+        stranger = replace(device, token=token)
+        request = {"name": "tablet 3", "public_key": "A" * 43}
+        answer = await stranger.ask("POST", "/v1/enroll", json=request)
+        assert (answer.status, answer.code) == (403, "forbidden")
+        assert set(server.registry.directory.devices) == {DEVICE}
 
     async def test_watermarks_are_for_hubs_and_administrators(self, server: Server, device: Caller) -> None:
         """Every device's settled numbers, to who forwards them or answers for them."""

@@ -371,6 +371,13 @@ class TestFromAHub:
         expected = {DEVICE: 4, OTHER_DEVICE: 1} if server.kind == "cloud" else {DEVICE: 0, OTHER_DEVICE: 0}
         assert answer.body["cloud_through"] == expected
 
+    async def test_what_is_no_device_settles_nothing(self, server: Server) -> None:
+        """A device_id that is none appears in no watermark, however the op beside it is read."""
+        hub = await server.caller("hub", user_id=fixed_id(0xB1))
+        answer = await hub.push(make_op(1, device_id="Wanjiru"))
+        assert (answer.statuses, answer.body["cloud_through"]) == (["invalid"], {})
+        assert (await hub.ask("GET", "/v1/sync/watermarks")).body["received"] == {}
+
     async def test_a_hub_hears_of_devices_beside_something_broken(self, server: Server) -> None:
         """What cannot be read as an op hides neither the devices of the others nor its own, nor a dead letter's."""
         hub = await server.caller("hub", user_id=fixed_id(0xB1))
