@@ -80,7 +80,7 @@ class LogFile:
                 writing.execute("UPDATE log SET clean_stop = 0")
         except BaseException as error:
             writing.close()
-            if isinstance(error, sqlcipher.OperationalError):
+            if isinstance(error, sqlcipher.Error):
                 raise failure_to_open(error, path) from None
             raise
         return file
@@ -98,7 +98,7 @@ class LogFile:
 
     def close(self, *, clean: bool) -> None:
         """Let go of it. Not `clean`, or on a full disk: the next to open it checks every row."""
-        with suppress(sqlcipher.OperationalError):  # what was acknowledged is durable without it
+        with suppress(sqlcipher.Error):  # what was acknowledged is durable without it
             self.writing.execute("UPDATE log SET clean_stop = ?", (clean,))
             self.writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self.writing.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -127,16 +128,23 @@ class Reader:
             after = rows.seqs[-1]
         return self.position_of(through)
 
-    def check(self, after: int, limit: int) -> tuple[int, list[int]]:
-        """Hold rows against their checksums: how far this came, and which are damaged or gone."""
+    def check(self, after: int, through: int) -> list[int]:
+        """Hold the rows after a seq, through another, against their checksums: those that are damaged or gone."""
+        seqs = range(after + 1, through + 1)
+        try:
+            sound = self._sound(after, through)
+        except sqlcipher.DatabaseError:  # a page of the file is damaged: which rows lie in it?
+            sound = set()
+            for seq in seqs:
+                with suppress(sqlcipher.DatabaseError):
+                    sound |= self._sound(seq - 1, seq)
+        return [seq for seq in seqs if seq not in sound]
+
+    def _sound(self, after: int, through: int) -> set[int]:
         rows = self._connection.execute(
-            "SELECT seq, op_id, body FROM op WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
+            "SELECT seq, op_id, body FROM op WHERE seq > ? AND seq <= ?", (after, through)
         ).fetchall()
-        if not rows:
-            return after, []
-        sound = {seq for seq, op_id, body in rows if self._is_sound(seq, op_id, body)}
-        last = rows[-1][0]
-        return last, [seq for seq in range(after + 1, last + 1) if seq not in sound]
+        return {seq for seq, op_id, body in rows if self._is_sound(seq, op_id, body)}
 
     def _is_sound(self, seq: int, op_id: bytes, body: bytes) -> bool:
         """Whether the checksum fits, and the record is of that row."""

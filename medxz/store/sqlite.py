@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
@@ -24,7 +24,7 @@ from medxz.errors import Overloaded
 from medxz.have import Have
 from medxz.scope import Scope
 from medxz.store.base import Append, Outcome, Page, Position, ReviewRow, Verification
-from medxz.store.cipher import failure
+from medxz.store.cipher import failure, failure_to_open
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.files import LogFile
 from medxz.store.held import Held
@@ -93,8 +93,6 @@ class SqliteLog:
         self._pages = Pages(self._read_page, lambda: self._last_seq)
         self._queue: deque[_Waiting] = deque()
         self._alone: deque[_Waiting] = deque()
-        self._expected = 0
-        self._arrived = asyncio.Event()
         self._queued_ops = 0
         self._queued_bytes = 0
         self._writing = asyncio.Lock()  # held while a transaction is open
@@ -150,18 +148,7 @@ class SqliteLog:
         self._queued_bytes += size
         if self._committing is None or self._committing.done():
             self._committing = asyncio.create_task(self._commit_queue(), name="commit")
-        self._arrived.set()
         return await waiting.answer
-
-    @contextmanager
-    def expecting(self) -> Iterator[None]:
-        """While this is open more of a push is on its way: the writer keeps a transaction for it, for a while."""
-        self._expected += 1
-        try:
-            yield
-        finally:
-            self._expected -= 1
-            self._arrived.set()
 
     async def _commit_queue(self) -> None:
         while self._queue or self._alone:
@@ -181,43 +168,23 @@ class SqliteLog:
                 self._start_checkpoint()
 
     async def _transaction(self, taken: list[_Waiting]) -> tuple[list[list[Outcome]], Committed]:
-        """Write what waits, and what comes meanwhile of pushes that have begun; then commit.
+        """Write what waits, and commit.
 
         A few rows are written at once: handing them over would cost more, in waiting for the interpreter lock, than
         writing them. The commit, which waits for the disk, never runs on the event loop.
         """
         run, writer = self._workers.writer.run, self._writer
-        outcomes: list[list[Outcome]] = []
-        by_itself = bool(self._alone)
-        until = asyncio.get_running_loop().time() + limits.PUSH_PART_WAIT_S
+        taken += self._take()
+        batches = [waiting.batch for waiting in taken]
         try:
-            while True:
-                part = self._take(
-                    limits.TRANSACTION_OPS_MAX - sum(len(waiting.batch.ops) for waiting in taken)
-                )
-                taken += part
-                batches = [waiting.batch for waiting in part]
-                if sum(waiting.size for waiting in part) <= limits.INLINE_WRITE_BYTES_MAX:
-                    outcomes += writer.write(batches)
-                else:
-                    outcomes += await run(writer.write, batches)
-                if by_itself or not part or not await self._part_arrives(until):
-                    return outcomes, await run(writer.commit)
+            if sum(waiting.size for waiting in taken) <= limits.INLINE_WRITE_BYTES_MAX:
+                outcomes = writer.write(batches)
+            else:
+                outcomes = await run(writer.write, batches)
         except Collision:
             await run(writer.abandon)
-            batches = [waiting.batch for waiting in taken]
-            return await run(partial(writer.write, careful=True), batches), await run(writer.commit)
-
-    async def _part_arrives(self, until: float) -> bool:
-        """Whether more of a push that has begun may still come in time: waits for something to arrive."""
-        if not self._expected or asyncio.get_running_loop().time() >= until:
-            return False
-        self._arrived.clear()
-        if not self._queue:
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(until):
-                    await self._arrived.wait()
-        return True
+            outcomes = await run(partial(writer.write, careful=True), batches)
+        return outcomes, await run(writer.commit)
 
     def _publish(self, committed: Committed) -> None:
         """Show what is durable now."""
@@ -228,15 +195,16 @@ class SqliteLog:
             self._last_seq = committed.last_seq
             self.wake()
 
-    def _take(self, room: int) -> list[_Waiting]:
+    def _take(self) -> list[_Waiting]:
         """The batches of the next transaction: all that wait, up to its maximum."""
         if self._alone:
             return [self._alone.popleft()]
-        taken: list[_Waiting] = []
-        while self._queue and (len(self._queue[0].batch.ops) <= room or room == limits.TRANSACTION_OPS_MAX):
+        taken = [self._queue.popleft()]
+        ops = len(taken[0].batch.ops)
+        while self._queue and ops + len(self._queue[0].batch.ops) <= limits.TRANSACTION_OPS_MAX:
             taken.append(self._queue.popleft())
-            room -= len(taken[-1].batch.ops)
-        self._queued_ops -= sum(len(waiting.batch.ops) for waiting in taken)
+            ops += len(taken[-1].batch.ops)
+        self._queued_ops -= ops
         self._queued_bytes -= sum(waiting.size for waiting in taken)
         return taken
 
@@ -332,10 +300,10 @@ class SqliteLog:
         self.verification = found = Verification(total=self._last_seq)
         worker, reader = self._readers[-1]
         while not found.done:
-            before = found.checked
-            found.checked, damaged = await worker.run(reader.check, before, _VERIFY_ROWS)
-            found.damaged += damaged
-            found.done = found.checked in (before, self._last_seq)
+            through = min(found.checked + _VERIFY_ROWS, self._last_seq)
+            found.damaged += await worker.run(reader.check, found.checked, through)
+            found.checked = through
+            found.done = through == self._last_seq
             if progress is not None:
                 progress(found)
             await asyncio.sleep(0)
@@ -360,9 +328,10 @@ class SqliteLog:
         if self._checking is not None:
             self._checking.cancel()
             await asyncio.wait([self._checking])
-        for task in (self._committing, self._checkpoint):
-            if task is not None:
-                await asyncio.wait([task])
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
+        if self._checkpoint is not None:  # which the last commit may have begun
+            await asyncio.wait([self._checkpoint])
         await self._pages.close()
         for worker, reader in self._readers:
             await worker.run(reader.close)
@@ -380,8 +349,12 @@ async def open_log(
 ) -> tuple[SqliteLog, LogFile]:
     """Open a log that `create_log` made. After an unclean stop, or where a row is damaged, a full check begins."""
     file = await workers.writer.run(LogFile.open, path, key)
-    dictionaries = await workers.writer.run(Dictionaries.load, file.writing)
-    held = await workers.writer.run(load_held, file.writing, dictionaries)
+    try:
+        dictionaries = await workers.writer.run(Dictionaries.load, file.writing)
+        held = await workers.writer.run(load_held, file.writing, dictionaries)
+    except sqlcipher.Error as error:
+        file.writing.close()
+        raise failure_to_open(error, path) from None
     log = SqliteLog(file, held, dictionaries, clock, workers)
     if held.damaged or not file.stopped_cleanly:
         log.check_in_background()

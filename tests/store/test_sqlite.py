@@ -118,6 +118,47 @@ async def test_a_damaged_row_is_found_by_the_check(tmp_path: Path) -> None:
     await backend.close()
 
 
+async def test_a_damaged_page_is_told_as_what_it_is(tmp_path: Path) -> None:
+    """An encrypted file is damaged by pages: the check comes to its end and names the rows, or opening says why not."""
+    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
+    log = await backend.open()
+    for first in range(1, 1_502, 500):
+        await log.append(batch(*run_of(first, first + 499)))
+    await backend.close()
+    whole = backend.path.read_bytes()
+    named = refused = 0
+    for page in range(2, len(whole) // 4096, 7):
+        bad = bytearray(whole)
+        bad[4096 * page + 100] ^= 1
+        backend.path.write_bytes(bad)
+        try:
+            log = await backend.open()
+        except StoreError:
+            refused += 1
+        else:
+            found = await log.verify()
+            assert (found.done, found.checked) == (True, 2_000)
+            named += bool(found.damaged)
+            await backend.close()
+    assert named > refused > 0
+
+
+async def test_a_checkpoint_that_the_last_commit_begins_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing beside a push ends both the commit and what follows it before the file is let go."""
+    monkeypatch.setattr(limits, "CHECKPOINT_BYTES", 1)
+    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
+    log = await backend.open()
+    push = asyncio.create_task(log.append(batch(make_op(1))))
+    await asyncio.sleep(0)
+    await backend.close()
+    assert (await push)[0].kind == "stored"
+    assert log._checkpoint is not None
+    assert log._checkpoint.done()
+    assert log._checkpoint.exception() is None
+
+
 async def test_a_missing_row_is_found_by_the_check(tmp_path: Path) -> None:
     """The log counts without gaps: a row that is gone is damage too."""
     backend = Backend(tmp_path / "hub.db", None, Workers.threads)
