@@ -52,12 +52,8 @@ STREAMS_PER_DEVICE_MAX: Final = 8
 
 # A push body that is parsed on the event loop; a longer one goes to a worker.
 INLINE_PARSE_BYTES_MAX: Final = 64 * KIB
-# Ops that are read and judged together, while the writer writes those before them.
-PUSH_PART_OPS: Final = 250
 # Ops that are put into a transaction on the event loop; more go to the writer's worker.
 INLINE_WRITE_BYTES_MAX: Final = 64 * KIB
-# How long the writer keeps a transaction open for the rest of a push that has begun.
-PUSH_PART_WAIT_S: Final = 0.1
 
 # The writer: what may wait for it, and how much one transaction takes.
 WRITER_QUEUE_OPS_MAX: Final = 20_000

@@ -7,7 +7,6 @@ numbers, identities and bytes; who may write what is the service's to judge.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -141,10 +140,6 @@ class LogStore(Protocol):
         Many batches share one transaction. Raises Overloaded where too much is waiting, StorageFull where the
         disk is full, and then nothing of the batch is stored; StoreError where that is in doubt.
         """
-        ...
-
-    def expecting(self) -> AbstractContextManager[None]:
-        """While this is open, more of a push that has begun is on its way: it shall share a transaction."""
         ...
 
     async def page(self, after: Position, limit: int, scope: Scope) -> Page:

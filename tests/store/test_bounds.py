@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -76,26 +75,6 @@ async def test_a_dead_letter_is_kept_once(tmp_path: Path) -> None:
             await log.append(batch(dead_letters=[letter]))
     [(count,)] = log._file.writing.execute("SELECT count(*) FROM dead_letter").fetchall()
     assert count == 2
-    await backend.close()
-
-
-async def test_a_slow_push_does_not_keep_others_waiting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A transaction is open for the rest of a push for PUSH_PART_WAIT_S in all, however much else arrives."""
-    monkeypatch.setattr(limits, "PUSH_PART_WAIT_S", 0.2)
-    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
-    log = await backend.open()
-    with log.expecting():  # and nothing more of that push comes
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        first = asyncio.create_task(log.append(batch(make_op(1))))
-        others: list[asyncio.Task[object]] = []
-        while not first.done():
-            others.append(asyncio.create_task(log.append(batch(make_op(len(others) + 2)))))
-            await asyncio.wait([first], timeout=0.05)
-            assert loop.time() - began < 2, "others that arrive keep the transaction open"
-    await asyncio.gather(first, *others)
     await backend.close()
 
 

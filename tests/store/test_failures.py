@@ -43,21 +43,17 @@ class HeldBack(ThreadWorker):
             await self.may_tell.wait()
 
 
-async def test_the_registry_is_written_beside_a_long_push(tmp_path: Path) -> None:
-    """A login is noted, and an epoch begun, while parts of a push are still coming: all of it is kept."""
+async def test_the_registry_is_written_beside_pushes(tmp_path: Path) -> None:
+    """A login is noted, and an epoch begun, between the transactions of pushes: all of it is kept."""
     backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
     log = await backend.open()
     registry = SqliteRegistry(log._file, log)
-    with log.expecting():
-        first = asyncio.create_task(log.append(batch(*run_of(1, 3))))
-        while not log._file.writing.in_transaction:  # the moment at which the writer waits for the next part
-            await asyncio.sleep(0)
-        await asyncio.gather(
-            registry.put_user(USER, ["clinician"]),
-            log.begin_epoch(fixed_id(0xEE2)),
-            log.append(batch(*run_of(4, 6))),
-        )
-    await first
+    await asyncio.gather(
+        log.append(batch(*run_of(1, 3))),
+        registry.put_user(USER, ["clinician"]),
+        log.append(batch(*run_of(4, 6))),
+        log.begin_epoch(fixed_id(0xEE2)),
+    )
     await backend.close()
     log = await backend.open()
     assert (log.last_seq, log.epoch) == (6, fixed_id(0xEE2))
