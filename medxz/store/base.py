@@ -152,7 +152,10 @@ class LogStore(Protocol):
         ...
 
     async def wait_beyond(self, seq: int) -> None:
-        """Return once the log is longer than `seq`, or when something else is worth another look."""
+        """Return once the log is longer than `seq`, or when something else is worth another look.
+
+        What happens after the call is not missed, whenever it is awaited.
+        """
         ...
 
     async def locate(self, have: Have, scope: Scope) -> Position:

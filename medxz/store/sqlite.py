@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -237,9 +237,14 @@ class SqliteLog:
     async def _read_page(self, after: Position, limit: int, scope: Scope) -> Page:
         return await self._read(lambda reader: reader.page(after, limit, scope))
 
-    async def wait_beyond(self, seq: int) -> None:
+    def wait_beyond(self, seq: int) -> Coroutine[object, object, None]:
+        return self._wait_beyond(
+            seq, self._grown
+        )  # the event of now: what wakes it before it is awaited counts
+
+    async def _wait_beyond(self, seq: int, grown: asyncio.Event) -> None:
         if self._last_seq <= seq:
-            await self._grown.wait()
+            await grown.wait()
 
     def wake(self) -> None:
         """Let everybody who waits look again."""

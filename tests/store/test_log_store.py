@@ -232,6 +232,13 @@ async def test_waiting_readers_wake_when_the_log_grows(log: LogStore) -> None:
     await asyncio.wait_for(waiting, 5)
 
 
+async def test_no_waking_is_missed(log: SqliteLog) -> None:
+    """Waiting begins with the call: a revocation that comes before the loop turns to the waiter wakes it too."""
+    waiting = log.wait_beyond(log.last_seq)
+    log.wake()
+    await asyncio.wait_for(waiting, 5)
+
+
 async def test_times_of_receipt_never_go_back(backend: Backend) -> None:
     """A clock that jumps back, also over a restart, doesn't show in the log."""
     log = await backend.open()
