@@ -15,7 +15,7 @@ from medxz.clock import Clock
 
 _ARENAS_MAX: Final = 2
 _MALLOPT_ARENA_MAX: Final = -8
-_GIVE_BACK_EVERY_S: Final = 30.0
+_GIVE_BACK_EVERY_S: Final = 5.0
 
 
 def start_lightly() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from contextlib import aclosing
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -33,6 +32,7 @@ class Streams:
     def __init__(self, services: Services, lasting: Lasting) -> None:
         self._pull = services.pull
         self._lasting = lasting
+        self._last_event = ("", b"", b"")
 
     async def serve(self, call: Call) -> web.StreamResponse:
         """A stream from the cursor that `Last-Event-ID` names, or the query, to its end.
@@ -50,15 +50,22 @@ class Streams:
                             if not call.started:
                                 call.started = True
                                 await response.prepare(call.request)
-                            await response.write(event(chunk.cursor, chunk.ops_json))
+                            await response.write(self._event(chunk.cursor, chunk.ops_json))
                 except ServerStops:
                     pass  # an end of the stream like any other: its reader comes back to whoever serves then
         return response
 
+    def _event(self, cursor: str, ops_json: bytes) -> bytes:
+        """Streams that stand at the same place share the bytes of an event."""
+        last_cursor, last_ops, last = self._last_event
+        if cursor == last_cursor and ops_json is last_ops:
+            return last
+        self._last_event = cursor, ops_json, event(cursor, ops_json)
+        return self._last_event[2]
 
-@lru_cache(maxsize=2)
+
 def event(cursor: str, ops_json: bytes) -> bytes:
-    """One event; without ops it is a ping. Streams that stand at the same place share it."""
+    """One event; without ops it is a ping."""
     if not ops_json:
         return b"event: ping\ndata: {}\n\n"
     if b"\n" in ops_json or b"\r" in ops_json:
