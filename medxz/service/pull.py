@@ -125,8 +125,10 @@ class Pull:
 
     async def _grows(self, seq: int, within_s: float) -> bool:
         """Whether the log grew, or something else woke its readers, before that time was over."""
+        growing = self._log.wait_beyond(seq)  # what wakes it from here on counts
         try:
-            await asyncio.wait_for(self._log.wait_beyond(seq), within_s)
+            async with asyncio.timeout(within_s):
+                await growing
         except TimeoutError:
             return False
         return True

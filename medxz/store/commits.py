@@ -28,8 +28,8 @@ from medxz.work import Worker
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-# What it costs beside the texts, in bytes of text: the write-ahead log takes whole pages, about three for any commit.
-_COMMIT_BYTES: Final = 32 * limits.KIB
+# What it costs beside the texts, in bytes of text: the write-ahead log takes whole pages, about two for any commit.
+_COMMIT_BYTES: Final = 8 * limits.KIB
 _LETTER_BYTES: Final = 256
 
 
