@@ -78,10 +78,14 @@ class Subject:
     tokens: list[str]
     prepared: Prepared
 
-    def pushes(self, device: int, requests: int, ops_each: int) -> list[bytes]:
-        """Requests with new ops, ready to be sent."""
-        take, token = self.fleet.take, self.tokens[device]
-        return [load.post("/v1/sync/push", token, push_body(take(device, ops_each))) for _ in range(requests)]
+    def pushes(self, devices: int, requests: int, ops_each: int) -> list[list[bytes]]:
+        """Requests with new ops for each of so many devices, which write at the same time, in turns."""
+        ready: list[list[bytes]] = [[] for _ in range(devices)]
+        for _ in range(requests):
+            for device, own in enumerate(ready):
+                body = push_body(self.fleet.take(device, ops_each))
+                own.append(load.post("/v1/sync/push", self.tokens[device], body))
+        return ready
 
     async def cursor_behind(self, share: float) -> bytes | None:
         """The cursor behind this share of what the log was filled with; with 1, behind all that is there now."""

@@ -36,7 +36,7 @@ class Pushed:
 
 async def push(subject: Subject, *, clients: int, requests: int, ops_each: int) -> Pushed:
     """So many requests by each client, all ops new; all of them must be accepted."""
-    sent = [subject.pushes(device, requests, ops_each) for device in range(clients)]
+    sent = subject.pushes(clients, requests, ops_each)
     return await _send(subject, sent, ops_each, b'"accepted"')
 
 
@@ -93,7 +93,7 @@ class Mixed:
 
 async def push_and_pull(subject: Subject, *, requests: int, start: bytes | None) -> Mixed:
     """Singles by 32 clients, and one reader of pages for as long as they take."""
-    sent = [load.Sends(subject.pushes(device, requests, 1)) for device in range(MEASURERS)]
+    sent = [load.Sends(own) for own in subject.pushes(MEASURERS, requests, 1)]
     over = False
     puller = load.Pulls(subject.tokens[0], PAGE_OPS, lap=DISTINCT_PAGES, start=start, until=lambda: over)
     pulling = asyncio.create_task(load.run(subject.hub.port, [puller]))
