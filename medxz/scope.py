@@ -8,9 +8,5 @@ Scope = Literal["full", "front_desk"]
 FRONT_DESK_TYPES: Final = frozenset({"Patient", "RelatedPerson", "Coverage", "Appointment"})
 
 
-def in_scope(scope: Scope, entity_type: str) -> bool:
-    return scope == "full" or entity_type in FRONT_DESK_TYPES
-
-
 def is_narrower(scope: Scope, than: Scope) -> bool:
     return scope == "front_desk" and than == "full"

@@ -13,7 +13,6 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from medxz import limits
-from medxz.have import WireNumbers
 from medxz.ids import UUID_PATTERN
 from medxz.op import Operation
 
@@ -116,9 +115,6 @@ class ResumeRequest(Message):
         ],
         Field(max_length=limits.HAVE_DEVICES_MAX),
     ]
-
-    def wire_numbers(self) -> dict[str, WireNumbers]:
-        return dict(self.have)
 
 
 class ResumeAnswer(Answer):

@@ -51,7 +51,7 @@ _DEAD_OF: Final = (
 
 @dataclass(slots=True)
 class _Draft:
-    """What the open transaction has added so far. The last `unwritten` records are not in the file yet."""
+    """What the open transaction adds."""
 
     first_seq: int
     now_ms: int
@@ -59,7 +59,6 @@ class _Draft:
     op_ids: list[bytes] = field(default_factory=list)
     front_desk: list[bool] = field(default_factory=list)
     records: list[bytes] = field(default_factory=list)
-    unwritten: int = 0
 
 
 _REUSED: Final = {
@@ -75,7 +74,7 @@ class Collision(Exception):  # not an error: the log begins again, carefully
 
 
 class Writer:
-    """Turns batches into rows: `write` some, `write` more, `commit`. After a failure, `abandon`."""
+    """Turns batches into rows: `write` what one transaction takes, then `commit`. After a failure, `abandon`."""
 
     def __init__(
         self, connection: sqlcipher.Connection, held: Held, dictionaries: Dictionaries, clock: Clock
@@ -88,11 +87,11 @@ class Writer:
         self._held_is_true = True
 
     def write(self, batches: Sequence[Append], *, careful: bool = False) -> list[list[Outcome]]:
-        """Add batches to the transaction, which begins with the first; the outcomes of each.
+        """Begin a transaction with these batches in it; the outcomes of each.
 
         Nothing of it is durable before `commit`. Raises Collision, and sqlcipher3's errors.
         """
-        draft = self._draft or self._begin()
+        draft = self._begin()
         for batch in batches:
             self._dictionaries.meet(authors_of(batch.ops))
         try:
@@ -200,24 +199,19 @@ class Writer:
         draft.op_ids += [uuid_bytes(op.op_id) for op in batch.ops]
         draft.front_desk += front_desk
         draft.records += [render(seq, received_at, text) for seq, text in zip(seqs, batch.texts, strict=True)]
-        draft.unwritten += len(seqs)
         full = self.held.take_run(batch.ops[0].device_id, batch.ops[0].device_seq, front_desk)
         if full:
             self._connection.executemany("INSERT INTO block (number, held) VALUES (?,?)", full)
         return [Outcome("stored", seq) for seq in seqs]
 
     def _flush(self, draft: _Draft) -> None:
-        """Write the records gathered so far, in as few statements as there are sizes for."""
-        at = len(draft.records) - draft.unwritten
-        frames = self._dictionaries.newest.compress(draft.records[at:])
-        seqs = range(draft.first_seq + at, draft.first_seq + len(draft.records))
-        values = list(
-            chain.from_iterable(zip(seqs, draft.op_ids[at:], draft.front_desk[at:], frames, strict=True))
-        )
+        """Write the records, in as few statements as there are sizes for."""
+        frames = self._dictionaries.newest.compress(draft.records)
+        seqs = range(draft.first_seq, draft.first_seq + len(frames))
+        values = list(chain.from_iterable(zip(seqs, draft.op_ids, draft.front_desk, frames, strict=True)))
         for first, size in _portions(len(seqs)):
             statement = _INSERT + ",".join(["(?,?,?,?)"] * size)
             self._connection.execute(statement, values[4 * first : 4 * (first + size)])
-        draft.unwritten = 0
 
     def _find(self, ops: Sequence[Operation]) -> _Stored:
         """Of these ops, those whose ids are in the file: their seqs and texts."""
