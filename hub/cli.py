@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from hub.errors import CommandFailed
+from medxz.commandline import DONE, FAILED, NEEDS_THE_CLOUD, WRONG_USAGE, Example, Examples, Uuid
 from medxz.errors import CloudRequired, ConfigurationError, Invalid, MedxzError
 
 if TYPE_CHECKING:
@@ -27,41 +28,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 STARTING_S_MAX: Final = 15.0
 STARTING_POLL_S: Final = 0.1
-DONE, FAILED, WRONG_USAGE, NEEDS_THE_CLOUD = 0, 1, 2, 3
-
-
-class Example(click.Command):
-    """A command whose help ends with an example."""
-
-    def __init__(self, *args: Any, example: str, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.example = example
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
-        formatter.write("\nExample:\n")
-        for line in self.example.splitlines():
-            formatter.write(f"  {line}\n")
-
-
-class Examples(click.Group):
-    """The program itself: its help ends with an example too, and is shown where no command was given."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
-        formatter.write("\nExample:\n  medxz-hub status --data /var/lib/medxz\n")
-
-
-class Uuid(click.ParamType[str]):
-    """An id, in any case of letters; it is passed on in the protocol's spelling."""
-
-    name = "uuid"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from medxz.ids import is_uuid
-
-        text = str(value).lower()
-        if not is_uuid(text):
-            self.fail(f"{value!r} is not a UUID", param, ctx)
-        return text
 
 
 PATH = click.Path(path_type=Path)
@@ -72,7 +38,11 @@ key_option = click.option("--key-file", type=PATH, help="The key of the store. [
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, one object.")
 
 
-@click.group(cls=Examples, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Examples,
+    example="medxz-hub status --data /var/lib/medxz",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="medxz-hub", prog_name="medxz-hub")
 def cli() -> None:
     """The hub of a clinic's network: keeps its medical records in step."""

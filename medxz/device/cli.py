@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from medxz.commandline import DONE, FAILED, NEEDS_THE_CLOUD, WRONG_USAGE, Example, Examples, Uuid
 from medxz.errors import ConfigurationError, MedxzError, OpInvalid, PeerRefused, PeerUnreachable
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DONE, FAILED, WRONG_USAGE, NEEDS_THE_CLOUD = 0, 1, 2, 3
 LOG_LIMIT: Final = 100
 LOG_LIMIT_MAX: Final = 10_000
 PAYLOAD_FILE_BYTES_MAX: Final = 16 * 1_024 * 1_024
@@ -39,38 +39,6 @@ _HINTS: Final = {
     503: "the server is busy: wait a moment, then try again",
     507: "the server's disk is full; what was recorded is kept here",
 }
-
-
-class Example(click.Command):
-    """A command whose help ends with an example."""
-
-    def __init__(self, *args: Any, example: str, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.example = example
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
-        formatter.write(f"\nExample:\n  {self.example}\n")
-
-
-class Examples(click.Group):
-    """The program itself: its help ends with an example too, and is shown where no command was given."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
-        formatter.write("\nExample:\n  medxz sync --store tablet\n")
-
-
-class Uuid(click.ParamType[str]):
-    """An id, in any case of letters; it is passed on in the protocol's spelling."""
-
-    name = "uuid"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from medxz.ids import is_uuid
-
-        text = str(value).lower()
-        if not is_uuid(text):
-            self.fail(f"{value!r} is not a UUID", param, ctx)
-        return text
 
 
 PATH = click.Path(path_type=Path)
@@ -90,7 +58,11 @@ def common(command: F) -> F:
     return command
 
 
-@click.group(cls=Examples, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Examples,
+    example="medxz sync --store tablet",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="medxz-hub", prog_name="medxz")
 def cli() -> None:
     """A clinician's device: records at once, and comes into step when it can."""

@@ -17,20 +17,6 @@ from tests.system.hub_process import DEADLINE_S, HubProcess, answer, wait_until
 from tests.system.tablet import PROGRAM, USER, Tablet
 
 
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
-    process = HubProcess(tmp_path_factory.mktemp("hub")).start("--plain-http", "--no-mdns")
-    yield process
-    process.kill()
-
-
-@pytest.fixture
-def first(hub: HubProcess, tmp_path: Path) -> Iterator[Tablet]:
-    tablet = Tablet(tmp_path / "first", hub).begin()
-    yield tablet
-    tablet.end()
-
-
 @pytest.fixture
 def second(hub: HubProcess, tmp_path: Path) -> Iterator[Tablet]:
     tablet = Tablet(tmp_path / "second", hub).begin()

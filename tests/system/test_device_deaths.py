@@ -8,27 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.system.hub_process import DEADLINE_S, HubProcess, environment
 from tests.system.tablet import Tablet
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
-    process = HubProcess(tmp_path_factory.mktemp("hub")).start("--plain-http", "--no-mdns")
-    yield process
-    process.kill()
-
-
-@pytest.fixture
-def first(hub: HubProcess, tmp_path: Path) -> Iterator[Tablet]:
-    tablet = Tablet(tmp_path / "first", hub).begin()
-    yield tablet
-    tablet.end()
 
 
 def test_killed_between_commit_and_answer(first: Tablet, tmp_path: Path) -> None:
