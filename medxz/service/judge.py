@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from medxz.op import Operation, signature_holds
-from medxz.scope import FRONT_DESK_TYPES
 from medxz.service.gate import Caller
-from medxz.store.registry import Directory, User
+from medxz.service.roles import writable
+from medxz.store.registry import Directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Judge:
             return Verdict("forbidden", "the author was disabled")
         if device.revoked:
             return Verdict("forbidden", "the device was revoked")
-        if not may_write(user, op.entity_type):
+        if op.entity_type not in writable(user.roles):
             return Verdict("forbidden", f"the author's roles do not write {op.entity_type}")
         return None
 
@@ -81,10 +81,3 @@ class Judge:
         if any(signature_holds(digest, signature, key) for key in keys):
             return None
         return Verdict("bad_signature", "the signature is by none of this device's keys")
-
-
-def may_write(user: User, entity_type: str) -> bool:
-    """What a role may write: an administrator and a clinician everything, a front desk its own types."""
-    if not user.roles.isdisjoint({"admin", "clinician"}):
-        return True
-    return "front_desk" in user.roles and entity_type in FRONT_DESK_TYPES
