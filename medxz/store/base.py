@@ -79,6 +79,14 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class EntityBatch:
+    """Some entities, each as its ops in the order of server_seq, and the id to go on behind; None at the end."""
+
+    entities: list[list[bytes]]
+    end: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReviewRow:
     """One op that a person should look at."""
 
@@ -168,6 +176,41 @@ class LogStore(Protocol):
 
     def settled(self) -> dict[str, int]:
         """`settled_through` of every device that ever pushed."""
+        ...
+
+    async def ops_after(self, seq: int, limit: int) -> list[bytes]:
+        """At most `limit` ops behind a place, in order: none where nothing durable that is sound is left to read.
+
+        A damaged row is left out here, as in `entity_ops`: what is derived goes on, and /health tells of it.
+        """
+        ...
+
+    async def entity_ops(
+        self,
+        entity_type: str,
+        entity_id: str,
+        *,
+        after_seq: int = 0,
+        limit: int | None = None,
+        through: int | None = None,
+    ) -> list[bytes]:
+        """The ops of one entity in the order of server_seq, from behind one place through another."""
+        ...
+
+    async def entities(self, after: bytes | None, count: int, scope: Scope, through: int) -> EntityBatch:
+        """About `count` entities in the order of their ids, from behind one, with all their ops through a place.
+
+        Who follows `end` sees each entity of the scope that had an op by then once, whatever is written meanwhile.
+        `through` is at most `last_seq`. Raises RowCorrupt rather than leave out an op.
+        """
+        ...
+
+    async def count_entities(self, scope: Scope, through: int) -> int:
+        """How many entity ids have an op of the scope through a place."""
+        ...
+
+    async def index_now(self) -> int:
+        """Make reading by entity quick for all that is durable; `last_seq` as it is then."""
         ...
 
     async def reviews(self, after_id: int, limit: int) -> list[ReviewRow]:

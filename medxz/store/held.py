@@ -14,6 +14,7 @@ import orjson
 from medxz.have import Have, Numbers
 from medxz.limits import BLOCK_OPS
 from medxz.scope import Scope
+from medxz.store.entity_index import OpenEntities
 
 
 @dataclass(slots=True)
@@ -47,13 +48,16 @@ class Block:
 class Held:
     """What the log holds, in memory: all settled numbers, the summaries of full blocks, and the open block."""
 
-    __slots__ = ("_settled", "_touched", "blocks", "damaged", "last_ms", "last_seq", "open_block", "shared")
+    __slots__ = (
+        "_settled", "_touched", "blocks", "damaged", "last_ms", "last_seq", "open_block", "open_entities", "shared",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._settled: Have = {}
         self._touched: set[str] = set()
         self.blocks: list[bytes] = []  # as they lie in the log; decoded by whoever resumes
         self.open_block = Block()
+        self.open_entities = OpenEntities()
         self.shared: set[tuple[str, int]] = set()
         self.damaged: list[int] = []
         self.last_seq = 0

@@ -18,6 +18,7 @@ from medxz.rules import decode_op
 from medxz.scope import Scope
 from medxz.store.base import BEGINNING, Page, Position, PositionLost, ReviewRow
 from medxz.store.dictionaries import Dictionaries
+from medxz.store.entity_reader import EntityReader
 from medxz.store.held import misses
 from medxz.store.record import MAGIC, op_json_of, page_of
 
@@ -56,6 +57,7 @@ class Reader:
     def __init__(self, connection: sqlcipher.Connection, dictionaries: Dictionaries) -> None:
         self._connection = connection
         self._dictionaries = dictionaries
+        self.entities = EntityReader(connection, dictionaries)
 
     def page(self, after: Position, limit: int, scope: Scope) -> Page:
         self._hold(after)

@@ -19,11 +19,13 @@ from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz import limits
 from medxz.have import Have
+from medxz.ids import uuid_bytes
 from medxz.scope import Scope
-from medxz.store.base import Append, Outcome, Page, Position, ReviewRow, Verification
+from medxz.store.base import Append, EntityBatch, Outcome, Page, Position, ReviewRow, Verification
 from medxz.store.cipher import failure, failure_to_open
 from medxz.store.commits import GroupCommit
 from medxz.store.dictionaries import Dictionaries
+from medxz.store.entity_index import index_blocks
 from medxz.store.files import LogFile
 from medxz.store.held import Held
 from medxz.store.pages import Pages
@@ -172,6 +174,44 @@ class SqliteLog:
     async def reviews(self, after_id: int, limit: int) -> list[ReviewRow]:
         return await self._read(lambda reader: reader.reviews(after_id, limit))
 
+    # Reading by entity: what the index lacks yet is taken from memory before the file is read.
+
+    async def ops_after(self, seq: int, limit: int) -> list[bytes]:
+        through = self._last_seq
+        if seq >= through:
+            return []
+        recent = self._tail.ops_after(seq, limit)
+        if recent is not None:
+            return recent
+        return await self._read(lambda reader: reader.entities.ops_after(seq, limit, through))
+
+    async def entity_ops(
+        self,
+        entity_type: str,
+        entity_id: str,
+        *,
+        after_seq: int = 0,
+        limit: int | None = None,
+        through: int | None = None,
+    ) -> list[bytes]:
+        entity = uuid_bytes(entity_id)
+        last = self._last_seq if through is None else min(through, self._last_seq)
+        place, also = range(after_seq + 1, last + 1), self._writer.held.open_entities.seqs(entity)
+        return await self._read(lambda reader: reader.entities.ops(entity, entity_type, place, limit, also))
+
+    async def entities(self, after: bytes | None, count: int, scope: Scope, through: int) -> EntityBatch:
+        also = self._writer.held.open_entities.rows(through)
+        return await self._read(lambda reader: reader.entities.entities(after, count, scope, through, also))
+
+    async def count_entities(self, scope: Scope, through: int) -> int:
+        also = self._writer.held.open_entities.rows(through)
+        return await self._read(lambda reader: reader.entities.count(scope, through, also))
+
+    async def index_now(self) -> int:
+        with suppress(sqlcipher.OperationalError):  # a full disk: it is found in memory all the same
+            await self.run(self._writer.index)
+        return self._last_seq
+
     async def _read(self, read: Callable[[Reader], T]) -> T:
         """On the next reader's connection, in its worker."""
         worker, reader = next(self._next_reader)
@@ -179,6 +219,9 @@ class SqliteLog:
             return await worker.run(read, reader)
         except sqlcipher.Error as error:
             raise failure(error, self._file.path) from None
+        finally:
+            if reader.entities.damaged and self.verification is None:
+                self.check_in_background()  # it names them, and /health tells
 
     # The life of the file.
 
@@ -251,6 +294,7 @@ async def open_log(
     file = await workers.writer.run(LogFile.open, path, key)
     try:
         dictionaries = await workers.writer.run(Dictionaries.load, file.writing)
+        await workers.writer.run(index_blocks, file.writing, dictionaries)
         held = await workers.writer.run(load_held, file.writing, dictionaries)
     except sqlcipher.Error as error:
         file.writing.close()

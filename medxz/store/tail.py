@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from medxz import limits
 from medxz.scope import Scope
 from medxz.store.base import Page, Position
-from medxz.store.record import page_of
+from medxz.store.record import op_json_of, page_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,16 @@ class Tail:
         page = self._page(after, limit, scope)
         self._last_page = (after, limit, scope), page
         return page
+
+    def ops_after(self, seq: int, limit: int) -> list[bytes] | None:
+        """The ops behind a place; None where the window does not reach back to it."""
+        if not self._runs or seq + 1 < self._runs[0].first_seq:
+            return None
+        ops: list[bytes] = []
+        for run in self._from(seq + 1):
+            first = max(0, seq + 1 - run.first_seq)
+            ops += map(op_json_of, run.records[first : first + limit - len(ops)])
+        return ops
 
     def _page(self, after: Position, limit: int, scope: Scope) -> Page:
         records: list[bytes] = []

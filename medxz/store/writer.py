@@ -23,6 +23,7 @@ from medxz.rules import decode_op
 from medxz.scope import FRONT_DESK_TYPES
 from medxz.store.base import Append, DeadLetter, Outcome
 from medxz.store.dictionaries import Dictionaries, authors_of
+from medxz.store.entity_index import write_rows
 from medxz.store.held import Held
 from medxz.store.record import MAGIC, op_json_of, render, text_of
 from medxz.store.tail import Committed
@@ -56,9 +57,11 @@ class _Draft:
     first_seq: int
     now_ms: int
     received_at: bytes
+    ops: list[Operation] = field(default_factory=list)
     op_ids: list[bytes] = field(default_factory=list)
     front_desk: list[bool] = field(default_factory=list)
     records: list[bytes] = field(default_factory=list)
+    is_indexed: bool = False  # the index has everything, with this transaction
 
 
 _REUSED: Final = {
@@ -96,6 +99,7 @@ class Writer:
             self._dictionaries.meet(authors_of(batch.ops))
         try:
             outcomes = [self._append(batch, draft, careful=careful) for batch in batches]
+            self._index(draft)
             self._flush(draft)
         except sqlcipher.IntegrityError:
             if careful:
@@ -111,6 +115,8 @@ class Writer:
         self._draft = None
         self._held_is_true = True
         self.held.last_ms = draft.now_ms
+        if draft.is_indexed:
+            self.held.open_entities.clear()
         return Committed(
             draft.first_seq,
             draft.op_ids,
@@ -196,13 +202,37 @@ class Writer:
         first, received_at = self.held.last_seq + 1, draft.received_at
         seqs = range(first, first + len(batch.ops))
         front_desk = [op.entity_type in FRONT_DESK_TYPES for op in batch.ops]
+        draft.ops += batch.ops
         draft.op_ids += [uuid_bytes(op.op_id) for op in batch.ops]
         draft.front_desk += front_desk
         draft.records += [render(seq, received_at, text) for seq, text in zip(seqs, batch.texts, strict=True)]
         full = self.held.take_run(batch.ops[0].device_id, batch.ops[0].device_seq, front_desk)
         if full:
             self._connection.executemany("INSERT INTO block (number, held) VALUES (?,?)", full)
+            draft.is_indexed = True
         return [Outcome("stored", seq) for seq in seqs]
+
+    def _index(self, draft: _Draft) -> None:
+        """Take note of which entity each op is of; with a block that is full, in the file."""
+        entities = self.held.open_entities
+        for seq, op in enumerate(draft.ops, draft.first_seq):
+            entities.add(seq, op)
+        if draft.is_indexed:
+            write_rows(self._connection, entities.rows(self.held.last_seq))
+
+    def index(self) -> None:
+        """Put into the index in the file what is only in memory: between two transactions."""
+        if not self._held_is_true or not self.held.open_entities:
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            write_rows(self._connection, self.held.open_entities.rows(self.held.last_seq))
+            self._connection.execute("COMMIT")
+        except sqlcipher.Error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        self.held.open_entities.clear()
 
     def _flush(self, draft: _Draft) -> None:
         """Write the records, in as few statements as there are sizes for."""
@@ -310,6 +340,7 @@ def load_held(connection: sqlcipher.Connection, dictionaries: Dictionaries) -> H
         held.last_ms = parse_time(op.server_received_at or "")
         if seq > held.last_seq:
             held.take_run(op.device_id, op.device_seq, [bool(front_desk)])
+            held.open_entities.add(seq, op)
             dictionaries.meet(authors_of([op]))
     for device_id, number in connection.execute(
         "SELECT device_id, device_seq FROM dead_letter WHERE settles = 1"

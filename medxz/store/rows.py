@@ -1,0 +1,73 @@
+"""Rows of the log by their numbers, wherever they lie: read together, a few at a time.
+
+Rows are joined into one value: handing them over one by one lets the interpreter lock go at each. A row that is
+damaged is left out, and told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeVar
+
+from sqlcipher3 import dbapi2 as sqlcipher
+
+from medxz.errors import RowCorrupt
+from medxz.store.dictionaries import Dictionaries
+from medxz.store.record import MAGIC
+
+T = TypeVar("T")
+
+_READ: Final = (
+    "SELECT group_concat(seq), group_concat(length(body)), CAST(group_concat(body, ?) AS BLOB)"
+    " FROM op WHERE seq IN ({})"
+)
+# Statements are made for so many values, so that they stay prepared; 64 of the largest ops are 16 MiB.
+_SIZES: Final = (4, 16, 64)
+
+
+def portions(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The values, a few at a time, each portion filled up with its last value to one of a few sizes."""
+    for first in range(0, len(values), _SIZES[-1]):
+        part = values[first : first + _SIZES[-1]]
+        size = next(size for size in _SIZES if size >= len(part))
+        yield [*part, *[part[-1]] * (size - len(part))]
+
+
+def records_of(
+    connection: sqlcipher.Connection, dictionaries: Dictionaries, seqs: Sequence[int]
+) -> tuple[dict[int, bytes], list[int]]:
+    """The records of these rows by their seqs, in no order, and the seqs of those that are damaged or gone."""
+    records: dict[int, bytes] = {}
+    for part in portions(seqs):
+        records |= _records(connection, dictionaries, part)
+    return records, [seq for seq in seqs if seq not in records]
+
+
+def _records(
+    connection: sqlcipher.Connection, dictionaries: Dictionaries, seqs: Sequence[int]
+) -> dict[int, bytes]:
+    [(found, sizes, bodies)] = connection.execute(
+        _READ.format(",".join("?" * len(seqs))), (MAGIC, *seqs)
+    ).fetchall()
+    if not found:
+        return {}
+    numbers, lengths = list(map(int, found.split(","))), list(map(int, sizes.split(",")))
+    try:
+        return dict(zip(numbers, dictionaries.inflate(numbers, bodies, lengths), strict=True))
+    except RowCorrupt:
+        return dict(_sound(dictionaries, numbers, bodies, lengths))
+
+
+def _sound(
+    dictionaries: Dictionaries, seqs: Sequence[int], bodies: bytes, lengths: Sequence[int]
+) -> Iterator[tuple[int, bytes]]:
+    """One by one, so that a damaged row costs no other."""
+    at = 0
+    for seq, length in zip(seqs, lengths, strict=True):
+        try:
+            [record] = dictionaries.inflate([seq], bodies[at : at + length], [length])
+        except RowCorrupt:
+            pass
+        else:
+            yield seq, record
+        at += length + len(MAGIC)
