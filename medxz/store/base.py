@@ -79,6 +79,14 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a log stood, and which numbers of the ops of a scope it held then."""
+
+    position: Position
+    have: Have
+
+
+@dataclass(frozen=True, slots=True)
 class EntityBatch:
     """Some entities, each as its ops in the order of server_seq, and the id to go on behind; None at the end."""
 
@@ -207,6 +215,10 @@ class LogStore(Protocol):
 
     async def count_entities(self, scope: Scope, through: int) -> int:
         """How many entity ids have an op of the scope through a place."""
+        ...
+
+    async def standing(self, scope: Scope, through: int) -> Standing:
+        """How the log stood when `through`, which is at most `last_seq`, was its last op."""
         ...
 
     async def index_now(self) -> int:

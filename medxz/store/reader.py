@@ -11,15 +11,15 @@ from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz import limits
 from medxz.errors import RowCorrupt
-from medxz.have import Have
+from medxz.have import Have, Numbers
 from medxz.ids import uuid_text
 from medxz.limits import BLOCK_OPS
 from medxz.rules import decode_op
 from medxz.scope import Scope
-from medxz.store.base import BEGINNING, Page, Position, PositionLost, ReviewRow
+from medxz.store.base import BEGINNING, Page, Position, PositionLost, ReviewRow, Standing
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.entity_reader import EntityReader
-from medxz.store.held import misses
+from medxz.store.held import Block, misses
 from medxz.store.record import MAGIC, op_json_of, page_of
 
 # Rows are joined into one value: handing them over one by one lets the interpreter lock go at each, and beside a
@@ -129,6 +129,21 @@ class Reader:
                     return self.position_of(seq - 1)
             after = rows.seqs[-1]
         return self.position_of(through)
+
+    def standing(self, blocks: Sequence[bytes], scope: Scope, through: int) -> Standing:
+        """How the log stood at `through`, from the summaries of the blocks before it and the ops behind those."""
+        have: Have = {}
+        after = len(blocks) * BLOCK_OPS
+        for text in blocks:
+            for device_id, numbers in Block.decode(text).of(scope).items():
+                have.setdefault(device_id, Numbers()).update(numbers)
+        while after < through and (rows := self._read(after, _FIRST_ROWS, scope)) is not None:
+            for seq, record in zip(rows.seqs, rows.records, strict=True):
+                if seq <= through:
+                    op = decode_op(op_json_of(record))
+                    have.setdefault(op.device_id, Numbers()).add(op.device_seq)
+            after = rows.seqs[-1]
+        return Standing(self.position_of(through), have)
 
     def check(self, after: int, through: int) -> list[int]:
         """Hold the rows after a seq, through another, against their checksums: those that are damaged or gone."""

@@ -21,7 +21,7 @@ from medxz import limits
 from medxz.have import Have
 from medxz.ids import uuid_bytes
 from medxz.scope import Scope
-from medxz.store.base import Append, EntityBatch, Outcome, Page, Position, ReviewRow, Verification
+from medxz.store.base import Append, EntityBatch, Outcome, Page, Position, ReviewRow, Standing, Verification
 from medxz.store.cipher import failure, failure_to_open
 from medxz.store.commits import GroupCommit
 from medxz.store.dictionaries import Dictionaries
@@ -206,6 +206,10 @@ class SqliteLog:
     async def count_entities(self, scope: Scope, through: int) -> int:
         also = self._writer.held.open_entities.rows(through)
         return await self._read(lambda reader: reader.entities.count(scope, through, also))
+
+    async def standing(self, scope: Scope, through: int) -> Standing:
+        blocks = self._writer.held.blocks[: through // limits.BLOCK_OPS]
+        return await self._read(lambda reader: reader.standing(blocks, scope, through))
 
     async def index_now(self) -> int:
         with suppress(sqlcipher.OperationalError):  # a full disk: it is found in memory all the same
