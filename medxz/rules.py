@@ -23,6 +23,7 @@ from medxz.clock import TIME_PATTERN
 from medxz.errors import OpInvalid
 from medxz.ids import UUID_PATTERN
 from medxz.op import ENTITY_TYPE_PATTERN, HASH_PATTERN, OP_TYPES, SIGNATURE_PATTERN, Operation
+from medxz.policy import policy_of
 
 _DECODER: Final = msgspec.json.Decoder(Operation)
 _DIGITS_MAX: Final = 32
@@ -107,6 +108,7 @@ def _envelope_holds(op: Operation) -> bool:
         and len(op.entity_type) <= _ENTITY_TYPE_CHARS_MAX
         and _is_entity_type(op.entity_type)
         and op.op_type in _OP_TYPES
+        and (op.op_type != "update" or policy_of(op.entity_type) != "append")
         and 1 <= op.device_seq <= limits.INTEGER_MAX
         and 1 <= op.schema_version <= limits.INTEGER_MAX
         and (not op.parents or _parents_hold(op))
@@ -156,6 +158,7 @@ def _parents_hold(op: Operation) -> bool:
         and op.op_id not in parents
         and all(map(_is_uuid, parents))
         and all(a < b for a, b in pairwise(parents))
+        and (len(parents) == 1 or op.op_type == "resolve" or policy_of(op.entity_type) == "merge")
     )
 
 
@@ -208,11 +211,9 @@ def _envelope_problem(fields: dict[str, Any]) -> OpInvalid | None:
             return OpInvalid(name, "is missing")
         if not holds(fields[name]):
             return OpInvalid(name, rule)
-    parents = fields["parents"]
-    if fields["op_type"] == "create" and parents:
-        return OpInvalid("parents", "must be [] for a create")
-    if fields["op_id"] in parents:
-        return OpInvalid("parents", "an op cannot be its own parent")
+    problem = _parents_problem(fields)
+    if problem is not None:
+        return problem
     for name, pattern in (("hash", HASH_PATTERN), ("signature", SIGNATURE_PATTERN)):
         value = fields.get(name)
         if value is not None and not (isinstance(value, str) and re.fullmatch(pattern, value)):
@@ -223,6 +224,21 @@ def _envelope_problem(fields: dict[str, Any]) -> OpInvalid | None:
     ):  # another server's: let pass, not kept
         if not isinstance(fields.get(name), kind | None):
             return OpInvalid(name, "is not of its form")
+    return None
+
+
+def _parents_problem(fields: dict[str, Any]) -> OpInvalid | None:
+    """The rule of what follows what, and of the policy of the type, that these fields break."""
+    op_type, entity_type, parents = fields["op_type"], fields["entity_type"], fields["parents"]
+    policy = policy_of(entity_type)
+    if op_type == "create" and parents:
+        return OpInvalid("parents", "must be [] for a create")
+    if fields["op_id"] in parents:
+        return OpInvalid("parents", "an op cannot be its own parent")
+    if op_type == "update" and policy == "append":
+        return OpInvalid("op_type", f"{entity_type} is never updated; amend it")
+    if len(parents) > 1 and op_type != "resolve" and policy != "merge":
+        return OpInvalid("parents", f"only a resolve names several parents of {entity_type}")
     return None
 
 
