@@ -32,7 +32,7 @@ def migrate(connection: sqlcipher.Connection, folder: Traversable) -> int:
     for number, script in enumerate(migrations[version:], start=version + 1):
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for statement in _statements(script):
+            for statement in statements(script):
                 connection.execute(statement).fetchall()
             connection.execute(f"PRAGMA user_version = {number}").fetchall()
         except BaseException:
@@ -59,7 +59,7 @@ def _read(folder: Traversable) -> list[str]:
     return [found[number] for number in sorted(found)]
 
 
-def _statements(script: str) -> list[str]:
+def statements(script: str) -> list[str]:
     """The statements of a script; `executescript` would commit the transaction around it."""
     statements, pending = [], ""
     for line in script.splitlines(keepends=True):

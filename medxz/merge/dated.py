@@ -1,0 +1,94 @@
+"""Of whom an entity is, and when it happened: what lists a patient's encounters and observations by date.
+
+Moments are milliseconds since the year 1, so that every date that FHIR can write has one. What was written without a
+zone is taken for UTC; a year or a day alone begins with its first moment.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import monthrange
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from medxz.merge.members import State, member, objects, patient_id
+
+PATIENTS_MAX: Final = 32  # of one entity: a group appointment
+
+_REFERENCES: Final = ("subject", "patient", "beneficiary")
+_DATES: Final = (
+    "effectiveDateTime", "effectivePeriod", "effectiveInstant", "period", "performedDateTime", "performedPeriod",
+    "occurrenceDateTime", "start", "date", "authoredOn", "recordedDate", "onsetDateTime", "issued",
+)  # fmt: skip
+_MOMENT: Final = re.compile(
+    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:\d\d)?)?)?)?",
+    re.ASCII,
+)
+_DAY_MS: Final = 86_400_000
+_MINUTE_MS: Final = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The milliseconds that a written date covers, both included."""
+
+    first_ms: int
+    last_ms: int
+
+
+def patients_of(entity_type: str, state: State) -> tuple[str, ...]:
+    """The ids of the patients that an entity is of, sorted; an appointment names them among its participants."""
+    references = [member(state, name) for name in _REFERENCES if name in state]
+    if entity_type == "Appointment":
+        references += [who.get("actor") for who in objects(member(state, "participant"))]
+    found = {patient for reference in references if (patient := patient_id(reference)) is not None}
+    return tuple(sorted(found)[:PATIENTS_MAX])
+
+
+def date_of(state: State) -> Span | None:
+    """When it happened, by the first of the members that say so in a form that can be read."""
+    for name in _DATES:
+        if name in state:
+            value = member(state, name)
+            if isinstance(value, dict):
+                value = value.get("start")
+            if isinstance(value, str) and (span := span_of(value)) is not None:
+                return span
+    return None
+
+
+def span_of(text: str) -> Span | None:
+    """What a FHIR date, dateTime or instant covers; None for anything else, a 30th of February included."""
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second, fraction, zone = found.groups()
+    try:
+        first = date(int(year), int(month or 1), int(day or 1))
+        if hour is None:
+            last = date(int(year), int(month or 12), int(day or _last_day(year, month)))
+            return Span(first.toordinal() * _DAY_MS, (last.toordinal() + 1) * _DAY_MS - 1)
+    except ValueError:
+        return None
+    if int(hour) > 23 or int(minute) > 59 or int(second or 0) > 60:
+        return None
+    moment = first.toordinal() * _DAY_MS + (int(hour) * 60 + int(minute)) * _MINUTE_MS - _offset_ms(zone)
+    if second is None:
+        return Span(moment, moment + _MINUTE_MS - 1)
+    moment += int(second) * 1_000
+    if fraction is None:
+        return Span(moment, moment + 999)
+    moment += int(fraction[:3].ljust(3, "0"))
+    return Span(moment, moment)
+
+
+def _last_day(year: str, month: str | None) -> int:
+    return monthrange(int(year), int(month or 12))[1]
+
+
+def _offset_ms(zone: str | None) -> int:
+    if zone is None or zone == "Z":
+        return 0
+    minutes = int(zone[1:3]) * 60 + int(zone[4:6])
+    return (-minutes if zone[0] == "-" else minutes) * _MINUTE_MS

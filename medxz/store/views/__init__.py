@@ -1,0 +1,13 @@
+"""What is derived from ops, in tables that can be thrown away: entities by type, conflicts, who is found by what.
+
+The same on hub, cloud and device. `Views` is the tables on somebody's connection; on a server they are a file of its
+own, which a `Follower` fills from the log.
+"""
+
+from __future__ import annotations
+
+from medxz.store.views.rows import ConflictState, Found, HeldConflict, Portion
+from medxz.store.views.schema import prepare
+from medxz.store.views.views import Views
+
+__all__ = ["ConflictState", "Found", "HeldConflict", "Portion", "Views", "prepare"]

@@ -1,0 +1,98 @@
+"""What is derived from ops and can be derived again: which entities there are, their conflicts, who is found by what.
+
+Filled from the same pure code on every server and device, so that all of them answer alike. It keeps no states: who
+lists entities works each out from its ops. Nothing here is ever the only place where something is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlcipher3 import dbapi2 as sqlcipher
+
+from medxz.ids import uuid_bytes
+from medxz.store.views import conflicts, entities
+from medxz.store.views.entities import HAS_CONFLICTS, RETRACTED, Held
+from medxz.store.views.rows import ConflictState, Found, HeldConflict, Portion
+
+if TYPE_CHECKING:
+    from medxz.merge.entity import Entity
+    from medxz.merge.view import Resolved, View
+
+_NOBODY: Mapping[Entity, Sequence[Resolved]] = {}
+
+
+class Views:
+    """The derived tables of a connection on which `prepare` has been called. It blocks.
+
+    Wherever `types` is asked for, None means all of them. `after` is what the portion before said.
+    """
+
+    def __init__(self, connection: sqlcipher.Connection) -> None:
+        self._connection = connection
+
+    # Filling.
+
+    @property
+    def through(self) -> int:
+        """The place up to which the ops are taken in, by the reckoning of whoever fills this."""
+        [(through,)] = self._connection.execute("SELECT through FROM view_about").fetchall()
+        return int(through)
+
+    def put(
+        self,
+        views: Sequence[View],
+        through: int | None = None,
+        resolved: Mapping[Entity, Sequence[Resolved]] = _NOBODY,
+    ) -> None:
+        """Replace all that is held of these entities, and move `through`; in one transaction, or in the one that is on.
+
+        The tables are the same whatever came before and in whichever order. Of an entity that is given twice the
+        last view counts.
+        """
+        latest = {view.entity: view for view in views}
+        with self._writing() as connection:
+            rows = []
+            for entity, view in latest.items():
+                before = entities.held(connection, entity)
+                had_some = before is not None and bool(before.flags & HAS_CONFLICTS)
+                has_some = conflicts.put(connection, view, resolved.get(entity, ()), had_some=had_some)
+                flags = (RETRACTED if view.retracted else 0) | (HAS_CONFLICTS if has_some else 0)
+                rows.append((entity, before, Held(flags, None, None)))
+            entities.put(connection, rows)
+            if through is not None:
+                connection.execute("UPDATE view_about SET through = ?", (through,))
+
+    # Reading.
+
+    def entities(self, entity_type: str, after: str | None, limit: int) -> Portion[Found]:
+        """Those of a type by their ids, retracted ones too."""
+        return entities.listed(self._connection, entity_type, after, limit)
+
+    def count_entities(self, types: Collection[str] | None = None) -> int:
+        return entities.count(self._connection, types)
+
+    def conflicts(
+        self, state: ConflictState, types: Collection[str] | None, after: str | None, limit: int
+    ) -> Portion[HeldConflict]:
+        """Conflicts and duplicates by their ids."""
+        return conflicts.listed(self._connection, state, types, after, limit)
+
+    def conflict(self, conflict_id: str) -> HeldConflict | None:
+        return conflicts.one(self._connection, uuid_bytes(conflict_id))
+
+    def count_open(self, types: Collection[str] | None = None) -> int:
+        return conflicts.count_open(self._connection, types)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlcipher.Connection]:
+        self._connection.execute("SAVEPOINT view_put")
+        try:
+            yield self._connection
+        except BaseException:
+            self._connection.execute("ROLLBACK TO view_put")
+            self._connection.execute("RELEASE view_put")
+            raise
+        self._connection.execute("RELEASE view_put")
