@@ -164,6 +164,7 @@ class Tablet:
             payload = {
                 "resourceType": "Observation",
                 "status": "final",
+                "code": {"text": "Pulse"},
                 "note": [{"text": f"{what} {number + 1}"}],
             }
             await self.device.record("Observation", payload)
@@ -220,7 +221,7 @@ class Story:
 
     async def _from_anna_to(self, arriving: AsyncGenerator[Any, None]) -> None:
         recorded = await self.anna.device.record(
-            "Observation", {"resourceType": "Observation", "status": "final"}
+            "Observation", {"resourceType": "Observation", "status": "final", "code": {"text": "Pulse"}}
         )
         async with asyncio.timeout(CATCH_UP_S_MAX):
             arrived = await anext(arriving)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ConfigurationError,
         MedxzError,
         OpInvalid,
+        PayloadInvalid,
         PeerRefused,
         PeerUnreachable,
         PeerUntrusted,
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Device", "HeldOp", "Level", "Machine", "Operation", "Parked", "Progress", "Recorded", "Status", "SyncReport",
-    "ConfigurationError", "MedxzError", "OpInvalid", "PeerRefused", "PeerUnreachable", "PeerUntrusted",
-    "StoreError", "StoreKeyWrong", "StoreLocked",
+    "ConfigurationError", "MedxzError", "OpInvalid", "PayloadInvalid", "PeerRefused", "PeerUnreachable",
+    "PeerUntrusted", "StoreError", "StoreKeyWrong", "StoreLocked",
 ]  # fmt: skip
 
 _DEVICE: Final = {

@@ -14,6 +14,7 @@
     ├── PeerUnreachable         a server that did not answer, or not in its protocol
     │   └── PeerUntrusted       one that did not show the certificate that was asked for
     ├── OpInvalid               an operation that this device may not record
+    │   └── PayloadInvalid      one whose payload is not the resource that it says; all problems at once
     └── ConfigurationError      what an operator wrote and has to mend; all problems at once
 
 A class knows its code, its HTTP status, whether trying again can help, and a hint for whoever reads it.
@@ -190,6 +191,14 @@ class OpInvalid(MedxzError):
         super().__init__(f"{field}: {message}")
         self.field = field
         self.message = message
+
+
+class PayloadInvalid(OpInvalid):
+    """A payload that is not the resource that it says: every problem that was found, as (path, message)."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__("payload", "; ".join(f"{path} {message}" for path, message in problems))
+        self.problems = tuple(problems)
 
 
 class ConfigurationError(MedxzError):

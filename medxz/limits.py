@@ -22,6 +22,7 @@ PULL_PAGE_BYTES_MAX: Final = 8 * MIB
 PULL_WAIT_S_MAX: Final = 30
 PAYLOAD_DEPTH_MAX: Final = 64
 PARENTS_MAX: Final = 256
+PROBLEMS_MAX: Final = 20  # that are told of one payload
 INTEGER_MAX: Final = 2**53 - 1
 HAVE_DEVICES_MAX: Final = 10_000
 HAVE_RANGES_MAX: Final = 100_000

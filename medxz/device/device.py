@@ -26,7 +26,7 @@ from medxz.device.store.drafts import payload_bytes
 from medxz.device.store.rows import HeldOp
 from medxz.device.store.safety import Level, Levels, Parked, RefusedUpstream
 from medxz.device.token import TokenClaims, read_claims, server_address
-from medxz.errors import ConfigurationError, OpInvalid, StoreError
+from medxz.errors import ConfigurationError, OpInvalid, PayloadInvalid, StoreError
 from medxz.ids import Ids, RandomIds, is_uuid
 from medxz.replicate import Progress, Remote, Replicator, Report, Standing
 from medxz.work import ThreadWorker, Worker
@@ -196,6 +196,7 @@ class Device:
             schema_version=schema_version,
             payload=payload_bytes(payload),
         )
+        await self._worker.run(_check_payload, draft)
         done = await asyncio.shield(self._worker.run(self._store.record, draft))
         self._recorded.set()
         return Recorded(done.op_id, done.entity_id, done.device_seq)
@@ -359,6 +360,14 @@ def raw_key(key: bytes | str) -> bytes | str:
         except ValueError:
             return key
     return key
+
+
+def _check_payload(draft: Draft) -> None:
+    from medxz.resources import problems_of  # only who records loads the models
+
+    at = draft.entity_type, draft.schema_version, draft.op_type
+    if problems := problems_of(*at, draft.payload, draft.entity_id):
+        raise PayloadInvalid(problems)
 
 
 def _uuid(field: str, text: str) -> str:
