@@ -1,0 +1,173 @@
+"""The append and manual policies: nothing merges. What was written side by side has to agree, or contends.
+
+Field by field: where all that comes together at an op agrees, or the op says it anew, the field goes under that op.
+Where it does not, the field keeps the ops that it went under, which so stay the sides of the conflict that a `resolve`
+of other fields leaves open. Whether the entity is retracted is judged like a field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+from medxz.merge.change import Change
+from medxz.merge.standing import ALL_FIELDS, Finding, Retracted, Said, Standing
+
+
+class Voice:
+    """An op, as what stands under it: the fields on which it had the last word, and its mark of a retract."""
+
+    __slots__ = ("change", "mark", "values")
+
+    def __init__(self, change: Change, values: dict[str, bytes], mark: Retracted | None) -> None:
+        self.change = change
+        self.values = values
+        self.mark = mark
+
+
+Voices = tuple[Voice, ...]
+
+
+class Contended(Standing):
+    """The fields that are agreed, and to each that is not the ops that it stands under."""
+
+    __slots__ = ("mark", "sides", "torn", "torn_mark", "values", "voice")
+
+    def __init__(
+        self,
+        closure: int,
+        values: dict[str, bytes],
+        mark: Retracted | None = None,
+        torn: dict[str, Voices] | None = None,
+        torn_mark: Voices = (),
+        sides: Sequence[Contended] = (),
+    ) -> None:
+        self.closure = closure
+        self.values = values
+        self.mark = mark
+        self.torn = torn or {}
+        self.torn_mark = torn_mark
+        self.sides = sides
+        self.voice: Voice | None = None
+
+    @classmethod
+    def nothing(cls) -> Self:
+        return cls(0, {})
+
+    @classmethod
+    def joined(cls, sides: Sequence[Self]) -> Self:
+        values: dict[str, bytes] = {}
+        torn: dict[str, Voices] = {}
+        for name in dict.fromkeys(name for side in sides for name in (*side.values, *side.torn)):
+            voices = _together(side.torn.get(name) or (_voice(side),) for side in sides)
+            first = voices[0].values.get(name)
+            if any(voice.values.get(name) != first for voice in voices):
+                torn[name] = voices
+            elif first is not None:
+                values[name] = first
+        voices = _together(side.torn_mark or (_voice(side),) for side in sides)
+        marks = [voice.mark for voice in voices if voice.mark is not None]
+        agreed = len(marks) in {0, len(voices)}
+        closure = 0
+        for side in sides:
+            closure |= side.closure
+        mark = _greater(*marks) if agreed else None
+        return cls(closure, values, mark, torn, () if agreed else voices, sides)
+
+    def followed_by(self, change: Change, bit: int) -> Self:
+        values, torn = dict(self.values), self.torn
+        if change.op_type in {"create", "amend"}:
+            values, torn = {}, {}
+        elif torn:
+            torn = {name: voices for name, voices in torn.items() if name not in change.fields}
+        for name, value in change.fields.items():
+            if value is None:
+                values.pop(name, None)
+            else:
+                values[name] = value
+        mark, torn_mark = self.mark, self.torn_mark
+        if change.op_type == "retract":
+            mark, torn_mark = _greater(mark, Retracted(change.op_id, change.reason)), ()
+        elif change.op_type in {"amend", "resolve"}:
+            mark, torn_mark = None, ()
+        result = type(self)(self.closure | bit, values, mark, torn, torn_mark)
+        result.voice = Voice(change, values, mark)
+        return result
+
+    def shown(self) -> dict[str, bytes]:
+        state = dict(self.values)
+        for name in self.torn:
+            value = self._first_choice(name).values.get(name)
+            if value is not None:
+                state[name] = value
+        return state
+
+    def retracted(self) -> Retracted | None:
+        return self.mark
+
+    def findings(self) -> list[Finding]:
+        if not self.torn and not self.torn_mark:
+            return []
+        op_ids = tuple(sorted({voice.change.op_id for voice in self._voices()}))
+        if self.torn_mark:
+            return [Finding("retract", ALL_FIELDS, op_ids)]
+        return [Finding("edit", tuple(sorted(self.torn)), op_ids)]
+
+    def said(self, finding: Finding) -> list[Said]:
+        names = sorted(self.torn)
+        agreed: dict[str, bytes] = {}
+        if finding.kind == "retract":
+            agreed = self.values
+            names = sorted({*names, *agreed})
+        voices = {voice.change.op_id: voice for voice in self._voices()}
+        return [
+            Said(
+                voice.change,
+                {
+                    name: voice.values.get(name) if name in self.torn else agreed[name]
+                    for name in names
+                    if name not in self.torn or voice in self.torn[name]
+                },
+                self._mark_of(voice),
+            )
+            for _, voice in sorted(voices.items())
+        ]
+
+    def _mark_of(self, voice: Voice) -> Retracted | None:
+        if self.torn_mark:
+            return voice.mark if voice in self.torn_mark else None
+        return self.mark and (voice.mark or self.mark)
+
+    def _voices(self) -> Iterable[Voice]:
+        for voices in self.torn.values():
+            yield from voices
+        yield from self.torn_mark
+
+    def _first_choice(self, name: str) -> Voice:
+        """An unretracted one before a retracted one, then the greatest op_id."""
+        best: tuple[bool, str] | None = None
+        chosen: Voice | None = None
+        for side in self.sides or (self,):
+            retracted = side.mark is not None
+            for voice in side.torn.get(name) or (_voice(side),):
+                marked = voice.mark is not None if voice in side.torn_mark else retracted
+                rank = (not marked, voice.change.op_id)
+                if best is None or rank > best:
+                    best, chosen = rank, voice
+        assert chosen is not None, "a field that is torn stands under two ops at least"
+        return chosen
+
+
+def _voice(side: Contended) -> Voice:
+    assert side.voice is not None, "what is joined are the standings of ops"
+    return side.voice
+
+
+def _together(several: Iterable[Voices]) -> Voices:
+    """All of these, each once, by op_id."""
+    found = {voice.change.op_id: voice for voices in set(several) for voice in voices}
+    return tuple(voice for _, voice in sorted(found.items()))
+
+
+def _greater(*marks: Retracted | None) -> Retracted | None:
+    return max((mark for mark in marks if mark is not None), key=lambda mark: mark.op_id, default=None)
