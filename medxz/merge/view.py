@@ -83,9 +83,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def state_json(self) -> bytes:
         """The state, with the mark of a retract where it has one."""
-        if self.retracted is None:
-            return object_json(self.state)
-        return object_json(dict(sorted({**self.state, RETRACTED: _mark_json(self.retracted)}.items())))
+        return state_json(self.state, self.retracted)
 
     def conflicts_json(self) -> bytes:
         """The open conflicts, as a list."""
@@ -191,6 +189,13 @@ def _conflict(entity: Entity, standing: Standing, finding: Finding, *, provision
         sides=sides,
         provisional=provisional,
     )
+
+
+def state_json(state: dict[str, bytes], mark: Retracted | None) -> bytes:
+    """A state that is sorted by name, as JSON; with a mark, that takes the place of a field of its name."""
+    if mark is None:
+        return object_json(state)
+    return object_json(dict(sorted({**state, RETRACTED: _mark_json(mark)}.items())))
 
 
 def _side_json(side: Side) -> bytes:
