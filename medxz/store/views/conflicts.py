@@ -12,7 +12,6 @@ from medxz.store.views.entities import among
 from medxz.store.views.rows import ConflictState, HeldConflict, Portion
 
 if TYPE_CHECKING:
-    from medxz.merge.entity import Entity
     from medxz.merge.view import Resolved, View
 
 DUPLICATE: Final = "duplicate"  # not of one entity: these come and go with what patients share
@@ -34,12 +33,12 @@ def put(
         connection.execute(_FORGET, (entity.entity_type, raw))
     rows = [
         (uuid_bytes(found.conflict.conflict_id), found.conflict.kind, False, entity.entity_type, raw,
-         resolved_json(entity, found))
-        for found in resolved
+         _resolved_json(found))
+        for found in reversed(resolved)  # the first of several that resolved one counts
     ]  # fmt: skip
     rows += [
         (uuid_bytes(found.conflict_id), found.kind, True, entity.entity_type, raw,
-         found.to_wire_json(entity))
+         found.to_wire_json())
         for found in view.conflicts
     ]  # fmt: skip
     connection.executemany(_PUT, rows)
@@ -81,9 +80,9 @@ def count_open(connection: sqlcipher.Connection, types: Collection[str] | None) 
     return int(count)
 
 
-def resolved_json(entity: Entity, found: Resolved) -> bytes:
+def _resolved_json(found: Resolved) -> bytes:
     """A resolved conflict as it is told: what it was, and by which op it ended."""
-    return found.conflict.to_wire_json(entity)[:-1] + b',"resolved_by":"%b"}' % found.by.encode()
+    return found.conflict.to_wire_json()[:-1] + b',"resolved_by":"%b"}' % found.by.encode()
 
 
 def _row(

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.ids import uuid_bytes
-from medxz.store.views import conflicts, entities
-from medxz.store.views.entities import HAS_CONFLICTS, RETRACTED, Held
+from medxz.store.views import conflicts, dated, entities, filling, patients
+from medxz.store.views.dated import Asked
 from medxz.store.views.rows import ConflictState, Found, HeldConflict, Portion
 
 if TYPE_CHECKING:
@@ -54,14 +54,7 @@ class Views:
         """
         latest = {view.entity: view for view in views}
         with self._writing() as connection:
-            rows = []
-            for entity, view in latest.items():
-                before = entities.held(connection, entity)
-                had_some = before is not None and bool(before.flags & HAS_CONFLICTS)
-                has_some = conflicts.put(connection, view, resolved.get(entity, ()), had_some=had_some)
-                flags = (RETRACTED if view.retracted else 0) | (HAS_CONFLICTS if has_some else 0)
-                rows.append((entity, before, Held(flags, None, None)))
-            entities.put(connection, rows)
+            filling.put(connection, list(latest.values()), resolved)
             if through is not None:
                 connection.execute("UPDATE view_about SET through = ?", (through,))
 
@@ -82,6 +75,17 @@ class Views:
 
     def conflict(self, conflict_id: str) -> HeldConflict | None:
         return conflicts.one(self._connection, uuid_bytes(conflict_id))
+
+    def patients(self, text: str, after: str | None, limit: int) -> Portion[Found]:
+        """Whom a text fits, each of its words: name, identifier or birth date, or their beginnings, or a phone's end.
+
+        First who has just these words, then the others, each by name; retracted patients come last. Any text will do.
+        """
+        return patients.found(self._connection, text, after, limit)
+
+    def of_patient(self, asked: Asked, after: str | None, limit: int) -> Portion[Found]:
+        """What is of a patient, newest first, then what has no date; between dates only what has one."""
+        return dated.listed(self._connection, asked, after, limit)
 
     def count_open(self, types: Collection[str] | None = None) -> int:
         return conflicts.count_open(self._connection, types)
