@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Self
 
 from medxz.merge.change import Change
-from medxz.merge.standing import ALL_FIELDS, Finding, Retracted, Said, Standing
+from medxz.merge.standing import ALL_FIELDS, Finding, Ground, Merge, Retracted, Said, Standing, stub
 
 
 class Voice:
@@ -42,6 +42,7 @@ class Contended(Standing):
         torn_mark: Voices = (),
         sides: Sequence[Contended] = (),
     ) -> None:
+        self.bit = 0
         self.closure = closure
         self.values = values
         self.mark = mark
@@ -91,7 +92,7 @@ class Contended(Standing):
         elif change.op_type in {"amend", "resolve"}:
             mark, torn_mark = None, ()
         result = type(self)(self.closure | bit, values, mark, torn, torn_mark)
-        result.voice = Voice(change, values, mark)
+        result.voice, result.bit = Voice(change, values, mark), bit
         return result
 
     def shown(self) -> dict[str, bytes]:
@@ -132,6 +133,33 @@ class Contended(Standing):
             )
             for _, voice in sorted(voices.items())
         ]
+
+    def merge(self) -> Merge | None:
+        if not self.sides or self.torn or self.torn_mark:
+            return None
+        return Merge(tuple(sorted(_voice(side).change.op_id for side in self.sides)), {})
+
+    def ground(self) -> Ground:
+        fields: dict[str, bytes | None] = dict(self.values)
+        marks = {} if self.mark is None else {self.mark.op_id: self.mark.reason}
+        head = _voice(self).change.op_id
+        return Ground(head, {head: fields}, marks)
+
+    @classmethod
+    def upon(cls, ground: Ground) -> Self:
+        fields = ground.fields.get(ground.head, {})
+        values = {name: value for name, value in fields.items() if value is not None}
+        mark = _greater(*(Retracted(op_id, reason) for op_id, reason in ground.retracts.items()))
+        result = cls(1, values, mark)
+        result.voice, result.bit = Voice(stub(ground.head, fields), values, mark), 1
+        return result
+
+    @property
+    def bytes_kept(self) -> int:
+        head = self.voice.change.fields if self.voice else {}
+        values = sum(len(value) for value in head.values() if value is not None)
+        torn = sum(map(len, self.torn.values()))
+        return 900 + 100 * (len(self.values) + len(head) + torn) + values + self.closure.bit_length() // 8
 
     def _mark_of(self, voice: Voice) -> Retracted | None:
         if self.torn_mark:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Self
 
 from medxz.merge.change import Change
-from medxz.merge.standing import ALL_FIELDS, Finding, Retracted, Said, Standing, greatest
+from medxz.merge.standing import ALL_FIELDS, Finding, Ground, Merge, Retracted, Said, Standing, greatest, stub
 
 
 class Writer:
@@ -43,6 +43,7 @@ class Merged(Standing):
         retracts: Writers = (),
         sides: Sequence[Merged] = (),
     ) -> None:
+        self.bit = 0
         self.closure = closure
         self.live = live
         self.shared = shared  # the fields with several live writers
@@ -82,7 +83,7 @@ class Merged(Standing):
         elif change.op_type in {"amend", "resolve"}:
             retracts = ()
         result = type(self)(self.closure | bit, live, shared, retracts)
-        result.head = change
+        result.head, result.bit = change, bit
         return result
 
     def shown(self) -> dict[str, bytes]:
@@ -132,6 +133,52 @@ class Merged(Standing):
             )
             for _, writer in sorted(writers.items())
         ]
+
+    def merge(self) -> Merge | None:
+        if not self.sides:
+            return None
+        fields = {}
+        for name, writers in sorted(self.live.items()):
+            apart = any(side.live.get(name) != writers for side in self.sides)
+            if apart and not _differ(writers, name):
+                fields[name] = writers[0].value(name), tuple(writer.change.op_id for writer in writers)
+        if not fields and self.findings():
+            return None
+        return Merge(tuple(sorted(map(_head_id, self.sides))), fields)
+
+    def ground(self) -> Ground:
+        fields: dict[str, dict[str, bytes | None]] = {}
+        for name, writers in self.live.items():
+            for writer in writers:
+                fields.setdefault(writer.change.op_id, {})[name] = writer.value(name)
+        retracts = {writer.change.op_id: writer.change.reason for writer in self.retracts}
+        return Ground(_head_id(self), fields, retracts)
+
+    @classmethod
+    def upon(cls, ground: Ground) -> Self:
+        known = {op_id: stub(op_id, fields) for op_id, fields in ground.fields.items()}
+        for op_id, reason in ground.retracts.items():
+            known[op_id] = stub(op_id, {}, reason)
+        head = known.setdefault(ground.head, stub(ground.head, {}))
+        writers = {op_id: Writer(change, 1 << place) for place, (op_id, change) in enumerate(known.items())}
+        live: dict[str, list[Writer]] = {}
+        for op_id, fields in sorted(ground.fields.items()):
+            for name in fields:
+                live.setdefault(name, []).append(writers[op_id])
+        result = cls(
+            (1 << len(writers)) - 1,
+            {name: tuple(some) for name, some in live.items()},
+            tuple(name for name, some in live.items() if len(some) > 1),
+            tuple(writers[op_id] for op_id in ground.retracts),
+        )
+        result.head, result.bit = head, writers[ground.head].bit
+        return result
+
+    @property
+    def bytes_kept(self) -> int:
+        head = self.head.fields if self.head else {}
+        values = sum(len(value) for value in head.values() if value is not None)
+        return 800 + 100 * (len(self.live) + len(head)) + values + self.closure.bit_length() // 8
 
     def _sides_said(self) -> list[Said]:
         states = [(side, side.shown()) for side in sorted(self.sides, key=_head_id)]

@@ -44,11 +44,35 @@ class Said:
     retracted: Retracted | None
 
 
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What was put together by itself: which heads, and the fields in which they had not said the same.
+
+    A field has its value and the ops that wrote it. Where no field is named, the heads agreed.
+    """
+
+    heads: tuple[str, ...]
+    fields: dict[str, tuple[bytes | None, tuple[str, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """All that one head stands on where nothing is in conflict: to each op that counts the fields it counts for."""
+
+    head: str
+    fields: dict[str, dict[str, bytes | None]]
+    retracts: dict[str, bytes | None]
+
+
 class Standing(ABC):
-    """What the ops up to here amount to; `closure` has a bit for the place of each of them."""
+    """What the ops up to here amount to; `closure` has a bit for the place of each of them.
 
-    __slots__ = ("closure",)
+    `bit` is that of the op that was put upon the rest; what was joined has none.
+    """
 
+    __slots__ = ("bit", "closure")
+
+    bit: int
     closure: int
 
     @classmethod
@@ -80,6 +104,39 @@ class Standing(ABC):
     @abstractmethod
     def said(self, finding: Finding) -> list[Said]:
         """The sides of one of these findings, in the order of its op_ids."""
+
+    @abstractmethod
+    def merge(self) -> Merge | None:
+        """What `joined` put together without asking; None where there was nothing of the kind."""
+
+    @abstractmethod
+    def ground(self) -> Ground:
+        """What is left to know of a single head without a finding."""
+
+    @classmethod
+    @abstractmethod
+    def upon(cls, ground: Ground) -> Self:
+        """The standing of that head, its places counted anew."""
+
+    @property
+    @abstractmethod
+    def bytes_kept(self) -> int:
+        """About how much memory this holds that others do not."""
+
+
+def stub(op_id: str, fields: dict[str, bytes | None], reason: bytes | None = None) -> Change:
+    """An op of which only this is left to know."""
+    return Change(
+        op_id=op_id,
+        op_type="",
+        parents=(),
+        fields=fields,
+        reason=reason,
+        user_id="",
+        device_id="",
+        device_time="",
+        schema_version=0,
+    )
 
 
 def greatest(marks: Sequence[Change]) -> Retracted | None:

@@ -19,16 +19,17 @@ def reading_of(entity_type: str) -> type[Standing]:
 
 def standing_of(entity_type: str, graph: Graph) -> Standing:
     """What the whole graph amounts to."""
-    walk = Walk(entity_type, graph)
-    for _ in walk.steps():
-        pass
-    return walk.end
+    return Walk(entity_type, graph).finish()
 
 
 class Walk:
-    """One walk through a graph. A standing is dropped when the last child has been there; the heads' are kept."""
+    """One walk through a graph.
 
-    def __init__(self, entity_type: str, graph: Graph) -> None:
+    A standing is dropped when the last child has been there, and only the heads' stay, unless all are to be kept.
+    """
+
+    def __init__(self, entity_type: str, graph: Graph, *, keep: bool = False) -> None:
+        self._keep = keep
         self._graph = graph
         self._reading = reading_of(entity_type)
         self._standings: list[Standing | None] = [None] * len(graph.changes)
@@ -36,7 +37,9 @@ class Walk:
     def steps(self) -> Iterator[tuple[Change, Standing, Standing]]:
         """Each op, with what stands before it and after it."""
         graph, standings = self._graph, self._standings
-        forked = graph.forked  # where nothing is beside anything, nobody asks who is behind whom
+        forked = (
+            self._keep or graph.forked
+        )  # where nothing is beside anything, nobody asks who is behind whom
         children = [0] * len(standings)
         for parents in graph.parents:
             for parent in parents:
@@ -48,33 +51,41 @@ class Walk:
             standings[place] = after
             for parent in parents:
                 children[parent] -= 1
-                if not children[parent]:
+                if not children[parent] and not self._keep:
                     standings[parent] = None
             yield change, before, after
+
+    def finish(self) -> Standing:
+        """Go to the end; what stands there."""
+        for _ in self.steps():
+            pass
+        return self.end
 
     @property
     def end(self) -> Standing:
         """What stands at the end of a walk that was gone to its end."""
         return self._joined(self._graph.heads)
 
-    def _joined(self, places: Sequence[int]) -> Standing:
-        standings = [(place, self._standing(place)) for place in places]
-        if len(standings) == 1:
-            return standings[0][1]
-        return join(self._reading, [(1 << place, standing) for place, standing in standings])
-
-    def _standing(self, place: int) -> Standing:
+    def standing(self, place: int) -> Standing:
+        """What stands after the op in this place, where it was kept."""
         standing = self._standings[place]
         assert standing is not None, "parents come first, and stay until their last child"
         return standing
 
+    def _joined(self, places: Sequence[int]) -> Standing:
+        if len(places) == 1:
+            return self.standing(places[0])
+        return join(self._reading, [self.standing(place) for place in places])
 
-def join(reading: type[Standing], sides: Sequence[tuple[int, Standing]]) -> Standing:
-    """Standings beside each other, each with the bit of its op. One that is behind another adds nothing."""
+
+def join(reading: type[Standing], sides: Sequence[Standing]) -> Standing:
+    """Standings of ops beside each other. One that is behind another adds nothing."""
+    if len(sides) == 1:
+        return sides[0]
     behind = 0
-    for bit, standing in sides:
-        behind |= standing.closure & ~bit
-    apart = [standing for bit, standing in sides if not bit & behind]
+    for standing in sides:
+        behind |= standing.closure & ~standing.bit
+    apart = [standing for standing in sides if not standing.bit & behind]
     if not apart:
         return reading.nothing()
     return apart[0] if len(apart) == 1 else reading.joined(apart)
