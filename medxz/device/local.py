@@ -13,7 +13,7 @@ from medxz.errors import PeerUnreachable
 from medxz.have import Have
 from medxz.ids import Ids
 from medxz.op import Operation
-from medxz.replicate import LogId, Meeting, Outgoing, Remote
+from medxz.replicate import LogId, Meeting, Outgoing, Remote, SnapshotHead
 from medxz.work import Worker
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class DeviceSide:
         self._ids = ids
         self._url = identity.server_url
         self.access_token = identity.access_token
+        self._snapshot: int | None = None
 
     async def meet(self, remote: Remote) -> Meeting:
         status = await remote.status()
@@ -78,6 +79,25 @@ class DeviceSide:
 
     async def apply(self, log: LogId, ops: Sequence[Operation], cursor: str) -> Sequence[Operation]:
         return await self._worker.run(self._store.apply, log, self._url, ops, cursor)
+
+    async def wants_snapshot(self) -> bool:
+        return await self._worker.run(self._store.snapshots.are_wanted)
+
+    async def begin_snapshot(self, head: SnapshotHead) -> bool:
+        self._snapshot = await self._worker.run(self._store.snapshots.begin, head)
+        return self._snapshot is not None
+
+    async def take_snapshot(self, lines: Sequence[bytes]) -> None:
+        if self._snapshot is None:
+            raise AssertionError("a snapshot is begun before its lines come")
+        await self._worker.run(self._store.snapshots.take, self._snapshot, lines)
+
+    async def end_snapshot(self, head: SnapshotHead) -> bool:
+        if self._snapshot is None:
+            raise AssertionError("a snapshot is begun before it ends")
+        is_ours = await self._worker.run(self._store.snapshots.end, self._snapshot, head, self._url)
+        await self._worker.run(self._store.snapshots.tidy)
+        return is_ours
 
     async def take_new_identity(self, remote: Remote) -> int:
         """Ask with a key that is kept before it is sent: after a crash the same question is asked again."""

@@ -27,13 +27,15 @@ from medxz.replicate.sides import (
     Progress,
     Remote,
     Report,
+    SnapshotHead,
+    SnapshotPart,
     Standing,
     StreamPage,
 )
 
 __all__ = [
-    "START", "Local", "LogId", "Meeting", "Outgoing", "Progress", "Remote", "Replicator", "Report", "Standing",
-    "StreamPage",
+    "START", "Local", "LogId", "Meeting", "Outgoing", "Progress", "Remote", "Replicator", "Report", "SnapshotHead",
+    "SnapshotPart", "Standing", "StreamPage",
 ]  # fmt: skip
 
 LIVE_ROUND_S: Final = 30.0

@@ -8,6 +8,7 @@ in circles, and to read a failure as a success.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from medxz import limits
@@ -187,7 +188,11 @@ class Cycle:
         return await self._resumed(log) if cursor is None else cursor
 
     async def _resumed(self, log: LogId) -> str:
-        """A cursor in a log that was never read from, by what is here already."""
+        """A cursor in a log that was never read from, by what is here already; with nothing here, from a snapshot."""
+        if await self._local.wants_snapshot():
+            cursor = await self._from_snapshot(log)
+            if cursor is not None:
+                return cursor
         have = await self._local.have()
         if not have:
             return START
@@ -198,8 +203,11 @@ class Cycle:
     async def _after_refused_cursor(self, log: LogId, refusal: PeerRefused) -> str:
         match refusal.code:
             case "cursor_scope_changed":
-                await self._local.begin_at(log, START)
-                return START
+                cursor = await self._from_snapshot(log)
+                if cursor is None:
+                    cursor = START
+                    await self._local.begin_at(log, cursor)
+                return cursor
             case "bad_cursor":
                 return await self._resumed(log)
             case "cursor_epoch_changed":
@@ -209,6 +217,30 @@ class Cycle:
                 return await self._resumed(log)
             case _:
                 raise refusal
+
+    async def _from_snapshot(self, log: LogId) -> str | None:
+        """Take in every entity as it stands there; the cursor after that. None: read the log, as it has no snapshots."""
+        done = 0
+        async with aclosing(self._remote.snapshot()) as parts:
+            try:
+                head = (await anext(parts)).head
+            except PeerRefused as refusal:
+                if refusal.status != 404:
+                    raise
+                return None
+            if LogId(head.server_id, head.epoch) != log:
+                raise LogChanged
+            if not await self._local.begin_snapshot(head):
+                return None
+            async for part in parts:
+                await self._local.take_snapshot(part.lines)
+                done += len(part.lines)
+                self._progress(Progress("snapshot", done, head.entities))
+        is_ours = await self._local.end_snapshot(head)
+        self.report.entities += done
+        if not is_ours:
+            raise IdentityTaken
+        return head.cursor
 
     async def take_in(self, log: LogId, ops: Sequence[Operation], cursor: str) -> None:
         new = await self._local.apply(log, ops, cursor)

@@ -13,6 +13,7 @@ import msgspec
 
 from medxz.have import Have
 from medxz.op import Operation
+from medxz.scope import Scope
 
 if TYPE_CHECKING:
     from medxz import wire
@@ -59,9 +60,31 @@ class StreamPage(msgspec.Struct, frozen=True):
     ops: list[Operation]
 
 
+class SnapshotHead(msgspec.Struct, frozen=True):
+    """The first line of a snapshot: whose it is, where reading goes on after it, what it has of each device's numbers.
+
+    `scope` is what the asking device may hold, where the server says so.
+    """
+
+    server_id: str
+    epoch: str
+    cursor: str
+    have: dict[str, int | list[list[int]]]
+    entities: int
+    scope: Scope | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPart:
+    """Lines of a snapshot, each an entity; the first part has none, so that its head is known at once."""
+
+    head: SnapshotHead
+    lines: Sequence[bytes]
+
+
 @dataclass(slots=True)
 class Report:
-    """What came of it, in numbers of ops."""
+    """What came of it, in numbers of ops; `entities` are those that came by a snapshot."""
 
     accepted: int = 0
     duplicate: int = 0
@@ -69,6 +92,7 @@ class Report:
     retry: int = 0
     rejected: int = 0
     pulled: int = 0
+    entities: int = 0
     recorded_again: int = 0
 
     @property
@@ -87,7 +111,7 @@ class Report:
 class Progress:
     """A step forward. `total` is None where nobody knows it."""
 
-    phase: Literal["push", "pull"]
+    phase: Literal["push", "pull", "snapshot"]
     done: int
     total: int | None
 
@@ -102,6 +126,7 @@ class Remote(Protocol):
     async def pull(self, cursor: str | None, *, limit: int, wait_s: int = 0) -> wire.PullAnswer: ...
     async def resume(self, have: Have) -> str: ...
     async def reenrol(self, request: wire.ReenrolRequest) -> wire.ReenrolAnswer: ...
+    def snapshot(self) -> AsyncGenerator[SnapshotPart, None]: ...
     def stream(self, cursor: str | None) -> AsyncGenerator[StreamPage, None]: ...
     async def aclose(self) -> None: ...
 
@@ -134,6 +159,22 @@ class Local(Protocol):
     async def begin_at(self, log: LogId, cursor: str) -> None: ...
 
     async def have(self) -> Have: ...
+
+    async def wants_snapshot(self) -> bool:
+        """Whether nothing of others is here yet, so that a snapshot spares the whole log."""
+        ...
+
+    async def begin_snapshot(self, head: SnapshotHead) -> bool:
+        """Get ready for its lines; those of one that was interrupted go. False: no more of that, read the log."""
+        ...
+
+    async def take_snapshot(self, lines: Sequence[bytes]) -> None:
+        """Keep these lines. Nothing is made of them before the last has come."""
+        ...
+
+    async def end_snapshot(self, head: SnapshotHead) -> bool:
+        """All are here: believe them, and read on from its cursor. False where our identity turns out to be taken."""
+        ...
 
     async def apply(self, log: LogId, ops: Sequence[Operation], cursor: str) -> Sequence[Operation]:
         """Take these ops in, and the cursor after them; returns those that were new here."""

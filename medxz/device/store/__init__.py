@@ -1,7 +1,8 @@
 """The device's encrypted store: its ops, its outbox, what servers hold of it, its audit.
 
 Every method is one transaction: done and durable, or not done. An op and its audit entry commit together. The store
-blocks; whoever must not wait hands its methods to a worker. What entities look like is not worked out here.
+blocks; whoever must not wait hands its methods to a worker. What entities look like is asked of `entities`; a snapshot
+goes to `snapshots`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from medxz import limits
 from medxz.clock import Clock
-from medxz.device.store import audit, exchange, heads, logs, renewal, rows, safety
-from medxz.device.store.drafts import Draft, finish
+from medxz.device.store import audit, exchange, forgetting, heads, logs, recording, renewal, rows, safety
+from medxz.device.store.drafts import Draft
+from medxz.device.store.entities import Entities
 from medxz.device.store.file import StoreFile
-from medxz.device.store.identity import Identity, change_identity, read_identity, write_numbers
+from medxz.device.store.identity import Identity, change_identity, read_identity
+from medxz.device.store.snapshot import Snapshots
 from medxz.device.token import TokenClaims
 from medxz.errors import ConfigurationError
 from medxz.have import Have
 from medxz.ids import Ids
+from medxz.merge.entity import Entity
 from medxz.op import Operation
 from medxz.replicate import LogId, Meeting, Outgoing
 
@@ -31,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["DeviceStore", "Draft", "Identity"]
 
 LOCK_WAIT_S: Final = 5.0
-DAY_MS: Final = 86_400_000
 
 
 class DeviceStore:
@@ -43,6 +46,15 @@ class DeviceStore:
     ) -> None:  # fmt: skip
         self._file = StoreFile(folder, key, create=create, read_only=read_only, wait_s=lock_wait_s)
         self._clock = clock
+        self.is_read_only = read_only
+        self.entities = Entities(self._file, clock)
+        self.snapshots = Snapshots(self._file, clock)
+        if not read_only:
+            try:
+                self.entities.prepare()
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         self._file.close()
@@ -106,19 +118,7 @@ class DeviceStore:
         """Give the draft its number and its parents, and keep it, with its audit entry."""
         now_ms = self._clock.now_ms()
         with self._file.transaction() as connection:
-            identity = read_identity(connection)
-            number = identity.last_seq + 1
-            parents = draft.parents
-            if parents is None:
-                parents = heads.heads_of(connection, draft.entity_type, draft.entity_id)
-            op = finish(draft, identity, number, parents)
-            change_identity(connection, last_seq=number)
-            rows.insert_op(connection, op, now_ms, own_seq=number)
-            heads.arrive(connection, op)
-            audit.append(
-                connection, now_ms, "recorded", op_id=op.op_id, device_seq=number, user_id=op.user_id
-            )
-            return op
+            return recording.write(connection, draft, now_ms)
 
     def page(self, after: int, limit: int, arrived_only: bool = False) -> list[rows.HeldOp]:
         with self._file.reading() as connection:
@@ -130,29 +130,20 @@ class DeviceStore:
 
     def heads_of(self, entity_type: str, entity_id: str) -> tuple[str, ...]:
         with self._file.reading() as connection:
-            return heads.heads_of(connection, entity_type, entity_id)
+            entity = Entity(read_identity(connection).clinic_id, entity_type, entity_id)
+            return tuple(head.op_id for head in heads.heads_of(connection, entity))
 
     def forget(self) -> int:
-        """Let go of own ops that the cloud has and that are older than the clinic keeps them; returns how many."""
-        now_ms = self._clock.now_ms()
-        with self._file.transaction() as connection:
-            identity = read_identity(connection)
-            found = connection.execute(
-                "SELECT op_id, own_seq FROM op WHERE own_seq <= ? AND held_ms < ?"
-                " AND op_id NOT IN (SELECT op_id FROM parked)"
-                " AND op_id NOT IN (SELECT op_id FROM refused_upstream)",
-                (identity.cloud_through, now_ms - identity.keep_own_days * DAY_MS),
-            ).fetchall()
-            if not found:
-                return 0
-            forgotten = identity.forgotten_numbers
-            for _, own_seq in found:
-                forgotten.add(own_seq)
-            heads.leave(connection, [op_id for op_id, _ in found])
-            connection.executemany("DELETE FROM op WHERE op_id = ?", [(op_id,) for op_id, _ in found])
-            change_identity(connection, forgotten=write_numbers(forgotten))
-            audit.append(connection, now_ms, "forgotten", ops=len(found), through=forgotten.highest())
-            return len(found)
+        """Let go of own ops that the cloud has and that are older than the clinic keeps them; returns how many.
+
+        What merging needs of them stays.
+        """
+        now_ms, forgotten, some = self._clock.now_ms(), 0, forgetting.OPS_AT_ONCE
+        while some == forgetting.OPS_AT_ONCE:
+            with self._file.transaction() as connection:
+                some = forgetting.forget_some(connection, now_ms)
+            forgotten += some
+        return forgotten
 
     def verify_audit(self) -> int:
         with self._file.reading() as connection:

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import orjson
+
 from medxz import limits
 from medxz.device.store import audit, heads, logs, rows
+from medxz.device.store.changes import mark_stale
 from medxz.device.store.drafts import sealed
 from medxz.device.store.file import Connection
 from medxz.device.store.identity import Identity, change_identity, read_identity
@@ -38,7 +41,7 @@ def meet(
     identity = read_identity(connection)
     through = status.received_through
     if through > identity.last_seq:
-        _identity_is_taken(connection, "numbers beyond its last", through, now_ms)
+        identity_is_taken(connection, "numbers beyond its last", through, now_ms)
         return Meeting(log, identity_taken=True)
     doubtful = (
         outbox(connection, log, through - 1, 1, 0) if through > 0 and through not in held.settled else []
@@ -85,7 +88,7 @@ def settle(
             _is_stored(connection, held, op.position, op.op_id, now_ms)
         elif result.code == "device_seq_reused":
             ours = False
-            _identity_is_taken(connection, "its number with another op", op.position, now_ms)
+            identity_is_taken(connection, "its number with another op", op.position, now_ms)
         elif result.status == "rejected":
             held.settled.add(op.position)
             _park(connection, held.id, op.op_id, result, now_ms)
@@ -121,11 +124,13 @@ def apply(
         if not found:
             new.append(op)
             rows.insert_op(connection, op, now_ms)
-            heads.arrive(connection, op)
+            is_alone = heads.arrive(connection, op)
+            mark_stale(connection, (uuid_bytes(op.entity_id), op.entity_type), quiet=is_alone)
             if op.device_id == identity.device_id and op.device_seq not in identity.forgotten_numbers:
-                _identity_is_taken(connection, "an op that it never wrote", op.device_seq, now_ms)
+                identity_is_taken(connection, "an op that it never wrote", op.device_seq, now_ms)
         elif found[0][0] is not None and decode_op(found[0][1]).digest() == op.digest():
             _is_stored(connection, held, found[0][0], op.op_id, now_ms)
+            rows.note_receipt(connection, op)
     logs.put_log(connection, replace(held, cursor=cursor), now_ms)
     return new
 
@@ -139,10 +144,18 @@ def have(connection: Connection) -> Have:
         found.setdefault(device_id, Numbers()).add(number)
     # to name fewer is lawful: the cursor is only earlier then
     held = {uuid_text(key): numbers for key, numbers in list(found.items())[: limits.HAVE_DEVICES_MAX - 1]}
+    for device_id, numbers in told_by_snapshot(connection).items():
+        if device_id in held or len(held) < limits.HAVE_DEVICES_MAX - 1:
+            held.setdefault(device_id, Numbers()).update(numbers)
     identity = read_identity(connection)
     if forgotten := identity.forgotten_numbers:
         held.setdefault(identity.device_id, Numbers()).update(forgotten)
     return held
+
+
+def told_by_snapshot(connection: Connection) -> Have:
+    [(text,)] = connection.execute("SELECT have FROM snapshot").fetchall()
+    return {device_id: Numbers.from_wire(numbers) for device_id, numbers in orjson.loads(text).items()}
 
 
 def _gaps(connection: Connection, identity: Identity, log: LogId, after: int) -> list[tuple[int, int]]:
@@ -156,10 +169,14 @@ def _gaps(connection: Connection, identity: Identity, log: LogId, after: int) ->
 def _is_stored(connection: Connection, held: logs.HeldLog, number: int, op_id: str, now_ms: int) -> None:
     held.settled.add(number)
     held.stored.add(number)
-    key = uuid_bytes(op_id)
+    stored_after_all(connection, uuid_bytes(op_id), held.id, now_ms)
+
+
+def stored_after_all(connection: Connection, key: bytes, log: LogId, now_ms: int) -> None:
+    """A server has this op; was it parked, it is so no longer."""
     if connection.execute("DELETE FROM parked WHERE op_id = ? RETURNING 1", (key,)).fetchall():
-        audit.append(connection, now_ms, "stored_after_all", op_id=op_id, server_id=held.id.server_id)
-        _rebuild_heads(connection, key)
+        audit.append(connection, now_ms, "stored_after_all", op_id=uuid_text(key), server_id=log.server_id)
+        _look_again(connection, key)
 
 
 def _park(connection: Connection, log: LogId, op_id: str, result: wire.PushResult, now_ms: int) -> None:
@@ -170,14 +187,14 @@ def _park(connection: Connection, log: LogId, op_id: str, result: wire.PushResul
         (key, result.code or "rejected", result.field, result.message or "", log.server_id, now_ms),
     )
     audit.append(connection, now_ms, "parked", op_id=op_id, code=result.code, server_id=log.server_id)
-    _rebuild_heads(connection, key)
+    _look_again(connection, key)
 
 
-def _rebuild_heads(connection: Connection, key: bytes) -> None:
-    [(entity_type, entity_id)] = connection.execute(
-        "SELECT entity_type, entity_id FROM op WHERE op_id = ?", (key,)
-    ).fetchall()
-    heads.rebuild(connection, entity_type, uuid_text(entity_id))
+def _look_again(connection: Connection, op_key: bytes) -> None:
+    """Whether this op counts has changed."""
+    [key] = connection.execute("SELECT entity_id, entity_type FROM op WHERE op_id = ?", (op_key,)).fetchall()
+    heads.forget_heads(connection, key)
+    mark_stale(connection, key)
 
 
 def _note_refused(connection: Connection, refused: Sequence[tuple[str, str]], now_ms: int) -> None:
@@ -187,7 +204,7 @@ def _note_refused(connection: Connection, refused: Sequence[tuple[str, str]], no
     )
 
 
-def _identity_is_taken(connection: Connection, why: str, number: int, now_ms: int) -> None:
+def identity_is_taken(connection: Connection, why: str, number: int, now_ms: int) -> None:
     if not read_identity(connection).identity_taken:
         change_identity(connection, identity_taken=1)
         audit.append(connection, now_ms, "identity_taken", seen=why, device_seq=number)

@@ -1,82 +1,138 @@
 """Which ops of an entity are nobody's parent: what the author of the next op has seen.
 
-It comes out the same in whatever order ops arrive. A parent that is named before it is here is remembered, so that
-it is no head when it comes. Only ops of the same entity count; what was parked does not.
+The rows are exact, or there are none: then the heads are worked out of all that is known of the entity, and written
+down. An op that is new to everybody keeps them exact at no cost; one that fills a hole, or that a snapshot had told
+of already, makes them be worked out again. Only ops of the same entity count; what was parked does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+from medxz.device.store.changes import Key, changes_of, is_mentioned, key_of
 from medxz.device.store.file import Connection
 from medxz.ids import uuid_bytes, uuid_text
+from medxz.merge.entity import Entity
+from medxz.merge.view import View, view_of
 from medxz.op import Operation
-from medxz.rules import decode_op
+
+_WHERE = "entity_id = ? AND entity_type = ?"
 
 
-def heads_of(connection: Connection, entity_type: str, entity_id: str) -> tuple[str, ...]:
-    rows = connection.execute(
-        "SELECT op_id FROM head WHERE entity_id = ? AND entity_type = ? ORDER BY op_id",
-        (uuid_bytes(entity_id), entity_type),
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One of them, and whether the entity is retracted there: then only an amend or a resolve may follow."""
+
+    op_id: str
+    retracted: bool
+
+
+def heads_of(connection: Connection, entity: Entity) -> tuple[Head, ...]:
+    """The heads as they stand, sorted; nothing is written."""
+    return _kept(connection, key_of(entity)) or _worked_out(connection, entity)
+
+
+def known_heads(connection: Connection, entity: Entity) -> tuple[Head, ...]:
+    """The same, written down where they had to be worked out."""
+    key = key_of(entity)
+    kept = _kept(connection, key)
+    if kept:
+        return kept
+    found = _worked_out(connection, entity)
+    _insert(connection, key, found)
+    return found
+
+
+def follow(connection: Connection, op: Operation, present: Sequence[Head]) -> None:
+    """Take in an op that was made here just now, after these heads."""
+    _advance(connection, op, present)
+
+
+def arrive(connection: Connection, op: Operation) -> bool:
+    """Take in an op of somebody else whose row stands in the table already; whether it is all there is of its entity."""
+    key = (uuid_bytes(op.entity_id), op.entity_type)
+    own_key = (*key, uuid_bytes(op.op_id))
+    filled = connection.execute(
+        f"DELETE FROM absent_parent WHERE {_WHERE} AND op_id = ? RETURNING 1",  # noqa: S608
+        own_key,
     ).fetchall()
-    return tuple(uuid_text(op_id) for (op_id,) in rows)
+    present = _kept(connection, key)
+    is_alone = not present and _is_alone(connection, key)
+    if not present and not is_alone:
+        _note_absent(connection, key, op.parents)
+        return False
+    strays = op.op_type == "update" and not {head.op_id for head in present}.issuperset(op.parents)
+    if filled or strays or is_mentioned(connection, key, op.op_id):
+        _note_absent(connection, key, op.parents)
+        forget_heads(connection, key)
+        return False
+    _advance(connection, op, present)
+    return is_alone
 
 
-def arrive(connection: Connection, op: Operation) -> None:
-    """Take in an op whose row stands in the table already."""
-    entity = (uuid_bytes(op.entity_id), op.entity_type)
-    own_key = (*entity, uuid_bytes(op.op_id))
-    for parent in op.parents:
-        key = (*entity, uuid_bytes(parent))
-        connection.execute("DELETE FROM head WHERE entity_id = ? AND entity_type = ? AND op_id = ?", key)
+def forget_heads(connection: Connection, key: Key) -> None:
+    """Have them worked out again when they are asked for."""
+    connection.execute(f"DELETE FROM head WHERE {_WHERE}", key)  # noqa: S608
+
+
+def _advance(connection: Connection, op: Operation, present: Sequence[Head]) -> None:
+    key = (uuid_bytes(op.entity_id), op.entity_type)
+    behind = [head for head in present if head.op_id in op.parents]
+    connection.executemany(
+        f"DELETE FROM head WHERE {_WHERE} AND op_id = ?",  # noqa: S608
+        [(*key, uuid_bytes(head.op_id)) for head in behind],
+    )
+    _note_absent(connection, key, {*op.parents}.difference(head.op_id for head in behind))
+    is_retracted = op.op_type == "retract" or (
+        op.op_type == "update" and any(head.retracted for head in behind)
+    )
+    _insert(connection, key, [Head(op.op_id, is_retracted)])
+
+
+def _note_absent(connection: Connection, key: Key, parents: Iterable[str]) -> None:
+    """Who is known to be somebody's parent and is not here: its coming fills a hole."""
+    for parent in parents:
+        raw = uuid_bytes(parent)
         connection.execute(
-            "INSERT OR IGNORE INTO absent_parent SELECT ?, ?, ?"
-            " WHERE NOT EXISTS (SELECT 1 FROM op WHERE op_id = ?)",
-            (*key, key[-1]),
+            "INSERT OR IGNORE INTO absent_parent SELECT ?, ?, ? WHERE NOT EXISTS"
+            " (SELECT 1 FROM op WHERE op_id = ?)",
+            (*key, raw, raw),
         )
-    connection.execute(
-        "INSERT OR IGNORE INTO head SELECT ?, ?, ? WHERE NOT EXISTS"
-        " (SELECT 1 FROM absent_parent WHERE entity_id = ? AND entity_type = ? AND op_id = ?)",
-        own_key * 2,
-    )
 
 
-def leave(connection: Connection, ids: Iterable[bytes]) -> None:
-    """Ops are about to be forgotten: whoever is no head stays none, should it ever arrive again."""
-    connection.executemany(
-        "INSERT OR IGNORE INTO absent_parent SELECT entity_id, entity_type, op_id FROM op WHERE op_id = ?"
-        " AND NOT EXISTS (SELECT 1 FROM head WHERE head.entity_id = op.entity_id"
-        " AND head.entity_type = op.entity_type AND head.op_id = op.op_id)",
-        [(op_id,) for op_id in ids],
-    )
-
-
-def rebuild(connection: Connection, entity_type: str, entity_id: str) -> None:
-    """Work the heads of one entity out anew, after one of its ops was parked or taken back in."""
-    entity = (uuid_bytes(entity_id), entity_type)
-    where = "entity_id = ? AND entity_type = ?"
+def _kept(connection: Connection, key: Key) -> tuple[Head, ...]:
     rows = connection.execute(
-        f"SELECT op_id, body FROM op WHERE {where} AND op_id NOT IN (SELECT op_id FROM parked)",  # noqa: S608
-        entity,
+        f"SELECT op_id, retracted FROM head WHERE {_WHERE} ORDER BY op_id",  # noqa: S608
+        key,
     ).fetchall()
-    present = {op_id for op_id, _ in rows}
-    named = {uuid_bytes(parent) for _, body in rows for parent in decode_op(body).parents}
-    absent = _ids(connection, "absent_parent", entity)
-    forgotten = {
-        op_id
-        for op_id in _ids(connection, "head", entity)
-        if not connection.execute("SELECT 1 FROM op WHERE op_id = ?", (op_id,)).fetchall()
-    }
-    connection.execute(f"DELETE FROM head WHERE {where}", entity)  # noqa: S608
+    return tuple(Head(uuid_text(op_id), bool(retracted)) for op_id, retracted in rows)
+
+
+def _worked_out(connection: Connection, entity: Entity) -> tuple[Head, ...]:
+    changes = changes_of(connection, entity)
+    return _heads_in(view_of(entity, changes)) if changes else ()
+
+
+def _heads_in(view: View) -> tuple[Head, ...]:
+    """Where one side is retracted and another is not, nothing but an amend or a resolve is good for any of them."""
+    is_retracted = view.retracted is not None or any(
+        conflict.kind == "retract" for conflict in view.conflicts
+    )
+    return tuple(Head(op_id, is_retracted) for op_id in sorted(view.heads))
+
+
+def _insert(connection: Connection, key: Key, heads: Iterable[Head]) -> None:
     connection.executemany(
-        "INSERT INTO head VALUES (?, ?, ?)",
-        [(*entity, op_id) for op_id in sorted((present | forgotten) - named - absent)],
+        "INSERT OR REPLACE INTO head VALUES (?, ?, ?, ?)",
+        [(*key, uuid_bytes(head.op_id), int(head.retracted)) for head in heads],
     )
 
 
-def _ids(connection: Connection, table: str, entity: tuple[bytes, str]) -> set[bytes]:
+def _is_alone(connection: Connection, key: Key) -> bool:
+    """Whether nothing is known of the entity but the one row that has just come."""
     rows = connection.execute(
-        f"SELECT op_id FROM {table} WHERE entity_id = ? AND entity_type = ?",  # noqa: S608
-        entity,
+        f"SELECT 1 FROM op WHERE {_WHERE} UNION ALL SELECT 1 FROM entity_line WHERE {_WHERE} LIMIT 2",  # noqa: S608
+        key * 2,
     ).fetchall()
-    return {op_id for (op_id,) in rows}
+    return len(rows) < 2

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from medxz.device.store import audit
+from medxz.device.store.changes import mark_stale
 from medxz.device.store.drafts import sealed
 from medxz.device.store.file import Connection
 from medxz.device.store.identity import change_identity, read_identity
@@ -84,6 +85,7 @@ def _record_again(
     old_key, new_key = uuid_bytes(op.op_id), uuid_bytes(new.op_id)
     connection.execute("DELETE FROM op WHERE op_id = ?", (old_key,))
     insert_op(connection, sealed(new, checked_digest(new), identity), held_ms, own_seq=number)
+    mark_stale(connection, (uuid_bytes(op.entity_id), op.entity_type))
     # the graph keeps its shape: only the name changes
     for table in ("head", "absent_parent"):
         connection.execute(f"UPDATE {table} SET op_id = ? WHERE op_id = ?", (new_key, old_key))  # noqa: S608

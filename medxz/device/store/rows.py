@@ -25,13 +25,22 @@ class HeldOp:
 
 def insert_op(connection: Connection, op: Operation, held_ms: int, *, own_seq: int | None = None) -> None:
     connection.execute(
-        "INSERT INTO op (op_id, entity_type, entity_id, device_id, device_seq, own_seq, mine, held_ms, body)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO op (op_id, entity_type, entity_id, device_id, device_seq, own_seq, mine, held_ms, body,"
+        " server_seq, server_received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             uuid_bytes(op.op_id), op.entity_type, uuid_bytes(op.entity_id), uuid_bytes(op.device_id),
             op.device_seq, own_seq, own_seq is not None, held_ms, op.json(),
+            op.server_seq, op.server_received_at,
         ),
     )  # fmt: skip
+
+
+def note_receipt(connection: Connection, op: Operation) -> None:
+    """When and where a server took in an op that was here before."""
+    connection.execute(
+        "UPDATE op SET server_seq = ?, server_received_at = ? WHERE op_id = ?",
+        (op.server_seq, op.server_received_at, uuid_bytes(op.op_id)),
+    )
 
 
 def read_page(connection: Connection, after: int, limit: int, *, arrived_only: bool) -> list[HeldOp]:

@@ -18,8 +18,11 @@ from medxz.device.token import TokenClaims
 from medxz.errors import PeerRefused, PeerUnreachable
 from medxz.have import Have, Numbers
 from medxz.ids import SeededIds
+from medxz.merge.change import change_of
+from medxz.merge.entity import Entity
+from medxz.merge.line import line_of
 from medxz.op import Operation
-from medxz.replicate import Replicator, Report, StreamPage
+from medxz.replicate import Replicator, Report, SnapshotHead, SnapshotPart, StreamPage
 from medxz.rules import decode_op
 from medxz.work import InlineWorker
 from tests.making import CLINIC, DEVICE, NOON_MS, USER, HandClock
@@ -64,12 +67,18 @@ class ScriptedServer:
     pulls: list[str | None] = field(default_factory=list)
     resumed: list[Have] = field(default_factory=list)
     enrolled: list[str] = field(default_factory=list)
+    snapshot_lines: list[bytes] | None = None  # None: it has no snapshots
+    snapshot_scope: str | None = None
+    break_snapshot_after: int | None = None
+    snapshots: int = 0
     moved: asyncio.Condition = field(default_factory=asyncio.Condition)
     cut: bool = False
     streams: int = 0
     closed: int = 0
 
     def __post_init__(self) -> None:
+        self._snapshot_cursor = ""
+        self._snapshot_have: dict[str, int | list[list[int]]] = {}
         self.server_id = self.ids.uuid7()
         self.epoch = self.ids.uuid7()
 
@@ -165,6 +174,27 @@ class ScriptedServer:
             place += 1
         return f"{self.epoch}:{place}"
 
+    def serve_snapshots(self) -> None:
+        """From now on, of what is in the log now."""
+        self.snapshot_lines = lines_of(self.log)
+        self._snapshot_cursor = f"{self.epoch}:{len(self.log)}"
+        self._snapshot_have = have_of(self.log)
+
+    async def snapshot(self) -> AsyncGenerator[SnapshotPart, None]:
+        if self.snapshot_lines is None:
+            raise PeerRefused(404, "not_found", "no snapshots here")
+        self.snapshots += 1
+        lines = self.snapshot_lines
+        head = SnapshotHead(
+            server_id=self.server_id, epoch=self.epoch, cursor=self._snapshot_cursor, have=self._snapshot_have,
+            entities=len(lines), scope=self.snapshot_scope,  # type: ignore[arg-type]
+        )  # fmt: skip
+        yield SnapshotPart(head, [])
+        for place in range(0, len(lines), 2):
+            if self.break_snapshot_after is not None and place >= self.break_snapshot_after:
+                raise PeerUnreachable("the snapshot was cut")
+            yield SnapshotPart(head, lines[place : place + 2])
+
     async def reenrol(self, request: wire.ReenrolRequest) -> wire.ReenrolAnswer:
         self.enrolled.append(request.public_key)
         self.device_id = self.ids.uuid7()
@@ -208,6 +238,25 @@ class ScriptedServer:
         self.closed += 1
 
 
+def lines_of(ops: Sequence[Operation]) -> list[bytes]:
+    """The snapshot of these ops, as a server would make it."""
+    entities: dict[Entity, list[Operation]] = {}
+    for place, op in enumerate(ops, start=1):
+        told = msgspec.structs.replace(op, server_seq=place, server_received_at=format_time(NOON_MS))
+        entities.setdefault(Entity(op.clinic_id, op.entity_type, op.entity_id), []).append(told)
+    return [
+        line_of(entity, [change_of(op) for op in some])
+        for entity, some in sorted(entities.items(), key=lambda item: item[0].entity_id)
+    ]
+
+
+def have_of(ops: Sequence[Operation]) -> dict[str, int | list[list[int]]]:
+    have: Have = {}
+    for op in ops:
+        have.setdefault(op.device_id, Numbers()).add(op.device_seq)
+    return {device_id: numbers.to_wire() for device_id, numbers in have.items()}
+
+
 def rejected(op: Operation, code: str) -> wire.PushResult:
     return wire.PushResult(op_id=op.op_id, status="rejected", code=code, message="told so")
 
@@ -242,11 +291,11 @@ class Tablet:
 
     def record(
         self, *, entity_id: str | None = None, op: str = "create", payload: bytes = b'{"value":1.50}',
-        parents: tuple[str, ...] | None = None,
+        parents: tuple[str, ...] | None = None, entity_type: str = "Observation",
     ) -> Operation:  # fmt: skip
         return self.store.record(
             Draft(
-                op_id=self.ids.uuid7(), user_id=USER, entity_type="Observation",
+                op_id=self.ids.uuid7(), user_id=USER, entity_type=entity_type,
                 entity_id=entity_id or self.ids.uuid7(), op_type=op,
                 parents=() if op == "create" else parents, device_time=format_time(self.clock.now_ms()),
                 schema_version=1, payload=payload,

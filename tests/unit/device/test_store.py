@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.device.store import DeviceStore, heads
+from medxz.device.store.changes import key_of
 from medxz.device.store.file import StoreFile
 from medxz.device.store.rows import insert_op
 from medxz.errors import ConfigurationError, OpInvalid, StoreError, StoreKeyWrong, StoreLocked
+from medxz.merge.entity import Entity
 from medxz.op import Operation
-from tests.making import DEVICE, OTHER_DEVICE, HandClock, fixed_id, make_op
+from tests.making import CLINIC, DEVICE, OTHER_DEVICE, HandClock, fixed_id, make_op
 from tests.unit.device.scripted import KEY, URL, ScriptedServer, Tablet, rejected
 
 DAY_MS = 86_400_000
@@ -151,23 +153,26 @@ def test_heads_do_not_depend_on_the_order_of_arrival(
         for entity_id in {op.entity_id for op in here}:
             mine = [op for op in here if op.entity_id == entity_id]
             named = set(itertools.chain.from_iterable(op.parents for op in mine))
-            expected = tuple(sorted(op.op_id for op in mine if op.op_id not in named))
-            assert heads.heads_of(connection, "Observation", entity_id) == expected
-            heads.rebuild(connection, "Observation", entity_id)
-            assert heads.heads_of(connection, "Observation", entity_id) == expected
+            expected = sorted(op.op_id for op in mine if op.op_id not in named)
+            entity = Entity(CLINIC, "Observation", entity_id)
+            assert [head.op_id for head in heads.heads_of(connection, entity)] == expected
+            assert [head.op_id for head in heads.known_heads(connection, entity)] == expected
+            heads.forget_heads(connection, key_of(entity))
+            assert [head.op_id for head in heads.heads_of(connection, entity)] == expected
     store.close()
 
 
 async def test_the_next_op_follows_what_was_seen(tablet: Tablet) -> None:
     """An amend names all heads that are here, sorted; what another device wrote meanwhile too."""
-    first = tablet.record()
+    first = tablet.record(entity_type="Patient")
     theirs = make_op(
-        1, device_id=OTHER_DEVICE, entity_id=first.entity_id, op_type="amend", parents=(first.op_id,)
-    )
-    ours = tablet.record(entity_id=first.entity_id, op="amend")
+        1, device_id=OTHER_DEVICE, entity_type="Patient", entity_id=first.entity_id, op_type="amend",
+        parents=(first.op_id,),
+    )  # fmt: skip
+    ours = tablet.record(entity_type="Patient", entity_id=first.entity_id, op="amend")
     assert ours.parents == (first.op_id,)
     await tablet.sync(ScriptedServer(log=[theirs]))
-    assert tablet.record(entity_id=first.entity_id, op="amend").parents == tuple(
+    assert tablet.record(entity_type="Patient", entity_id=first.entity_id, op="amend").parents == tuple(
         sorted((ours.op_id, theirs.op_id))
     )
 

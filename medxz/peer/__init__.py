@@ -7,27 +7,34 @@ because every request is idempotent. Time limits are on standing still, never on
 
 from __future__ import annotations
 
-import io
 import socket
 import ssl
-import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Final
 
 import httpx
 import msgspec
 import zstandard
-from pydantic import BaseModel, ValidationError
 
 from medxz import limits, wire
-from medxz.errors import ConfigurationError, OpInvalid, PeerRefused, PeerUnreachable, PeerUntrusted
+from medxz.errors import ConfigurationError, PeerUnreachable, PeerUntrusted
 from medxz.have import Have
 from medxz.ids import Ids, RandomIds
-from medxz.op import Operation
-from medxz.replicate import StreamPage
-from medxz.rules import checked_digest
+from medxz.peer.answers import (
+    ANSWER_BYTES_MAX,
+    PROBLEM_CHARS_MAX,
+    Answered,
+    check_ops,
+    granted,
+    inflated,
+    problem_of,
+    read_model,
+    read_struct,
+)
+from medxz.peer.events import EventParser, stream_page
+from medxz.peer.lines import read_snapshot
+from medxz.replicate import SnapshotPart, StreamPage
 
 CONNECT_TIMEOUT_S: Final = 5.0
 IDLE_TIMEOUT_S: Final = 30.0
@@ -36,21 +43,6 @@ COMPRESS_LEVEL: Final = 3
 # what a send may leave in the kernel: on a thin link a larger buffer would look like a server that stands still
 SEND_BUFFER_BYTES: Final = 128 * limits.KIB
 SEND_CHUNK_BYTES: Final = 16 * limits.KIB
-ANSWER_BYTES_MAX: Final = limits.BODY_INFLATED_BYTES_MAX
-PROBLEM_CHARS_MAX: Final = 500
-RETRY_AFTER_S_MAX: Final = 3_600
-
-_Model = TypeVar("_Model", bound=BaseModel)
-_Struct = TypeVar("_Struct", bound=msgspec.Struct)
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A whole answer: its bytes are inflated and within bounds."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Peer:
@@ -87,18 +79,18 @@ class Peer:
         await self._client.aclose()
 
     async def info(self) -> wire.InfoAnswer:
-        return _model(await self._get("/v1/info"), wire.InfoAnswer)
+        return read_model(await self._get("/v1/info"), wire.InfoAnswer)
 
     async def status(self) -> wire.StatusAnswer:
-        return _model(await self._get("/v1/sync/status"), wire.StatusAnswer)
+        return read_model(await self._get("/v1/sync/status"), wire.StatusAnswer)
 
     async def config(self) -> wire.ConfigAnswer:
-        return _model(await self._get("/v1/config"), wire.ConfigAnswer)
+        return read_model(await self._get("/v1/config"), wire.ConfigAnswer)
 
     async def push(self, ops: Sequence[bytes]) -> wire.PushAnswer:
         """Hand over ops, each the JSON text that its author wrote. The answer has one result for each, in order."""
         answered = await self._post("/v1/sync/push", b'{"ops":[' + b",".join(ops) + b"]}")
-        answer = _struct(answered, wire.PushAnswer)
+        answer = read_struct(answered, wire.PushAnswer)
         if len(answer.results) != len(ops):
             raise PeerUnreachable(f"{self.url} gave {len(answer.results)} results for {len(ops)} ops")
         return answer
@@ -108,19 +100,19 @@ class Peer:
         query = {"limit": str(limit)} | ({"wait": str(wait_s)} if wait_s else {})
         query |= {"cursor": cursor} if cursor else {}
         answered = await self._get("/v1/sync/pull", query, longer_s=wait_s)
-        page = _struct(answered, wire.PullAnswer)
-        _check_ops(page.ops)
+        page = read_struct(answered, wire.PullAnswer)
+        check_ops(page.ops)
         return page
 
     async def resume(self, have: Have) -> str:
         """The latest cursor before which this side misses nothing."""
         wanted = {device_id: numbers.to_wire() for device_id, numbers in have.items()}
         body = msgspec.json.encode({"have": wanted})
-        return _model(await self._post("/v1/sync/resume", body), wire.ResumeAnswer).cursor
+        return read_model(await self._post("/v1/sync/resume", body), wire.ResumeAnswer).cursor
 
     async def reenrol(self, request: wire.ReenrolRequest) -> wire.ReenrolAnswer:
         answered = await self._post("/v1/enroll", request.model_dump_json().encode())
-        return _model(answered, wire.ReenrolAnswer)
+        return read_model(answered, wire.ReenrolAnswer)
 
     async def stream(self, cursor: str | None) -> AsyncGenerator[StreamPage, None]:
         """The log as it grows. The first page, without ops, says that the stream stands; pings are such pages too."""
@@ -128,27 +120,37 @@ class Peer:
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
         async with self._send("GET", "/v1/sync/stream", query=query, headers=headers) as response:
             if response.status_code != 200:
-                raise _problem(await self._whole(response))
+                raise problem_of(await self._whole(response))
             if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
                 raise PeerUnreachable(f"{self.url} answered with something that is no stream")
             yield StreamPage(cursor=None, ops=[])
             events = EventParser()
             async for chunk in response.aiter_raw():
                 for event in events.feed(chunk):
-                    yield _stream_page(event)
+                    yield stream_page(event)
+
+    async def snapshot(self) -> AsyncGenerator[SnapshotPart, None]:
+        """Every entity that this caller may hold, in place of the whole log. The first part says where to go on from."""
+        async with self._send("GET", "/v1/sync/snapshot") as response:
+            if response.status_code != 200:
+                raise problem_of(await self._whole(response))
+            coding = response.headers.get("Content-Encoding", "identity")
+            async with aclosing(read_snapshot(coding, response.aiter_raw())) as parts:
+                async for part in parts:
+                    yield part
 
     # ------------------------------------------------------------------------------------------- transport
 
     async def _get(self, path: str, query: Mapping[str, str] | None = None, longer_s: float = 0) -> Answered:
         async with self._send("GET", path, query=query, longer_s=longer_s) as response:
-            return _granted(await self._whole(response))
+            return granted(await self._whole(response))
 
     async def _post(self, path: str, body: bytes) -> Answered:
         answered = await self._posted(path, body, compress=self._takes_zstd)
         if answered.status == httpx.codes.UNSUPPORTED_MEDIA_TYPE and self._takes_zstd:
             self._takes_zstd = False  # an old server: it says so once
             answered = await self._posted(path, body, compress=False)
-        return _granted(answered)
+        return granted(answered)
 
     async def _posted(self, path: str, body: bytes, *, compress: bool) -> Answered:
         headers = {"Content-Type": "application/json"}
@@ -195,144 +197,8 @@ class Peer:
             raw += chunk
             if len(raw) > ANSWER_BYTES_MAX:
                 raise PeerUnreachable(f"{self.url} answered with more than {ANSWER_BYTES_MAX} bytes")
-        body = _inflated(bytes(raw), response.headers.get("Content-Encoding", "identity"))
+        body = inflated(bytes(raw), response.headers.get("Content-Encoding", "identity"))
         return Answered(response.status_code, response.headers, body)
-
-
-# ------------------------------------------------------------------------------------------------- answers
-
-
-def _granted(answered: Answered) -> Answered:
-    if 200 <= answered.status < 300:
-        return answered
-    raise _problem(answered)
-
-
-def _problem(answered: Answered) -> PeerRefused | PeerUnreachable:
-    """What the answer refuses; without a problem document it was not this protocol that answered."""
-    try:
-        document = wire.Problem.model_validate_json(answered.body)
-    except ValidationError:
-        return PeerUnreachable(f"answered {answered.status}, but not in this protocol: is the address right?")
-    message = document.detail or document.title
-    return PeerRefused(
-        answered.status, document.code, message[:PROBLEM_CHARS_MAX], _retry_after_s(answered.headers)
-    )
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    text = headers.get("Retry-After", "")
-    return min(float(text), RETRY_AFTER_S_MAX) if text.isascii() and text.isdigit() else None
-
-
-def _model(answered: Answered, model: type[_Model]) -> _Model:
-    try:
-        return model.model_validate_json(answered.body)
-    except ValidationError as error:
-        fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors()[:3])
-        raise PeerUnreachable(f"the answer is not in this protocol ({fields or 'not JSON'})") from None
-
-
-def _struct(answered: Answered, struct: type[_Struct]) -> _Struct:
-    try:
-        return msgspec.json.decode(answered.body, type=struct)
-    except (msgspec.MsgspecError, RecursionError):
-        raise PeerUnreachable("the answer is not in this protocol") from None
-
-
-def _check_ops(ops: Sequence[Operation]) -> None:
-    """Nothing that was garbled on its way, or at rest over there, is taken in."""
-    for op in ops:
-        try:
-            digest = checked_digest(op)
-        except OpInvalid as error:
-            raise PeerUnreachable(f"it sent an op that is none: {error.field} {error.message}") from None
-        if op.hash is not None and op.hash != digest.hex():
-            raise PeerUnreachable(f"op {op.op_id} arrived with another content than its hash says")
-
-
-def _inflated(raw: bytes, coding: str) -> bytes:
-    limit = ANSWER_BYTES_MAX + 1
-    try:
-        match coding.strip().lower():
-            case "" | "identity":
-                return raw
-            case "gzip":
-                inflater = zlib.decompressobj(wbits=31)
-                body = inflater.decompress(raw, limit)
-                complete = inflater.eof
-            case "zstd":
-                reader = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(raw), read_across_frames=True)
-                body, complete = reader.read(limit), True
-            case _:
-                raise PeerUnreachable(f"the answer is in a coding that was not asked for: {coding[:20]}")
-    except (zlib.error, zstandard.ZstdError):
-        raise PeerUnreachable("the answer does not decompress") from None
-    if len(body) >= limit:
-        raise PeerUnreachable(f"the answer inflates to more than {ANSWER_BYTES_MAX} bytes")
-    if not complete:
-        raise PeerUnreachable("the answer was cut short")
-    return body
-
-
-# -------------------------------------------------------------------------------------------------- stream
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One Server-Sent Event."""
-
-    name: str
-    data: str
-    last_id: str | None
-
-
-class EventParser:
-    """Bytes in, whole events out. Comments and fields without a meaning here are passed over."""
-
-    def __init__(self, data_bytes_max: int = ANSWER_BYTES_MAX) -> None:
-        self._rest = b""
-        self._fields: dict[str, list[str]] = {}
-        self._held = 0
-        self._max = data_bytes_max
-
-    def feed(self, chunk: bytes) -> Iterator[Event]:
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            yield from self._line(line.removesuffix(b"\r"))
-        if self._held + len(self._rest) > self._max:
-            raise PeerUnreachable(f"an event of the stream has more than {self._max} bytes")
-
-    def _line(self, line: bytes) -> Iterator[Event]:
-        if line:
-            try:
-                name, _, value = line.decode().partition(":")
-            except UnicodeDecodeError:
-                raise PeerUnreachable("the stream is not UTF-8") from None
-            self._fields.setdefault(name, []).append(value.removeprefix(" "))
-            self._held += len(line)
-            return
-        fields, self._fields, self._held = self._fields, {}, 0
-        if "event" in fields or "data" in fields:
-            last_id = fields["id"][-1] if "id" in fields else None
-            name = fields.get("event", ["message"])[-1]
-            yield Event(name, "\n".join(fields.get("data", [])), last_id)
-
-
-def _stream_page(event: Event) -> StreamPage:
-    if event.name != "ops":
-        return StreamPage(cursor=None, ops=[])
-    try:
-        ops = msgspec.json.decode(event.data, type=list[Operation])
-    except (msgspec.MsgspecError, RecursionError):
-        raise PeerUnreachable("the stream is not in this protocol") from None
-    if not event.last_id:
-        raise PeerUnreachable("an event of the stream has no cursor")
-    _check_ops(ops)
-    return StreamPage(cursor=event.last_id, ops=ops)
-
-
-# ------------------------------------------------------------------------------------------------- requests
 
 
 def _checked_url(url: str) -> str:
