@@ -88,7 +88,8 @@ class Contended(Standing):
                 values[name] = value
         mark, torn_mark = self.mark, self.torn_mark
         if change.op_type == "retract":
-            mark, torn_mark = _greater(mark, Retracted(change.op_id, change.reason)), ()
+            there = (mark, *(voice.mark for voice in torn_mark), Retracted(change.op_id, change.reason))
+            mark, torn_mark = _greater(*there), ()
         elif change.op_type in {"amend", "resolve"}:
             mark, torn_mark = None, ()
         result = type(self)(self.closure | bit, values, mark, torn, torn_mark)

@@ -202,7 +202,9 @@ class Merged(Standing):
 
     def _mark_behind(self, bit: int) -> Retracted | None:
         """The mark of the retracted heads that follow the op in this place."""
-        return greatest([mark for side in self.sides if side.closure & bit for mark in self._behind(side)])
+        return greatest(
+            [mark for side in self.sides or (self,) if side.closure & bit for mark in self._behind(side)]
+        )
 
 
 def _still_live(sides: Iterable[tuple[int, Writers]]) -> Writers:
