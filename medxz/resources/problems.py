@@ -31,6 +31,7 @@ from medxz.resources.medications import (
 )
 from medxz.resources.people import Coverage, Patient, RelatedPerson
 from medxz.resources.visits import Appointment, Encounter
+from medxz.rules import payload_problem
 
 SCHEMA_VERSION: Final = 1
 MODELS: Final[Mapping[str, type[Resource]]] = {
@@ -78,7 +79,8 @@ def problems_of(
             found = list(_of_reason(members, ""))
         case _:
             found = []
-    return found[: limits.PROBLEMS_MAX]
+    first = {problem.path: problem for problem in reversed(found)}  # one for each place
+    return list(reversed(first.values()))[: limits.PROBLEMS_MAX]
 
 
 def _of_whole(model: type[Resource], members: Members, entity_id: str | None) -> list[Problem]:
@@ -123,7 +125,7 @@ def _of_identity(model: type[Resource], there: Members, entity_id: str | None) -
 def _of_removed(model: type[Resource], members: Members, there: Members) -> Iterator[Problem]:
     """null takes a member away: not one that must be there, unless it is there in another form."""
     for name, needed in _members_of(model).items():
-        if needed and name in members and members[name] is None and f"_{name}" not in there:
+        if needed and name in members and members[name] is None and not _is_explained(there, name):
             yield Problem(name, "cannot be removed: it must be there")
     for stem, forms, needed in shape_of(model).choices:
         removed = any(form in members and form not in there for form in forms)
@@ -141,7 +143,7 @@ def _of_types(model: type[Resource], there: Members) -> Iterator[Problem]:
 
 
 def _is_extension_only(model: type[Resource], there: Members, error: ErrorDetails) -> bool:
-    """A primitive without a value, beside which `_name` says why there is none."""
+    """A primitive without a value, beside which an extension of `_name` says why there is none."""
     *way, name = error["loc"]
     if error["type"] != "missing" and error["input"] is not None:
         return False
@@ -153,7 +155,12 @@ def _is_extension_only(model: type[Resource], there: Members, error: ErrorDetail
             element = dict(shape_of(element).inner).get(step)
     if element is None or not isinstance(holder, dict) or name in dict(shape_of(element).inner):
         return False
-    return isinstance(holder.get(f"_{name}"), dict)
+    return _is_explained(holder, name)
+
+
+def _is_explained(holder: Members, name: int | str) -> bool:
+    beside = holder.get(f"_{name}")
+    return isinstance(beside, dict) and bool(beside.get("extension"))
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
@@ -212,7 +219,10 @@ def _of_reason(members: Members, path: str) -> Iterator[Problem]:
 
 
 def _read(payload: bytes) -> dict[str, Any] | None:
-    """The members of a JSON object, its decimals exact; None where it is no such thing."""
+    """The members of a JSON object, its decimals exact; None where it is no such thing, or nested too deeply."""
+    marks = payload.count(b"{") + payload.count(b"[")
+    if marks > limits.PAYLOAD_DEPTH_MAX and payload_problem(payload) is not None:
+        return None
     try:
         value = json.loads(payload, parse_float=Decimal, parse_int=_whole, parse_constant=_none)
     except (ValueError, RecursionError, InvalidOperation):
