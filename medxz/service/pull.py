@@ -41,8 +41,8 @@ class Pull:
         self._changing_epoch: Final = asyncio.Lock()
         self.streams_open = 0
 
-    async def page(self, caller: Caller, cursor: str | None, limit: int, wait_s: float) -> bytes:
-        """A page as the JSON of a PullAnswer. With nothing new it waits, at most `wait_s`."""
+    async def page(self, caller: Caller, cursor: str | None, limit: int, wait_s: float) -> tuple[bytes, ...]:
+        """A page as the JSON of a PullAnswer, in parts. With nothing new it waits, at most `wait_s`."""
         require(caller, "device_or_hub")
         position = self._position(caller, cursor)
         give_up_at = self._clock.monotonic() + wait_s
@@ -54,12 +54,11 @@ class Pull:
                 break
             self._gate.hold(caller)
         self._seen.pulled(caller.name)
-        return b'{"server_id":"%b","epoch":"%b","ops":%b,"next_cursor":"%b","has_more":%b}' % (
-            self._log.server_id.encode(),
-            self._log.epoch.encode(),
+        cursor, more = self._cursors.make(page.end, caller.scope), "true" if page.more else "false"
+        return (
+            f'{{"server_id":"{self._log.server_id}","epoch":"{self._log.epoch}","ops":'.encode(),
             page.ops_json,
-            self._cursors.make(page.end, caller.scope).encode(),
-            b"true" if page.more else b"false",
+            f',"next_cursor":"{cursor}","has_more":{more}}}'.encode(),
         )
 
     async def resume(self, caller: Caller, request: ResumeRequest) -> ResumeAnswer:

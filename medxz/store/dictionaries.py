@@ -102,6 +102,16 @@ class Dictionaries:
             at = end + len(MAGIC)
         return records
 
+    def inflate_page(self, first: int, last: int, joined: bytes, lengths: Sequence[int]) -> bytes | None:
+        """The page that rows between two seqs are; None where it takes a closer look, row by row."""
+        number = self._number(first)
+        if number != self._number(last):
+            return None
+        try:
+            return self._codecs[number].inflate_page(joined, lengths)
+        except RowCorrupt:
+            return None
+
     def _number(self, seq: int) -> int:
         return max(0, bisect_right(self._first_seqs, seq) - 1)
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+import orjson
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz import limits
@@ -30,14 +31,18 @@ _ROWS: Final = (
     " FROM (SELECT seq, op_id, body FROM op WHERE seq > ? {} ORDER BY seq LIMIT ?)"
 )
 _ROWS_OF: Final = {"full": _ROWS.format(""), "front_desk": _ROWS.format("AND front_desk = 1")}
-# Whether rows can be read at once: how long they are as they lie there, and how many say in their frame's first
-# byte that they were 64 KiB or more.
-_SIZES: Final = (
-    "SELECT coalesce(sum(length(body)), 0), coalesce(sum(substr(body, 1, 1) >= x'80'), 0)"
-    " FROM (SELECT body FROM op WHERE seq > ? {} ORDER BY seq LIMIT ?)"
+# A page in one statement: whether it begins where its reader stands, its rows, how long each is, how long the log is.
+# Rows that are long as they lie there are left out of the joined value, which is therefore bounded.
+_PAGE: Final = (
+    "SELECT (SELECT op_id FROM op WHERE seq = ?1), (SELECT max(seq) FROM op), count(*), max(seq), op_id,"
+    " group_concat(length(body)), CAST(group_concat(body, ?2) FILTER (WHERE length(body) <= ?3) AS BLOB) FROM "
 )
-_SIZES_OF: Final = {"full": _SIZES.format(""), "front_desk": _SIZES.format("AND front_desk = 1")}
-_SMALL_BYTES: Final = 2 * limits.MIB
+_PAGE_OF: Final = {
+    "full": _PAGE + "op WHERE seq > ?1 AND seq <= ?1 + ?4",
+    "front_desk": _PAGE
+    + "(SELECT seq, op_id, body FROM op WHERE seq > ?1 AND front_desk = 1 ORDER BY seq LIMIT ?4)",
+}
+_SHORT_BYTES: Final = 4 * limits.KIB
 _LARGE_ROWS: Final = 32  # 8 MiB at most
 _FIRST_ROWS: Final = 64
 
@@ -60,11 +65,32 @@ class Reader:
         self.entities = EntityReader(connection, dictionaries)
 
     def page(self, after: Position, limit: int, scope: Scope) -> Page:
-        self._hold(after)
+        return self._short_page(after, limit, scope) or self._long_page(after, limit, scope)
+
+    def _short_page(self, after: Position, limit: int, scope: Scope) -> Page | None:
+        """Nearly every page: its rows are short, there, sound, and not more than a page takes. None for another."""
+        [(at, top, count, last, op_id, lengths, bodies)] = self._connection.execute(
+            _PAGE_OF[scope], (after.seq, MAGIC, _SHORT_BYTES, limit)
+        ).fetchall()
+        if at != after.op_id and after != BEGINNING:
+            raise PositionLost
+        if not count:
+            return None
+        sizes = orjson.loads(f"[{lengths}]")
+        if max(sizes) > _SHORT_BYTES:
+            return None
+        ops_json = self._dictionaries.inflate_page(after.seq + 1, last, bodies, sizes)
+        if ops_json is None or len(ops_json) > limits.PULL_PAGE_BYTES_MAX:
+            return None
+        end = Position(last, op_id)
+        more = top > last and (scope == "full" or (count == limit and self._has_more(end, scope)))
+        return Page(ops_json, count, end, more)
+
+    def _long_page(self, after: Position, limit: int, scope: Scope) -> Page:
+        """A page of few rows at a time: each may be as large as an op may be."""
         records: list[bytes] = []
         end, size = after, 0
-        portion = limit if self._are_small(after.seq, limit, scope) else _LARGE_ROWS
-        while (wanted := min(limit - len(records), portion)) > 0:
+        while (wanted := min(limit - len(records), _LARGE_ROWS)) > 0:
             rows = self._read(end.seq, wanted, scope)
             if rows is None:
                 return Page(page_of(records), len(records), end, more=False)
@@ -89,17 +115,6 @@ class Reader:
         numbers = range(after + 1, last + 1) if last - after == count else list(map(int, seqs.split(",")))
         records = self._dictionaries.inflate(numbers, bodies, list(map(int, lengths.split(","))))
         return _Rows(numbers, Position(last, op_id), records)
-
-    def _are_small(self, after: int, count: int, scope: Scope) -> bool:
-        [(size, large)] = self._connection.execute(_SIZES_OF[scope], (after, count)).fetchall()
-        return bool(size <= _SMALL_BYTES and large * limits.OP_BYTES_MAX <= limits.PULL_PAGE_BYTES_MAX)
-
-    def _hold(self, position: Position) -> None:
-        if position == BEGINNING:
-            return
-        rows = self._connection.execute("SELECT op_id FROM op WHERE seq = ?", (position.seq,)).fetchall()
-        if rows != [(position.op_id,)]:
-            raise PositionLost
 
     def _has_more(self, end: Position, scope: Scope) -> bool:
         condition = "" if scope == "full" else "AND front_desk = 1"

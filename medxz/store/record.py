@@ -8,11 +8,11 @@ call that lets go of the interpreter lock, and sent.
 
 from __future__ import annotations
 
-from array import array
+import struct
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 import zstandard
 
@@ -20,6 +20,7 @@ from medxz.errors import RowCorrupt
 
 MAGIC: Final = zstandard.FRAME_HEADER
 _LEVEL: Final = 3
+_LONG_FRAME: Final = 0x80
 _USUAL_BYTES: Final = 4_096  # of a record, at the most: what the tables are made for
 
 
@@ -68,18 +69,33 @@ class Codec:
 
     def inflate(self, joined: bytes, lengths: Sequence[int]) -> list[bytes]:
         """Records from frames that were joined with the magic between them; RowCorrupt where one is damaged."""
-        frames = zstandard.BufferWithSegments(MAGIC + joined, _segments(lengths))
-        try:
-            records = self._decompressor.multi_decompress_to_buffer(frames, threads=0)
-        except (zstandard.ZstdError, ValueError) as error:
-            raise RowCorrupt(str(error)) from None
+        records = self._inflate(MAGIC + joined, *_places(lengths))
         return [records[index].tobytes() for index in range(len(records))]
 
+    def inflate_page(self, joined: bytes, lengths: Sequence[int]) -> bytes | None:
+        """The same as a JSON array; None where a frame says that it is of 64 KiB or more."""
+        starts, sizes = _places(lengths)
+        if max([joined[start] for start in starts]) >= _LONG_FRAME:
+            return None
+        records = self._inflate(MAGIC + joined, starts, sizes)
+        last = len(records) - 1
+        buffers: list[Any] = [records[index] for index in range(last)]  # the stubs don't say that they are
+        return b"".join((b"[", *buffers, op_json_of(records[last].tobytes()), b"]"))
 
-def _segments(lengths: Sequence[int]) -> bytes:
-    """Offset and length of each frame, as the library wants them."""
-    whole = [length + len(MAGIC) for length in lengths]
-    segments = array("Q", bytes(16 * len(whole)))
-    segments[1::2] = array("Q", whole)
-    segments[2::2] = array("Q", list(accumulate(whole))[:-1])
-    return segments.tobytes()
+    def _inflate(
+        self, frames: bytes, starts: Sequence[int], sizes: Sequence[int]
+    ) -> zstandard.BufferWithSegmentsCollection:
+        segments = [0] * (2 * len(starts))
+        segments[::2], segments[1::2] = starts, sizes
+        try:
+            return self._decompressor.multi_decompress_to_buffer(
+                zstandard.BufferWithSegments(frames, struct.pack(f"={len(segments)}Q", *segments)), threads=0
+            )
+        except (zstandard.ZstdError, ValueError) as error:
+            raise RowCorrupt(str(error)) from None
+
+
+def _places(lengths: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Where each frame begins, and how long it is, when each has its magic before it."""
+    sizes = [length + len(MAGIC) for length in lengths]
+    return list(accumulate(sizes[:-1], initial=0)), sizes

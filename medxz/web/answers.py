@@ -8,9 +8,10 @@ from medxz import limits
 from medxz.errors import NotFound
 from medxz.web.call import JSON
 from medxz.web.encoding import Deflater, Dictionary, available_dictionary_id, choose_coding
+from medxz.web.whole import Whole
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from collections.abc import Sequence
 
     from medxz.web.body import Bodies
     from medxz.web.call import Call
@@ -26,9 +27,7 @@ class Answers:
         self._here = Deflater()
         self._there = Deflater()
 
-    async def answer(
-        self, call: Call, body: bytes, content_type: str = JSON, status: int = 200
-    ) -> web.Response:
+    async def answer(self, call: Call, body: bytes, content_type: str = JSON, status: int = 200) -> Whole:
         """An answer in the coding that the client accepts."""
         accepted = call.request.headers.get("Accept-Encoding")
         if accepted is None or len(body) <= limits.COMPRESS_BYTES_MIN:
@@ -43,6 +42,12 @@ class Answers:
             body = await self._worker.run(self._there.deflate, coding, body, dictionary)
         call.extra["Content-Encoding"] = coding
         return call.answer(body, content_type, status)
+
+    async def answer_parts(self, call: Call, parts: Sequence[bytes]) -> Whole:
+        """An answer of several parts: they are put together only where they are compressed."""
+        if call.request.headers.get("Accept-Encoding") is None:
+            return Whole(200, call.headers(JSON), parts)
+        return await self.answer(call, b"".join(parts))
 
     def _client_dictionary(self, call: Call) -> Dictionary | None:
         """The dictionary that the client says it has, where it is one of ours."""

@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import web
-
 from medxz import limits
+from medxz.web.whole import Whole
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from medxz.endpoints import Endpoint
     from medxz.service import Caller
 
@@ -56,8 +57,8 @@ class Call:
             **self.extra,
         }
 
-    def answer(self, body: bytes, content_type: str = JSON, status: int = 200) -> web.Response:
-        return web.Response(body=body, status=status, headers=self.headers(content_type))
+    def answer(self, body: bytes, content_type: str = JSON, status: int = 200) -> Whole:
+        return Whole(status, self.headers(content_type), (body,))
 
 
 def client_request_id(request: web.BaseRequest) -> str | None:

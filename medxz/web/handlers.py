@@ -85,10 +85,12 @@ class Handlers:
             try:
                 with self._lasting.held(call.request):
                     page = await self._services.pull.page(caller, cursor, limit, wait_s)
-                return await self._answers.answer(call, page)
+                return await self._answers.answer_parts(call, page)
             except ServerStops:
                 pass  # it gets what there is now
-        return await self._answers.answer(call, await self._services.pull.page(caller, cursor, limit, 0.0))
+        return await self._answers.answer_parts(
+            call, await self._services.pull.page(caller, cursor, limit, 0.0)
+        )
 
     async def _resume(self, call: Call) -> web.StreamResponse:
         message = await self._bodies.read_model(call, ResumeRequest)

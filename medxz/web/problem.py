@@ -9,9 +9,8 @@ import orjson
 from medxz.errors import Refusal, TokenMissing
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from medxz.web.call import Call
+    from medxz.web.whole import Whole
 
 PROBLEM: Final = "application/problem+json"
 
@@ -37,7 +36,7 @@ def problem_body(refusal: Refusal, request_id: str) -> bytes:
     return orjson.dumps(document)
 
 
-def problem_answer(refusal: Refusal, call: Call) -> web.Response:
+def problem_answer(refusal: Refusal, call: Call) -> Whole:
     """The answer to a refused request, with the headers that its status asks for."""
     if refusal.retry_after_s is not None:
         call.extra["Retry-After"] = str(refusal.retry_after_s)

@@ -84,7 +84,7 @@ class FakePull:
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def page(self, caller: FakeCaller, cursor: str | None, limit: int, wait_s: float) -> bytes:
+    async def page(self, caller: FakeCaller, cursor: str | None, limit: int, wait_s: float) -> tuple[bytes, ...]:
         self.asked.append((cursor, limit, wait_s))
         if cursor == "nowhere":
             raise errors.BadCursor("this cursor is not one of this server's")
@@ -94,7 +94,8 @@ class FakePull:
                 await asyncio.sleep(wait_s)
             finally:
                 self.ended.set()
-        return self.answer
+        half = len(self.answer) // 2
+        return self.answer[:half], self.answer[half:]
 
     async def resume(self, caller: FakeCaller, message: wire.ResumeRequest) -> wire.ResumeAnswer:
         self.resumed.append(message)
