@@ -11,14 +11,21 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from medxz.commandline import DONE, FAILED, NEEDS_THE_CLOUD, WRONG_USAGE, Example, Examples, Uuid
-from medxz.errors import ConfigurationError, MedxzError, OpInvalid, PeerRefused, PeerUnreachable
+from medxz.errors import (
+    ConfigurationError,
+    MedxzError,
+    OpInvalid,
+    PayloadInvalid,
+    PeerRefused,
+    PeerUnreachable,
+)
 
 if TYPE_CHECKING:
     from medxz.device.device import Device
@@ -238,7 +245,8 @@ def outcome(arguments: list[str], *, as_json: bool) -> int:
     except click.UsageError as error:
         return _wrong_usage(as_json, error)
     except MedxzError as error:
-        return _complain(as_json, *_described(error))
+        problems = error.problems if isinstance(error, PayloadInvalid) else ()
+        return _complain(as_json, *_described(error), problems=problems)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read us went away: there is nobody to tell
         return FAILED
@@ -280,10 +288,19 @@ def _described(error: MedxzError) -> tuple[str, str, str, int]:
             return "failed", str(error), error.hint, FAILED
 
 
-def _complain(as_json: bool, code: str, message: str, hint: str, status: int) -> int:
-    """What failed and what to do, on stderr."""
+def _complain(
+    as_json: bool,
+    code: str,
+    message: str,
+    hint: str,
+    status: int,
+    *,
+    problems: Sequence[tuple[str, str]] = (),
+) -> int:
+    """What failed and what to do, on stderr; with --json, what is wrong with a payload also path by path."""
     if as_json:
-        click.echo(json.dumps({"code": code, "message": message, "hint": hint}), err=True)
+        more = {"problems": [{"path": path, "message": what} for path, what in problems]} if problems else {}
+        click.echo(json.dumps({"code": code, "message": message, "hint": hint} | more), err=True)
     else:
         click.echo(f"medxz: {message}" + (f"\nhint: {hint}" if hint else ""), err=True)
     return status

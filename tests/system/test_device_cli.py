@@ -60,6 +60,17 @@ def test_the_log_in_pages(first: Tablet) -> None:
     assert "--after" in shown.stderr
 
 
+def test_an_unlawful_payload_is_not_recorded(first: Tablet) -> None:
+    """What is wrong with a payload is told by path, before anything is queued, and its values are not repeated."""
+    payload = '{"status":"Mbeki","code":{"text":"Pulse"},"valueQuantity":{"value":"72"}}'
+    done = first.run("record", "--type", "Observation", "--op", "create", "--payload", payload, "--json")
+    told = json.loads(done.stderr)
+    assert (done.returncode, told["code"]) == (2, "invalid")
+    assert [problem["path"] for problem in told["problems"]] == ["status", "valueQuantity.value"]
+    assert "Mbeki" not in done.stdout + done.stderr
+    assert first.ask("status")["here"] == 0
+
+
 def test_what_arrives_while_watching(first: Tablet, second: Tablet) -> None:
     """`watch` shows an op that another device pushes, and ends with status 0 when it is interrupted."""
     watching, events = second.watch()
@@ -81,7 +92,8 @@ def test_what_the_hub_rejects_is_parked(first: Tablet) -> None:
         "token", "--data", first.hub.data, "--device", first.device_id, "--user", USER, "--role", "front_desk"
     )["access_token"]
     first.ask("init", "--server", first.hub.url, "--token", token)
-    bad = first.ask("record", "--type", "Condition", "--op", "create", "--payload", '{"secret":"Mbeki"}')
+    condition = '{"subject":{"display":"Mbeki"}}'
+    bad = first.ask("record", "--type", "Condition", "--op", "create", "--payload", condition)
     good = first.record('{"n":1}')
     done = first.ask("sync")
     assert (done["rejected"], done["accepted"]) == (1, 1)
