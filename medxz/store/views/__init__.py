@@ -7,8 +7,13 @@ own, which a `Follower` fills from the log.
 from __future__ import annotations
 
 from medxz.store.views.dated import Asked
+from medxz.store.views.file import ViewsFile, ViewsLost
+from medxz.store.views.follower import Follower
 from medxz.store.views.rows import ConflictState, Found, HeldConflict, Portion
 from medxz.store.views.schema import prepare
 from medxz.store.views.views import Views
 
-__all__ = ["Asked", "ConflictState", "Found", "HeldConflict", "Portion", "Views", "prepare"]
+__all__ = [
+    "Asked", "ConflictState", "Follower", "Found", "HeldConflict", "Portion", "Views", "ViewsFile", "ViewsLost",
+    "prepare",
+]  # fmt: skip

@@ -24,29 +24,37 @@ def prepare(connection: sqlcipher.Connection, source: str = "") -> bool:
 
     `source` says whose ops they are filled from, and must be another when those ops may be others.
     """
-    made_by = _version()
-    held = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'view_about'").fetchall()
-    if (
-        held
-        and connection.execute(
-            "SELECT 1 FROM view_about WHERE made_by = ? AND source = ?", (made_by, source)
-        ).fetchall()
-    ):
+    if is_current(connection, source):
         return False
+    make(connection, source)
+    return True
+
+
+def is_current(connection: sqlcipher.Connection, source: str = "") -> bool:
+    """Whether the tables are here, filled by these rules from that source."""
+    return bool(
+        connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'view_about'").fetchall()
+        and connection.execute(
+            "SELECT 1 FROM view_about WHERE made_by = ? AND source = ?", (_version(), source)
+        ).fetchall()
+    )
+
+
+def make(connection: sqlcipher.Connection, source: str = "") -> None:
+    """Throw away what is there and make the tables, empty; in one transaction, or in the one that is on."""
     connection.execute("SAVEPOINT view_schema")
     try:
         _drop(connection)
         for statement in statements(_schema()):
             connection.execute(statement)
         connection.execute(
-            "INSERT INTO view_about (only_row, made_by, source) VALUES (1, ?, ?)", (made_by, source)
+            "INSERT INTO view_about (only_row, made_by, source) VALUES (1, ?, ?)", (_version(), source)
         )
     except BaseException:
         connection.execute("ROLLBACK TO view_schema")
         connection.execute("RELEASE view_schema")
         raise
     connection.execute("RELEASE view_schema")
-    return True
 
 
 def _drop(connection: sqlcipher.Connection) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
-from medxz.ids import uuid_bytes
+from medxz.ids import uuid_bytes, uuid_text
 from medxz.store.views import conflicts, dated, entities, filling, patients
 from medxz.store.views.dated import Asked
 from medxz.store.views.rows import ConflictState, Found, HeldConflict, Portion
@@ -46,9 +46,11 @@ class Views:
         views: Sequence[View],
         through: int | None = None,
         resolved: Mapping[Entity, Sequence[Resolved]] = _NOBODY,
+        last_op: str | None = None,
     ) -> None:
         """Replace all that is held of these entities, and move `through`; in one transaction, or in the one that is on.
 
+        `last_op`: which op is at that place, for who must know that the log is still the same.
         The tables are the same whatever came before and in whichever order. Of an entity that is given twice the
         last view counts.
         """
@@ -56,7 +58,18 @@ class Views:
         with self._writing() as connection:
             filling.put(connection, list(latest.values()), resolved)
             if through is not None:
-                connection.execute("UPDATE view_about SET through = ?", (through,))
+                raw = uuid_bytes(last_op) if last_op is not None else None
+                connection.execute("UPDATE view_about SET through = ?, last_op = ?", (through, raw))
+
+    @property
+    def last_op(self) -> str | None:
+        """Which op is at `through`, where that was said."""
+        [(raw,)] = self._connection.execute("SELECT last_op FROM view_about").fetchall()
+        return uuid_text(raw) if raw is not None else None
+
+    def holds(self, entity: Entity) -> bool:
+        """Whether this entity is among them."""
+        return entities.held(self._connection, entity) is not None
 
     # Reading.
 

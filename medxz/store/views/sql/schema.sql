@@ -44,7 +44,7 @@ CREATE TABLE view_patient (
     sort_name TEXT NOT NULL
 );
 CREATE VIRTUAL TABLE view_patient_index USING fts5(
-    found_by, content='', contentless_delete=1, detail=none, prefix='1 2 3', tokenize="ascii tokenchars '#+@!'"
+    found_by, content='', contentless_delete=1, detail=none, prefix='1 2 3 4 5 6 8', tokenize="ascii tokenchars '#+@!'"
 );
 
 -- What is of a patient, in the order of its dates; of whom and of which type lies in the index.

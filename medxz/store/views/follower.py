@@ -1,0 +1,220 @@
+"""Keeping a server's views in step with its log, in the background, and asking them.
+
+It reads the log from where the views end, works out the entities that were touched, and puts them in. While ops arrive
+it takes a small part of the time, so that pushes do not wait for it; who asks something makes it hurry, and is
+answered once everything is in that was durable then. Where the views and the log do not belong together, it begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from medxz.errors import Overloaded, StorageFull, StoreError
+from medxz.store.views.file import ViewsFile, ViewsLost
+from medxz.store.views.taking import Batch, pass_by
+
+if TYPE_CHECKING:
+    from medxz.clock import Clock
+    from medxz.store.base import LogStore
+    from medxz.store.views.views import Views
+
+T = TypeVar("T")
+
+ASK_WITHIN_S: Final = 5.0
+ASK_AGAIN_S: Final = 5
+# While ops arrive: how many at a time, how long they may gather, and which part of the time is ours.
+BATCH_OPS: Final = 200
+GATHER_S: Final = 0.5
+SHARE: Final = 0.1
+# When none do, or somebody waits.
+HURRIED_BATCH_OPS: Final = 1_000
+_LOADED_BYTES_MAX: Final = 4 * 1_024 * 1_024
+_RETRY_S: Final = (0.0, 1.0, 5.0, 30.0, 300.0)
+
+
+class Follower:
+    """One log's. `start` it when the log is open, `close` it before the log is closed."""
+
+    def __init__(
+        self, log: LogStore, file: ViewsFile, clock: Clock, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._log = log
+        self._file = file
+        self._clock = clock
+        self._tell = tell
+        self._through = 0
+        self._source: str | None = None  # None: nothing is known of the file yet
+        self._asking: list[int] = []  # which seqs are waited for
+        self._hurry = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._furthest = 0
+        self._seen_seq = 0
+
+    @property
+    def through(self) -> int:
+        """The server_seq up to which the log is taken in."""
+        return self._through
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="views")
+        self._task.add_done_callback(_tell_at_once)
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._file.close()
+
+    async def ask(self, query: Callable[[Views], T], within_s: float = ASK_WITHIN_S) -> T:
+        """What the query finds once everything is in that is durable now. Overloaded where that takes longer."""
+        seq = self._log.last_seq
+        if await self.caught_up(seq, within_s):
+            try:
+                answer = await self._file.run(self._name(), lambda views: _answered(views, seq, query))
+            except ViewsLost as lost:
+                self._begin_anew(str(lost))
+                answer = None
+            if answer is not None:
+                return answer[0]
+        raise Overloaded("what was written is still being taken in", retry_after_s=ASK_AGAIN_S)
+
+    async def caught_up(self, seq: int, within_s: float) -> bool:
+        """Hurry until the log is taken in up to `seq`; whether it was in time."""
+        give_up_at = self._clock.monotonic() + within_s
+        self._asking.append(seq)
+        self._hurry.set()
+        try:
+            while self._source is None or self._through < seq:
+                left_s = give_up_at - self._clock.monotonic()
+                if left_s <= 0:
+                    return False
+                await _first_of(self._moved.wait(), self._clock.sleep(left_s))
+            return True
+        finally:
+            self._asking.remove(seq)
+
+    # The task.
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._follow()
+            except (ViewsLost, StorageFull, StoreError) as error:
+                self._begin_anew(str(error))
+                await self._clock.sleep(_RETRY_S[min(self._failures, len(_RETRY_S) - 1)])
+                self._failures += 1
+
+    async def _follow(self) -> None:
+        """Until the log has another epoch, or the file is lost."""
+        source = self._name()
+        await self._begin(source)
+        while self._source == self._name():
+            if self._through < self._log.last_seq:
+                await self._step(source)
+                if self._through > self._furthest:  # not where it failed before
+                    self._furthest, self._failures = self._through, 0
+                continue
+            self._hurry.clear()
+            await _first_of(self._log.wait_beyond(self._through), self._hurry.wait())
+            if not self._is_asked:
+                await self._pause(GATHER_S)
+        if self._source is not None:
+            self._begin_anew("the log has a new epoch")
+
+    async def _begin(self, source: str) -> None:
+        """Go on where the file ends, if it is this log's and no further than it; else from the start."""
+        through, last_op = await self._file.run(source, lambda views: (views.through, views.last_op))
+        if through > self._log.last_seq or not await self._is_at(through, last_op):
+            self._tell("views.db is not of this log: it is made anew")
+            await self._file.throw_away()
+            through = await self._file.run(source, lambda views: views.through)
+        self._source = source
+        self._move(through)
+
+    async def _is_at(self, seq: int, op_id: str | None) -> bool:
+        """Whether the log has that op there. A damaged row can't say, and then nobody knows better."""
+        if seq == 0 or op_id is None:
+            return True
+        ops = await self._log.ops_after(seq - 1, 1)
+        return not ops or (found := Batch(ops)).last_seq != seq or found.last_op == op_id
+
+    async def _step(self, source: str) -> None:
+        """Take in the next ops, and rest if others want the time."""
+        last_seq, begun = self._log.last_seq, self._clock.monotonic()
+        is_quiet = self._is_asked or last_seq == self._seen_seq
+        self._seen_seq = last_seq
+        ops = await self._log.ops_after(self._through, HURRIED_BATCH_OPS if is_quiet else BATCH_OPS)
+        if ops:
+            self._move(await self._take_in(source, ops))
+        else:  # what is left is damaged: the log tells of it
+            after = self._through
+            await self._file.run(source, lambda views: pass_by(views, after, last_seq))
+            self._move(last_seq)
+        if self._log.last_seq > last_seq:
+            await self._pause((self._clock.monotonic() - begun) * (1 / SHARE - 1))
+
+    async def _take_in(self, source: str, ops: Sequence[bytes]) -> int:
+        """Put the entities that these ops touch in; those that had ops before are read whole, a few at a time."""
+        after = self._through
+        batch = await self._file.run(source, lambda views: Batch(ops).look_up(views))
+        size = 0
+        for entity in batch.to_load:
+            own = await self._log.entity_ops(entity.entity_type, entity.entity_id, through=batch.last_seq)
+            batch.loaded(entity, own)
+            size += sum(map(len, own))
+            if size > _LOADED_BYTES_MAX:
+                await self._file.run(source, lambda views: batch.put_loaded(views, after))
+                size = 0
+        await self._file.run(source, lambda views: batch.put_all(views, after))
+        return batch.last_seq
+
+    @property
+    def _is_asked(self) -> bool:
+        return any(seq > self._through for seq in self._asking)
+
+    def _name(self) -> str:
+        return f"{self._log.clinic_id} {self._log.server_id} {self._log.epoch}"
+
+    def _move(self, through: int) -> None:
+        self._through = through
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    def _begin_anew(self, why: str) -> None:
+        self._tell(why)
+        self._source = None
+        self._through = 0
+        self._hurry.set()
+
+    async def _pause(self, seconds: float) -> None:
+        """Rest, unless somebody asks."""
+        self._hurry.clear()
+        if not self._is_asked:
+            await _first_of(self._clock.sleep(seconds), self._hurry.wait())
+
+
+def _tell_at_once(task: asyncio.Task[None]) -> None:
+    """What breaks the task is told when it does, not when somebody closes it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        task.get_loop().call_exception_handler(
+            {"message": "the views are no longer kept", "exception": error}
+        )
+
+
+async def _first_of(*waits: Coroutine[object, object, object]) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _answered(views: Views, seq: int, query: Callable[[Views], T]) -> tuple[T] | None:
+    """None where the file has been made anew meanwhile."""
+    return (query(views),) if views.through >= seq else None
