@@ -22,6 +22,10 @@ BUSY_TIMEOUT_MS: Final = 5_000
 _STATEMENTS_CACHED: Final = 64
 _NO_ROOM_BYTES: Final = 1 * MIB
 
+# What a blob is bound as where there are many: the driver looks for an adapter for each `bytes` and each `bool`, a
+# microsecond long, and takes a `bytearray` and an `int` as they are.
+Blob: Final = bytearray
+
 
 def open_database(path: Path, key: bytes | str | None, *, create: bool = False) -> sqlcipher.Connection:
     """A connection in autocommit mode with WAL, synchronous=FULL and foreign keys on.

@@ -16,6 +16,7 @@ from medxz.limits import BLOCK_OPS
 from medxz.op import Operation
 from medxz.rules import decode_op
 from medxz.scope import FRONT_DESK_TYPES
+from medxz.store.cipher import Blob
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.record import op_json_of
 from medxz.store.rows import portions, records_of
@@ -76,7 +77,7 @@ def write_rows(connection: sqlcipher.Connection, rows: Sequence[Row]) -> None:
     """Put rows into the table; those that are there already are let be."""
     for first in range(0, len(rows), _INSERT_ROWS):
         part = rows[first : first + _INSERT_ROWS]
-        values = [value for row in part for value in row]
+        values = [value for entity, seq, front_desk in part for value in (Blob(entity), seq, int(front_desk))]
         connection.execute(_INSERT + ",".join(["(?,?,?)"] * len(part)), values)
 
 
@@ -84,7 +85,8 @@ def known_in_table(connection: sqlcipher.Connection, entities: Sequence[bytes]) 
     """Those of these entities that the table has an op of: one look each, however long they are."""
     known: set[bytes] = set()
     for part in portions(entities):
-        [(joined,)] = connection.execute(_KNOWN.format(",".join(["(?)"] * len(part))), part).fetchall()
+        values = list(map(Blob, part))
+        [(joined,)] = connection.execute(_KNOWN.format(",".join(["(?)"] * len(part))), values).fetchall()
         joined = joined or b""
         known |= {joined[at : at + 16] for at in range(0, len(joined), 16)}
     return known
@@ -94,7 +96,7 @@ def seqs_in_table(connection: sqlcipher.Connection, asked: Sequence[tuple[bytes,
     """The seqs of ops of these entities, of each those after a seq."""
     seqs: set[int] = set()
     for part in portions(asked):
-        values = [value for pair in part for value in pair]
+        values = [value for entity, after in part for value in (Blob(entity), after)]
         [(joined,)] = connection.execute(_SEQS.format(",".join(["(?,?)"] * len(part))), values).fetchall()
         if joined:
             seqs.update(map(int, str(joined).split(",")))

@@ -17,6 +17,7 @@ from typing import Any, Final
 import zstandard
 
 from medxz.errors import RowCorrupt
+from medxz.store.cipher import Blob
 
 MAGIC: Final = zstandard.FRAME_HEADER
 _LEVEL: Final = 3
@@ -61,11 +62,11 @@ class Codec:
         self._data.precompute_compress(compression_params=parameters)
         return zstandard.ZstdCompressor(dict_data=self._data, compression_params=parameters)
 
-    def compress(self, records: Sequence[bytes]) -> list[bytes]:
+    def compress(self, records: Sequence[bytes]) -> list[bytearray]:
         if len(records) < 2:
-            return [self._compressor.compress(record) for record in records]
-        frames = self._compressor.multi_compress_to_buffer(list(records), threads=0)
-        return [frames[index].tobytes() for index in range(len(frames))]
+            return [Blob(self._compressor.compress(record)) for record in records]
+        frames: Any = self._compressor.multi_compress_to_buffer(list(records), threads=0)
+        return [Blob(frames[index]) for index in range(len(frames))]
 
     def inflate(self, joined: bytes, lengths: Sequence[int]) -> list[bytes]:
         """Records from frames that were joined with the magic between them; RowCorrupt where one is damaged."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Final
 
 from sqlcipher3 import dbapi2 as sqlcipher
@@ -22,6 +21,7 @@ from medxz.op import Operation
 from medxz.rules import decode_op
 from medxz.scope import FRONT_DESK_TYPES
 from medxz.store.base import Append, DeadLetter, Outcome
+from medxz.store.cipher import Blob
 from medxz.store.dictionaries import Dictionaries, authors_of
 from medxz.store.entity_index import write_rows
 from medxz.store.held import Held
@@ -237,16 +237,19 @@ class Writer:
     def _flush(self, draft: _Draft) -> None:
         """Write the records, in as few statements as there are sizes for."""
         frames = self._dictionaries.newest.compress(draft.records)
-        seqs = range(draft.first_seq, draft.first_seq + len(frames))
-        values = list(chain.from_iterable(zip(seqs, draft.op_ids, draft.front_desk, frames, strict=True)))
-        for first, size in _portions(len(seqs)):
+        values: list[object] = [None] * (4 * len(frames))
+        values[::4] = range(draft.first_seq, draft.first_seq + len(frames))
+        values[1::4] = map(Blob, draft.op_ids)
+        values[2::4] = map(int, draft.front_desk)
+        values[3::4] = frames
+        for first, size in _portions(len(frames)):
             statement = _INSERT + ",".join(["(?,?,?,?)"] * size)
             self._connection.execute(statement, values[4 * first : 4 * (first + size)])
 
     def _find(self, ops: Sequence[Operation]) -> _Stored:
         """Of these ops, those whose ids are in the file: their seqs and texts."""
         found: _Stored = {}
-        wanted = [uuid_bytes(op.op_id) for op in ops]
+        wanted = [Blob(uuid_bytes(op.op_id)) for op in ops]
         for first, size in _portions(len(wanted)):
             [(seqs, op_ids, lengths, bodies)] = self._connection.execute(
                 f"{_FIND}({','.join('?' * size)})", (MAGIC, *wanted[first : first + size])
