@@ -19,6 +19,7 @@ from medxz.device.device import Machine, raw_key
 from medxz.errors import (
     ConfigurationError,
     OpInvalid,
+    PayloadInvalid,
     PeerRefused,
     PeerUnreachable,
     PeerUntrusted,
@@ -96,6 +97,26 @@ async def test_unlawful_ops_are_refused_here(device: Device, change: dict, field
         await device.record(arguments.pop("entity_type"), arguments.pop("payload"), **arguments)
     assert refused.value.field == field
     assert (await device.status()).last_seq == 0
+
+
+async def test_an_unlawful_resource_is_refused_here(device: Device) -> None:
+    """A payload that is not the resource it says is refused with every problem by path, before it is queued."""
+    with pytest.raises(PayloadInvalid) as refused:
+        await device.record("Observation", {"status": "done", "id": fixed_id(2)}, entity_id=fixed_id(1))
+    assert [path for path, _ in refused.value.problems] == ["id", "status", "code"]
+    assert (refused.value.field, (await device.status()).last_seq) == ("payload", 0)
+    patient = await device.record("Patient", {"gender": "female"})
+    for op, payload in (("update", {"gender": "f"}), ("amend", {"gender": "f"}), ("retract", {"reason": ""})):
+        with pytest.raises(PayloadInvalid):
+            await device.record("Patient", payload, op=op, entity_id=patient.entity_id)
+    assert (await device.status()).last_seq == 1
+
+
+async def test_what_is_not_known_is_recorded(device: Device) -> None:
+    """Types and schema_versions of others are recorded as they are: what they hold is not for this version to say."""
+    await device.record("Basket", {"status": 5})
+    await device.record("Observation", {"status": "done"}, schema_version=2)
+    assert (await device.status()).last_seq == 2
 
 
 async def test_watch_shows_what_others_write(device: Device, server: ScriptedServer) -> None:
