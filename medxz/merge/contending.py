@@ -116,23 +116,20 @@ class Contended(Standing):
         return [Finding("edit", tuple(sorted(self.torn)), op_ids)]
 
     def said(self, finding: Finding) -> list[Said]:
-        names = sorted(self.torn)
-        agreed: dict[str, bytes] = {}
-        if finding.kind == "retract":
-            agreed = self.values
-            names = sorted({*names, *agreed})
+        retract = finding.kind == "retract"
         voices = {voice.change.op_id: voice for voice in self._voices()}
+        values: dict[str, dict[str, bytes | None]] = {op_id: {} for op_id in sorted(voices)}
+        for name in sorted({*self.torn, *self.values} if retract else self.torn):
+            if name in self.torn:
+                for voice in self.torn[name]:
+                    values[voice.change.op_id][name] = voice.values.get(name)
+            else:
+                for some in values.values():
+                    some[name] = self.values[name]
+        torn_mark = set(self.torn_mark)
         return [
-            Said(
-                voice.change,
-                {
-                    name: voice.values.get(name) if name in self.torn else agreed[name]
-                    for name in names
-                    if name not in self.torn or voice in self.torn[name]
-                },
-                self._mark_of(voice),
-            )
-            for _, voice in sorted(voices.items())
+            Said(voices[op_id].change, some, self._mark_of(voices[op_id], torn_mark))
+            for op_id, some in values.items()
         ]
 
     def merge(self) -> Merge | None:
@@ -162,9 +159,9 @@ class Contended(Standing):
         torn = sum(map(len, self.torn.values()))
         return 900 + 100 * (len(self.values) + len(head) + torn) + values + self.closure.bit_length() // 8
 
-    def _mark_of(self, voice: Voice) -> Retracted | None:
-        if self.torn_mark:
-            return voice.mark if voice in self.torn_mark else None
+    def _mark_of(self, voice: Voice, torn_mark: set[Voice]) -> Retracted | None:
+        if torn_mark:
+            return voice.mark if voice in torn_mark else None
         return self.mark and (voice.mark or self.mark)
 
     def _voices(self) -> Iterable[Voice]:

@@ -3,7 +3,7 @@
 What stands after each op is kept, so that one more op costs one step. Where there is one head, no conflict and no
 parent missing, all that is behind that head can be let go of for its `base`: a long entity then takes an update
 without its old ops being read. An op that reaches back behind what is kept is not taken: the entity is built again
-from all its ops. Which ops are here already the caller knows.
+from all its ops. Which ops are here already the caller knows: one that is behind what is kept must not come again.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class _Base(msgspec.Struct, gc=False):
     retracts: dict[str, msgspec.Raw]
 
 
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 _DECODER: Final = msgspec.json.Decoder(_Base)
 
 
@@ -135,7 +136,7 @@ class Growing:
         if not self._settled():
             return None
         ground = self._standing().ground()
-        return msgspec.json.encode(
+        return _ENCODER.encode(
             _Base(
                 ground.head,
                 {

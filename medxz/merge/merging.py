@@ -125,13 +125,13 @@ class Merged(Standing):
             return self._sides_said()
         unretracted = self._unretracted()
         writers = {writer.change.op_id: writer for name in finding.fields for writer in self.live[name]}
+        values: dict[str, dict[str, bytes | None]] = {op_id: {} for op_id in sorted(writers)}
+        for name in finding.fields:
+            for writer in self.live[name]:
+                values[writer.change.op_id][name] = writer.value(name)
         return [
-            Said(
-                writer.change,
-                {name: writer.value(name) for name in finding.fields if writer in self.live[name]},
-                None if writer.bit & unretracted else self._mark_behind(writer.bit),
-            )
-            for _, writer in sorted(writers.items())
+            Said(writer.change, some, None if writer.bit & unretracted else self._mark_behind(writer.bit))
+            for writer, some in ((writers[op_id], some) for op_id, some in values.items())
         ]
 
     def merge(self) -> Merge | None:

@@ -1,0 +1,86 @@
+"""An entity that grows op by op answers like one that is read as a whole."""
+
+import random
+
+import pytest
+
+from medxz.merge import growing
+from medxz.merge.change import Change
+from medxz.merge.entity import Entity
+from medxz.merge.growing import Growing
+from medxz.merge.view import view_of
+from tests.unit.merge.worlds import ENTITIES, World, change
+
+by_policy = pytest.mark.parametrize("entity", ENTITIES, ids=["merge", "manual", "append"])
+
+
+def conflict_of(entity: Entity, changes: list[Change]) -> tuple[str, tuple[str, ...]] | None:
+    conflicts = view_of(entity, changes).conflicts
+    return (conflicts[0].conflict_id, conflicts[0].fields) if conflicts else None
+
+
+@by_policy
+@pytest.mark.parametrize("kept_max", [2, 64])
+def test_it_agrees_after_each_op(entity: Entity, kept_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In any order, through any number of bases, the conflict is the view's after each op."""
+    monkeypatch.setattr(growing, "KEPT_MAX", kept_max)
+    taken = based = 0
+    for seed in range(700):
+        world = World(seed, entity, 4 + seed % 16, broken=seed % 2 == 0)
+        order = world.changes if seed % 3 else world.shuffled()
+        rng = random.Random(f"{seed}")
+        one = Growing(entity)
+        for count, newest in enumerate(order, start=1):
+            if not one.add(newest):
+                one = Growing.of(entity, rng.sample(order[:count], count))
+            else:
+                taken += 1
+            assert one.conflict == conflict_of(entity, order[:count]), (seed, count)
+            base = one.base()
+            view = view_of(entity, order[:count])
+            assert one.add(next(c for c in order if c.op_id in view.heads))  # a second time changes nothing
+            assert one.base() == base
+            assert (base is None) == bool(len(view.heads) > 1 or view.conflicts or view.missing_parents)
+            if base is not None and rng.random() < 0.5:
+                based += 1
+                one = Growing.from_base(entity, base)
+                assert one.base() == base
+                assert one.conflict is None
+    assert min(taken, based) > 200
+
+
+@by_policy
+def test_a_refused_op_changes_nothing(entity: Entity) -> None:
+    """An op that reaches back behind the base is not taken in, and what follows is answered as if it had not come."""
+    base = Growing.of(entity, [change("1", "create"), change("2", "amend", ["1"], fields={"a": b"1"})]).base()
+    assert base is not None
+    one = Growing.from_base(entity, base)
+    assert not one.add(change("3", "amend", ["1"], fields={"a": b"2"}))
+    assert one.base() == base
+    assert one.conflict is None
+    assert one.add(change("4", "amend", ["2"], fields={"a": b"3"}))
+    assert one.conflict is None
+
+
+@by_policy
+def test_a_parent_that_came_late_is_not_taken(entity: Entity) -> None:
+    """An op that others named as their parent changes what they stand on: the entity is built again."""
+    one = Growing(entity)
+    assert one.add(change("2", "amend", ["1"], fields={"a": b"1"}))
+    assert one.base() is None
+    assert not one.add(change("1", "create", fields={"a": b"2"}))
+
+
+def test_a_long_entity_stays_small() -> None:
+    """However many ops came one after the other, what is kept is bounded."""
+    entity = ENTITIES[0]
+    one = Growing(entity)
+    sizes = []
+    for number in range(3_000):
+        parents = [f"{number - 1:05}"] if number else []
+        assert one.add(change(f"{number:05}", "update", parents, fields={f"f{number % 9}": b"1" * 50}))
+        sizes.append(one.size)
+    assert max(sizes[200:]) <= max(sizes[:200]) + 1_000
+    base = one.base()
+    assert base is not None
+    assert len(base) < 2_000
