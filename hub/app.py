@@ -39,6 +39,7 @@ from medxz.clock import Clock, SystemClock
 from medxz.ids import Ids, RandomIds
 from medxz.service import ClinicConfig, Parts, Rates, Services, assemble
 from medxz.store.dictionaries import shipped_dictionary
+from medxz.store.views.follower import Follower
 from medxz.trust.certificates import Credential, load_credential, server_context
 from medxz.trust.tokens import TokenVerifier, key_id
 from medxz.web import App, Serving, make_log, serve
@@ -114,7 +115,8 @@ class _Hub:
     async def _serving(self, ground: _Ground, started_ms: int) -> AsyncIterator[None]:
         """HTTP and the control socket, up; on leaving, what is being answered is answered."""
         context = await self._tls(ground)
-        services = self._services(ground)
+        follower = Follower(ground.storage.log, ground.storage.views, self._clock, self._tell_of_views)
+        services = self._services(ground, follower)
         codec = ThreadWorker("web-codec")
         app = App(services, self._log, ids=self._ids, clock=self._clock, worker=codec)
         tokens = TokenDesk(ground.identity, ground.storage.registry, self._clock, self._ids)
@@ -125,6 +127,7 @@ class _Hub:
         serving: Serving | None = None
         background: list[asyncio.Task[None]] = []
         try:
+            follower.start()
             serving = await serve(app, sockets=[ground.bound], ssl_context=context)
             memory.settle()
             background = [
@@ -141,9 +144,13 @@ class _Hub:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await control.close()
+            await follower.close()
             codec.close()
 
-    def _services(self, ground: _Ground) -> Services:
+    def _tell_of_views(self, what: str) -> None:
+        self._log.info("views made anew", why=what)
+
+    def _services(self, ground: _Ground, follower: Follower) -> Services:
         settings, identity = self._settings, ground.identity
         public_key = identity.token_key.public_key()
         return assemble(
@@ -158,6 +165,8 @@ class _Hub:
                 clock=self._clock,
                 ids=self._ids,
                 worker=ThreadWorker("hashing"),
+                reading=ThreadWorker("entities"),
+                follower=follower,
                 config=ClinicConfig(
                     keep_own_days=settings.keep_own_days,
                     offline_session_hours=settings.offline_session_hours,

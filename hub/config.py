@@ -110,6 +110,11 @@ class Places:
         return self.data / "hub.db"
 
     @property
+    def views(self) -> Path:
+        """What can be made anew from the store."""
+        return self.data / "views.db"
+
+    @property
     def lock(self) -> Path:
         return self.data / "hub.lock"
 

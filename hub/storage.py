@@ -17,6 +17,8 @@ from hub.errors import CommandFailed
 from medxz.clock import Clock
 from medxz.store.registry import SqliteRegistry
 from medxz.store.sqlite import SqliteLog, Workers, open_log
+from medxz.store.views.file import ViewsFile
+from medxz.work import ThreadWorker
 
 LOCK_WAIT_S: Final = 5.0
 _LOCK_POLL_S: Final = 0.05
@@ -24,10 +26,11 @@ _LOCK_POLL_S: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """The log and the registry, which share a file and its one writer."""
+    """The log and the registry, which share a file and its one writer; and the file of what is derived from them."""
 
     log: SqliteLog
     registry: SqliteRegistry
+    views: ViewsFile
     workers: Workers
     places: Places
 
@@ -51,15 +54,18 @@ async def open_storage(
             if clock.monotonic() >= give_up_at:
                 raise _in_use(places)
             await clock.sleep(_LOCK_POLL_S)
-        workers = Workers.threads()
+        workers, deriving = Workers.threads(), ThreadWorker("views")
         try:
-            log, file = await open_log(places.store, key(), clock, workers)
+            secret = key()
+            log, file = await open_log(places.store, secret, clock, workers)
+            views = ViewsFile(places.views, secret, deriving)
             try:
-                yield Storage(log, SqliteRegistry(file, log, log.wake), workers, places)
+                yield Storage(log, SqliteRegistry(file, log, log.wake), views, workers, places)
             finally:
                 await log.close()
         finally:
             workers.close()
+            deriving.close()
 
 
 @contextmanager

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from medxz import errors, limits, wire
+from medxz.ids import UUID_PATTERN
+from medxz.op import ENTITY_TYPE_PATTERN, HASH_PATTERN
 
 Access = Literal["anyone", "device", "device_or_hub", "hub_or_admin", "admin"]
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One query parameter, as a JSON schema."""
+    """One parameter, of the query or of the path, as a JSON schema."""
 
     name: str
     schema: dict[str, object]
@@ -33,6 +35,7 @@ class Endpoint:
     media: str = "application/json"
     parameters: tuple[Parameter, ...] = ()
     refusals: tuple[type[errors.Refusal], ...] = field(default=())
+    places: tuple[Parameter, ...] = ()
 
     def all_refusals(self) -> tuple[type[errors.Refusal], ...]:
         """Its own, those of every endpoint with a token, and those that any request may meet."""
@@ -65,6 +68,29 @@ _LIST_LIMIT = Parameter(
     {"type": "integer", "minimum": 1, "maximum": limits.LIST_PAGE_MAX, "default": limits.LIST_PAGE_DEFAULT},
     "how many at most",
 )
+_TYPE = Parameter(
+    "type", {"type": "string", "pattern": f"^{ENTITY_TYPE_PATTERN}$"}, "a FHIR R4 resource type"
+)
+_ID = Parameter(
+    "id", {"type": "string", "pattern": f"^{UUID_PATTERN}$"}, "a UUID in canonical lowercase text"
+)
+_DICTIONARY = Parameter("id", {"type": "string", "pattern": f"^{HASH_PATTERN}$"}, "its SHA-256, in hex")
+_STATE = Parameter(
+    "state", {"type": "string", "enum": ["open", "resolved"], "default": "open"}, "which conflicts"
+)
+_DATE: dict[str, object] = {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "format": "date"}
+_FILTERS = (
+    Parameter(
+        "q",
+        {"type": "string", "minLength": 1, "maxLength": limits.SEARCH_CHARS_MAX},
+        "only with Patient: words of a name, a birth date, an identifier, a phone number",
+    ),
+    Parameter(
+        "patient", {"type": "string", "pattern": f"^{UUID_PATTERN}$"}, "those of this patient, by date"
+    ),
+    Parameter("from", _DATE, "with `patient`: the first day"),
+    Parameter("to", _DATE, "with `patient`: the last day"),
+)
 _CURSOR_REFUSALS = (errors.BadCursor, errors.CursorEpochChanged, errors.CursorScopeChanged)
 
 ENDPOINTS: Final = (
@@ -87,12 +113,46 @@ ENDPOINTS: Final = (
         "device_or_hub", None, None, "text/event-stream", (_CURSOR,), _CURSOR_REFUSALS,
     ),
     Endpoint(
+        "snapshot", "GET", "/v1/sync/snapshot",
+        "Every entity as it stands at a cursor: a header line, then one line for each.",
+        "device_or_hub", None, None, "application/x-ndjson",
+    ),
+    Endpoint(
         "status", "GET", "/v1/sync/status", "How the calling device stands with this server.",
         "device", None, wire.StatusAnswer,
     ),
     Endpoint(
         "watermarks", "GET", "/v1/sync/watermarks", "How far each device's numbers are settled.",
         "hub_or_admin", None, wire.WatermarksAnswer,
+    ),
+    Endpoint(
+        "entity", "GET", "/v1/entities/{type}/{id}", "One entity as it stands, with its conflicts.",
+        "device_or_hub", None, wire.EntityAnswer, places=(_TYPE, _ID), refusals=(errors.NotFound,),
+    ),
+    Endpoint(
+        "entities", "GET", "/v1/entities/{type}", "The entities of a type: all, found by words, or of a patient.",
+        "device_or_hub", None, wire.EntitiesAnswer, parameters=(*_FILTERS, _CURSOR, _LIST_LIMIT), places=(_TYPE,),
+        refusals=(errors.BadCursor,),
+    ),
+    Endpoint(
+        "entity_ops", "GET", "/v1/entities/{type}/{id}/ops", "The ops of one entity, whole, by server_seq.",
+        "device_or_hub", None, wire.EntityOpsAnswer, parameters=(_CURSOR, _LIST_LIMIT), places=(_TYPE, _ID),
+        refusals=(errors.NotFound, errors.BadCursor),
+    ),
+    Endpoint(
+        "history", "GET", "/v1/entities/{type}/{id}/history",
+        "Who changed what of an entity, and when: each op with its fields before and after.",
+        "device_or_hub", None, wire.HistoryAnswer, parameters=(_CURSOR, _LIST_LIMIT), places=(_TYPE, _ID),
+        refusals=(errors.NotFound, errors.BadCursor),
+    ),
+    Endpoint(
+        "conflicts", "GET", "/v1/conflicts", "What does not agree, and patients who may be one.",
+        "device_or_hub", None, wire.ConflictsAnswer, parameters=(_STATE, _CURSOR, _LIST_LIMIT),
+        refusals=(errors.BadCursor,),
+    ),
+    Endpoint(
+        "conflict", "GET", "/v1/conflicts/{id}", "One of them, open or resolved.",
+        "device_or_hub", None, wire.WireConflict, places=(_ID,), refusals=(errors.NotFound,),
     ),
     Endpoint(
         "reviews", "GET", "/v1/reviews", "Ops that were kept and that a person should look at.",
@@ -108,7 +168,7 @@ ENDPOINTS: Final = (
     Endpoint("info", "GET", "/v1/info", "Who this server is.", "anyone", None, wire.InfoAnswer),
     Endpoint(
         "dictionary", "GET", "/v1/dictionaries/{id}", "A compression dictionary that /v1/info names.",
-        "anyone", None, None, "application/octet-stream", refusals=(errors.NotFound,),
+        "anyone", None, None, "application/octet-stream", places=(_DICTIONARY,), refusals=(errors.NotFound,),
     ),
     Endpoint("health_live", "GET", "/health/live", "Whether the process runs.", "anyone", None, wire.HealthAnswer),
     Endpoint(

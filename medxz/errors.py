@@ -58,7 +58,7 @@ class BadJson(Refusal):
 
 class BadCursor(Refusal):
     code, status, title = "bad_cursor", 400, "The cursor is not one of this server's"
-    hint = "pull without a cursor, or ask POST /v1/sync/resume for one"
+    hint = "begin again without a cursor; for the log, POST /v1/sync/resume gives one"
 
 
 class TokenMissing(Refusal):

@@ -31,6 +31,7 @@ LIST_PAGE_DEFAULT: Final = 100
 REQUEST_ID_CHARS_MAX: Final = 128
 TOKEN_CHARS_MAX: Final = 16 * KIB
 CURSOR_CHARS_MAX: Final = 512
+SEARCH_CHARS_MAX: Final = 200
 
 # HTTP: what one connection may cost, and how long nothing may happen on it.
 CONNECTIONS_MAX: Final = 4_096
@@ -51,6 +52,14 @@ STREAM_PING_S_MAX: Final = 20
 STREAMS_MAX: Final = 2_000
 STREAMS_PER_DEVICE_MAX: Final = 8
 
+# Snapshots: how many at once, and how much of one is made ahead of who reads it.
+SNAPSHOTS_MAX: Final = 8
+SNAPSHOT_RETRY_S: Final = 5
+SNAPSHOT_BATCH_ENTITIES: Final = 500
+
+# How long a status waits for what is derived; a question that is about that waits longer.
+STATUS_CATCH_UP_S: Final = 2.0
+
 # A push body that is parsed on the event loop; a longer one goes to a worker.
 INLINE_PARSE_BYTES_MAX: Final = 64 * KIB
 # Ops that are put into a transaction on the event loop; more go to the writer's worker.
@@ -62,6 +71,9 @@ WRITER_QUEUE_BYTES_MAX: Final = 64 * MIB
 TRANSACTION_OPS_MAX: Final = 2_000
 BLOCK_OPS: Final = 1_000
 AUTHORS_IN_DICTIONARY_MAX: Final = 64
+INDEX_BLOCKS: Final = 8  # blocks between two writings of the index by entity; what lies between is read at start
+ENTITIES_KNOWN_BYTES_MAX: Final = 4 * MIB  # of entities that pushes touched lately
+ENTITY_BASE_OPS: Final = 64  # after so many ops what an entity has come to is written down
 CHECKPOINT_BYTES: Final = 64 * MIB  # of op texts: about a third of that in the write-ahead log
 OVERLOADED_RETRY_S: Final = 1
 STORAGE_FULL_RETRY_S: Final = 30

@@ -60,7 +60,7 @@ class Cursors:
         return base64.urlsafe_b64encode(body + seal).rstrip(b"=").decode()
 
     def _open(self, cursor: str) -> tuple[bytes, bytes, Scope, Position]:
-        raw = _raw(cursor)
+        raw = raw_cursor(cursor)
         if len(raw) == _FORM.size + _SEAL_BYTES:
             kind, scope, server_id, epoch, seq, op_id = _FORM.unpack_from(raw)
             if kind == _KIND and scope in _SCOPE_OF:
@@ -68,7 +68,8 @@ class Cursors:
         raise BadCursor("this is not a cursor")
 
 
-def _raw(cursor: str) -> bytes:
+def raw_cursor(cursor: str) -> bytes:
+    """What a cursor's text stands for; nothing where it stands for nothing."""
     if len(cursor) > CURSOR_CHARS_MAX:
         return b""
     try:

@@ -67,6 +67,10 @@ class Gate:
         """Whether a caller that was let in may stay: its token has not ended, nothing was revoked, it sees the same."""
         if self._clock.now_ms() >= (caller.expires_at_s + limits.TOKEN_LEEWAY_S) * 1_000:
             raise TokenExpired("the token has ended; refresh the session")
+        self.hold_on(caller)
+
+    def hold_on(self, caller: Caller) -> None:
+        """The same of one whose answer has begun, and is finished however long that takes."""
         directory = self._registry.directory
         if caller.session_id in directory.revoked_sessions:
             raise SessionRevoked("this session was revoked; log in again")

@@ -45,7 +45,9 @@ class Push:
         self._seen: Final = seen
         self._worker: Final = worker
         self._require_signed_ops: Final = require_signed_ops
-        self.counts: dict[str, int] = dict.fromkeys(("accepted", "duplicate", "retry", "rejected"), 0)
+        self.counts: dict[str, int] = dict.fromkeys(
+            ("accepted", "duplicate", "conflict", "retry", "rejected"), 0
+        )
 
     async def push(self, caller: Caller, text: bytes) -> bytes:
         """Answer a push with JSON. Everything that the answer calls stored is durable."""

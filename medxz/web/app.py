@@ -21,6 +21,7 @@ from medxz.web.pages import STATIC_PATHS, Pages
 from medxz.web.problem import problem_answer
 from medxz.web.query import read_query
 from medxz.web.routes import Route, Routes
+from medxz.web.snapshot import Snapshots
 from medxz.web.stream import Streams
 
 if TYPE_CHECKING:
@@ -52,8 +53,11 @@ class App:
         self._bodies = Bodies(services.describe.dictionary, worker)
         answers = Answers(self._bodies, worker)
         pages = Pages(openapi_document(services.describe.info().version), answers)
-        streams = Streams(services, self.lasting)
-        handlers = Handlers(services, self._bodies, answers, self.lasting, streams, pages).table()
+        sent_as_made: dict[str, Handler] = {
+            "stream": Streams(services, self.lasting).serve,
+            "snapshot": Snapshots(services, self.lasting, worker).serve,
+        }
+        handlers = Handlers(services, self._bodies, answers, self.lasting, pages, sent_as_made).table()
         self._routes = Routes()
         for endpoint in ENDPOINTS:
             self._routes.add(endpoint.method, endpoint.path, Route(handlers[endpoint.name], endpoint))

@@ -119,6 +119,26 @@ class Deflater:
         return dictionary.dcz_header() + compressor.compress(body)
 
 
+class Deflating:
+    """Applies a coding, or none, to a body that comes in parts. What was added can be read at once."""
+
+    def __init__(self, coding: str | None) -> None:
+        self._zstd = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj() if coding == "zstd" else None
+        self._zlib = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_WBITS) if coding == "gzip" else None
+
+    def add(self, part: bytes) -> bytes:
+        if self._zstd is not None:
+            return self._zstd.compress(part) + self._zstd.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        if self._zlib is not None:
+            return self._zlib.compress(part) + self._zlib.flush(zlib.Z_SYNC_FLUSH)
+        return part
+
+    def end(self) -> bytes:
+        if self._zstd is not None:
+            return self._zstd.flush()
+        return self._zlib.flush() if self._zlib is not None else b""
+
+
 def choose_coding(accept_encoding: str, has_dictionary: bool = False) -> str | None:
     """The coding that the client likes best, ours first among equals; None for none.
 

@@ -6,22 +6,24 @@ from typing import TYPE_CHECKING, Final
 
 from medxz.endpoints import ENDPOINTS
 from medxz.errors import NotFound
+from medxz.service.wanted import Wanted
 from medxz.web.lasting import ServerStops
+from medxz.web.query import read_places
 from medxz.wire import ReenrolRequest, ResumeRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aiohttp import web
     from pydantic import BaseModel
 
     from medxz.service import Services
+    from medxz.service.conflicts import ConflictState
     from medxz.web.answers import Answers
     from medxz.web.body import Bodies
     from medxz.web.call import Call
     from medxz.web.lasting import Lasting
     from medxz.web.pages import Pages
-    from medxz.web.stream import Streams
 
     Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
@@ -37,15 +39,15 @@ class Handlers:
         bodies: Bodies,
         answers: Answers,
         lasting: Lasting,
-        streams: Streams,
         pages: Pages,
+        sent_as_made: Mapping[str, Handler],
     ) -> None:
         self._services = services
         self._bodies = bodies
         self._answers = answers
         self._lasting = lasting
         self._pages = pages
-        self._stream = streams.serve
+        self._sent_as_made = sent_as_made
 
     def table(self) -> dict[str, Handler]:
         """Every endpoint's handler; the program does not start where one is missing."""
@@ -53,9 +55,15 @@ class Handlers:
             "push": self._push,
             "pull": self._pull,
             "resume": self._resume,
-            "stream": self._stream,
+            **self._sent_as_made,
             "status": self._status,
             "watermarks": self._watermarks,
+            "entity": self._entity,
+            "entities": self._entities,
+            "entity_ops": self._entity_ops,
+            "history": self._history,
+            "conflicts": self._conflicts,
+            "conflict": self._conflict,
             "reviews": self._reviews,
             "config": self._config,
             "enroll": self._enroll,
@@ -77,9 +85,8 @@ class Handlers:
         return await self._answers.answer(call, await self._services.push.push(call.authorised(), body))
 
     async def _pull(self, call: Call) -> web.StreamResponse:
-        caller, query = call.authorised(), call.query
-        cursor = None if (given := query.get("cursor")) is None else str(given)
-        limit, wait_s = int(query["limit"]), float(query["wait"])
+        caller, wait_s = call.authorised(), float(call.query["wait"])
+        cursor, limit = _page_of(call)
         if wait_s > 0:
             call.waits = True
             try:
@@ -102,10 +109,42 @@ class Handlers:
     async def _watermarks(self, call: Call) -> web.StreamResponse:
         return await self._model(call, await self._services.status.watermarks(call.authorised()))
 
+    async def _entity(self, call: Call) -> web.StreamResponse:
+        found = await self._services.entities.one(call.authorised(), *_entity_of(call))
+        return await self._answers.answer(call, found)
+
+    async def _entities(self, call: Call) -> web.StreamResponse:
+        (entity_type,) = _places(call)
+        query = {name: _text(call, name) for name in ("q", "patient", "from", "to")}
+        wanted = Wanted(entity_type, query["q"], query["patient"], query["from"], query["to"])
+        found = await self._services.entities.page(call.authorised(), wanted, *_page_of(call))
+        return await self._answers.answer(call, found)
+
+    async def _entity_ops(self, call: Call) -> web.StreamResponse:
+        entity_type, entity_id = _entity_of(call)
+        found = await self._services.entities.ops(call.authorised(), entity_type, entity_id, *_page_of(call))
+        return await self._answers.answer(call, found)
+
+    async def _history(self, call: Call) -> web.StreamResponse:
+        entity_type, entity_id = _entity_of(call)
+        found = await self._services.entities.history(
+            call.authorised(), entity_type, entity_id, *_page_of(call)
+        )
+        return await self._answers.answer(call, found)
+
+    async def _conflicts(self, call: Call) -> web.StreamResponse:
+        state: ConflictState = "resolved" if call.query["state"] == "resolved" else "open"
+        found = await self._services.conflicts.page(call.authorised(), state, *_page_of(call))
+        return await self._answers.answer(call, found)
+
+    async def _conflict(self, call: Call) -> web.StreamResponse:
+        (conflict_id,) = _places(call)
+        return await self._answers.answer(
+            call, await self._services.conflicts.one(call.authorised(), conflict_id)
+        )
+
     async def _reviews(self, call: Call) -> web.StreamResponse:
-        cursor = None if (given := call.query.get("cursor")) is None else str(given)
-        limit = int(call.query["limit"])
-        return await self._model(call, await self._services.reviews.list(call.authorised(), cursor, limit))
+        return await self._model(call, await self._services.reviews.list(call.authorised(), *_page_of(call)))
 
     async def _config(self, call: Call) -> web.StreamResponse:
         return await self._model(call, self._services.describe.config(call.authorised()))
@@ -148,3 +187,23 @@ class Handlers:
 
     async def _model(self, call: Call, model: BaseModel, status: int = 200) -> web.StreamResponse:
         return await self._answers.answer(call, model.model_dump_json().encode(), status=status)
+
+
+def _text(call: Call, name: str) -> str | None:
+    given = call.query.get(name)
+    return None if given is None else str(given)
+
+
+def _page_of(call: Call) -> tuple[str | None, int]:
+    """Where a page of a list begins, and how long it may be."""
+    return _text(call, "cursor"), int(call.query["limit"])
+
+
+def _places(call: Call) -> tuple[str, ...]:
+    assert call.endpoint is not None, "a handler of the table is found by its endpoint"
+    return read_places(call.endpoint.places, call.path_values)
+
+
+def _entity_of(call: Call) -> tuple[str, str]:
+    entity_type, entity_id = _places(call)
+    return entity_type, entity_id

@@ -1,4 +1,4 @@
-"""Requests that may last: streams, and pulls that wait. How many there may be, and how they end.
+"""Requests that may last: streams, snapshots, and pulls that wait. How many there may be, and how they end.
 
 They end when their client has gone, which aiohttp by itself would notice at the next write only, and when the
 server stops, which waits for them otherwise.
@@ -31,6 +31,7 @@ class Lasting:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[object]] = set()
         self._streams: Counter[str] = Counter()
+        self._snapshots = 0
         self._stop = asyncio.Event()
 
     @property
@@ -54,6 +55,17 @@ class Lasting:
             self._streams[owner] -= 1
             if not self._streams[owner]:
                 del self._streams[owner]
+
+    @contextmanager
+    def snapshot_slot(self) -> Iterator[None]:
+        """One of the snapshots that may be on their way at once."""
+        if self._snapshots >= limits.SNAPSHOTS_MAX:
+            raise Overloaded("enough snapshots are on their way", retry_after_s=limits.SNAPSHOT_RETRY_S)
+        self._snapshots += 1
+        try:
+            yield
+        finally:
+            self._snapshots -= 1
 
     @contextmanager
     def held(self, request: web.BaseRequest) -> Iterator[None]:

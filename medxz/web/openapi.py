@@ -6,7 +6,6 @@ together, and `x-access` who may ask an endpoint.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -34,6 +33,7 @@ _REF: Final = "#/components/schemas/"
 _TEXT_TYPES: Final = {
     "text/event-stream": "`event: ops` with the cursor as `id` and the ops of a pull as `data`; `event: ping` "
     f"at least every {limits.STREAM_PING_S_MAX} s.",
+    "application/x-ndjson": "A line of JSON for the cursor, then one for each entity; as many as the first says.",
     "text/plain": "Prometheus' text format.",
     "text/html": "A page.",
 }
@@ -43,9 +43,6 @@ _ACCESS: Final = {
     "device_or_hub": "A device's or a hub's token.",
     "hub_or_admin": "A hub's token, or an admin's.",
     "admin": "An admin's token.",
-}
-_PATH_VALUES: Final = {
-    "id": ({"type": "string", "pattern": f"^{op.HASH_PATTERN}$"}, "SHA-256 of the dictionary, in hex")
 }
 
 
@@ -65,6 +62,10 @@ def openapi_document(version: str) -> bytes:
         "servers": [{"url": "/"}],
         "tags": [
             {"name": "sync", "description": "Operations go up, the log comes down."},
+            {
+                "name": "entities",
+                "description": "What the operations amount to, and where they do not agree.",
+            },
             {"name": "clinic", "description": "Configuration, devices, and what a person should look at."},
             {"name": "server", "description": "Who this server is and how it is."},
         ],
@@ -109,6 +110,8 @@ def _operation(endpoint: Endpoint) -> Json:
 def _tag(path: str) -> str:
     if path.startswith("/v1/sync/"):
         return "sync"
+    if path.startswith(("/v1/entities/", "/v1/conflicts")):
+        return "entities"
     return (
         "clinic"
         if path.startswith("/v1/") and path.split("/")[2] not in {"info", "dictionaries"}
@@ -117,10 +120,10 @@ def _tag(path: str) -> str:
 
 
 def _parameters(endpoint: Endpoint) -> list[Json]:
-    found: list[Json] = []
-    for name in re.findall(r"\{([a-z_]+)\}", endpoint.path):
-        schema, about = _PATH_VALUES[name]
-        found.append({"name": name, "in": "path", "required": True, "description": about, "schema": schema})
+    found: list[Json] = [
+        {"name": p.name, "in": "path", "required": True, "description": p.about, "schema": p.schema}
+        for p in endpoint.places
+    ]
     found += [
         {"name": p.name, "in": "query", "required": False, "description": p.about, "schema": p.schema}
         for p in endpoint.parameters

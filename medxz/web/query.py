@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -33,6 +34,11 @@ def read_query(parameters: tuple[Parameter, ...], text: str) -> dict[str, QueryV
     return values  # type: ignore[return-value]  # the defaults of the table are of the table's types
 
 
+def read_places(places: tuple[Parameter, ...], values: tuple[str, ...]) -> tuple[str, ...]:
+    """What stands in the places of a path; Invalid names the one that does not fit."""
+    return tuple(_read_text(place, value) for place, value in zip(places, values, strict=True))
+
+
 def _pairs(text: str) -> list[tuple[str, str]]:
     if not text:
         return []
@@ -52,7 +58,7 @@ def _read(parameter: Parameter, text: str) -> QueryValue:
         longest = schema.get("maxLength")
         if isinstance(longest, int) and len(text) > longest:
             raise Invalid(f"is longer than {longest} characters", field=parameter.name)
-        return text
+        return _read_text(parameter, text)
     number: int | float
     if kind == "integer":
         if _INTEGER.fullmatch(text) is None:
@@ -66,3 +72,26 @@ def _read(parameter: Parameter, text: str) -> QueryValue:
     if (isinstance(low, int) and number < low) or (isinstance(high, int) and number > high):
         raise Invalid(f"must be from {low} to {high}", field=parameter.name)
     return number
+
+
+def _read_text(parameter: Parameter, text: str) -> str:
+    """A text that is of the parameter's form; what it says is never repeated."""
+    schema = parameter.schema
+    choice, pattern = schema.get("enum"), schema.get("pattern")
+    if isinstance(choice, list) and text not in choice:
+        raise Invalid(f"must be one of {', '.join(choice)}", field=parameter.name)
+    if isinstance(pattern, str) and re.fullmatch(pattern, text) is None:
+        raise Invalid(f"must be of the form {pattern}", field=parameter.name)
+    if schema.get("format") == "date" and not _is_date(text):
+        raise Invalid("must be a day of the calendar, written YYYY-MM-DD", field=parameter.name)
+    if not text and schema.get("minLength"):
+        raise Invalid("must not be empty", field=parameter.name)
+    return text
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medxz.web.call import Call
     from medxz.web.handlers import Handler
 
+_AS_IT_IS_MADE = frozenset({"text/event-stream", "application/x-ndjson"})
 _PLACE = re.compile(r"\{[a-z_]+\}")
 
 
@@ -33,14 +34,14 @@ class Routes:
         self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
 
     def add(self, method: str, path: str, route: Route) -> None:
-        """Add one; what can be got can be asked for its head too, but for streams, which have no end."""
+        """Add one; what can be got can be asked for its head too, but for what is sent as it is made."""
         found = self._exact.get(path)
         if found is None:
             found = self._exact[path] = {}
             if _PLACE.search(path):
                 self._patterns.append((re.compile(_PLACE.sub("([^/]+)", path)), found))
         found[method] = route
-        if method == "GET" and (route.endpoint is None or route.endpoint.media != "text/event-stream"):
+        if method == "GET" and (route.endpoint is None or route.endpoint.media not in _AS_IT_IS_MADE):
             found["HEAD"] = route
 
     def find(self, call: Call) -> Route:

@@ -27,6 +27,8 @@ from medxz.store.dictionaries import shipped_dictionary
 from medxz.store.files import Identity, LogFile
 from medxz.store.registry import SqliteRegistry
 from medxz.store.sqlite import SqliteLog, Workers, open_log
+from medxz.store.views.file import ViewsFile
+from medxz.store.views.follower import Follower
 from medxz.trust.tokens import TokenSigner, TokenVerifier, key_id
 from medxz.web import App, Serving, make_log, serve
 from medxz.work import ThreadWorker
@@ -65,6 +67,7 @@ class Server:
     said: BytesIO = field(default_factory=BytesIO)
     log: SqliteLog = field(init=False)
     registry: SqliteRegistry = field(init=False)
+    follower: Follower = field(init=False)
     services: Services = field(init=False)
     signer: TokenSigner = field(init=False)
     http: httpx.AsyncClient = field(init=False)
@@ -83,12 +86,16 @@ class Server:
         self.registry = SqliteRegistry(file, self.log, self.log.wake)
         public = self.key.public_key()
         self.signer = TokenSigner(self.key, key_id(public), self.server_id, clock)
-        self._extra = [ThreadWorker("hashing"), ThreadWorker("codec")]
+        self._extra = [ThreadWorker(name) for name in ("hashing", "codec", "entities", "views")]
+        views = ViewsFile(self.path.with_name("views.db"), b"k" * 32, self._extra[3])
+        self.follower = Follower(self.log, views, clock)
+        self.follower.start()
         self.services = assemble(
             Parts(
                 kind=self.kind, version="test", folder=self.path.parent, log=self.log, registry=self.registry,
                 verifier=TokenVerifier({key_id(public): public}, clock), signer=self.signer, clock=clock, ids=ids,
-                worker=self._extra[0], config=self.config, rates=self.rates,
+                worker=self._extra[0], reading=self._extra[2],
+                follower=self.follower, config=self.config, rates=self.rates,
                 dictionaries=[shipped_dictionary()],
             )
         )  # fmt: skip
@@ -103,6 +110,7 @@ class Server:
     async def stop(self) -> None:
         await self.http.aclose()
         await self._serving.stop()
+        await self.follower.close()
         await self.log.close()
         self._workers.close()
         for worker in self._extra:
@@ -162,6 +170,10 @@ class Caller:
             "POST", "/v1/sync/push", content=body, headers={"Content-Type": "application/json"} | headers
         )
 
+    async def push_exact(self, *ops: Operation) -> Answer:
+        """Their payloads byte for byte."""
+        return await self.push_raw(b'{"ops":[%b]}' % b",".join(op.json() for op in ops))
+
     async def pull(self, cursor: str | None = None, **query: Any) -> Answer:
         parameters = query | ({"cursor": cursor} if cursor is not None else {})
         return await self.ask("GET", "/v1/sync/pull", params=parameters)
@@ -175,6 +187,13 @@ class Caller:
             cursor = page["next_cursor"]
             if not page["has_more"]:
                 return ops
+
+    async def raw(self, path: str) -> bytes:
+        """An answer's body as it came."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        response = await self.server.http.get(path, headers=headers)
+        assert response.status_code == 200, response.content
+        return response.content
 
     async def status(self) -> dict[str, Any]:
         return dict((await self.ask("GET", "/v1/sync/status")).body)

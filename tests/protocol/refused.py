@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 
 from medxz.endpoints import ENDPOINTS
 from tests.protocol.conftest import Answer, Server
 
 _REFUSALS: dict[tuple[str, str], set[str]] = {
-    (endpoint.method, re.sub(r"\{[a-z_]+\}.*", "", endpoint.path)): {
-        refusal.code for refusal in endpoint.all_refusals()
-    }
+    (endpoint.method, endpoint.path): {refusal.code for refusal in endpoint.all_refusals()}
     for endpoint in ENDPOINTS
 }
 

@@ -116,6 +116,29 @@ class FakePull:
             self.ended.set()
 
 
+class FakeSnapshot:
+    """Chunks that a test makes; `asked` counts those that were asked for, so that it sees who is ahead of whom."""
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes | BaseException] = [b'{"entities":0}\n']
+        self.asked = 0
+        self.being_read = 0
+        self.hold: asyncio.Event | None = None
+
+    async def lines(self, caller: FakeCaller) -> AsyncIterator[bytes]:
+        self.being_read += 1
+        try:
+            for chunk in self.chunks:
+                self.asked += 1
+                if isinstance(chunk, BaseException):
+                    raise chunk
+                yield chunk
+                if self.hold is not None:
+                    await self.hold.wait()
+        finally:
+            self.being_read -= 1
+
+
 class FakeStatus:
     async def status(self, caller: FakeCaller) -> wire.StatusAnswer:
         return wire.StatusAnswer(
@@ -200,6 +223,7 @@ class FakeServices:
     throttle: FakeThrottle = field(default_factory=FakeThrottle)
     push: FakePush = field(default_factory=FakePush)
     pull: FakePull = field(default_factory=FakePull)
+    snapshot: FakeSnapshot = field(default_factory=FakeSnapshot)
     status: FakeStatus = field(default_factory=FakeStatus)
     reviews: FakeReviews = field(default_factory=FakeReviews)
     enrolment: FakeEnrolment = field(default_factory=FakeEnrolment)
