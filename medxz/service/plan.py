@@ -126,4 +126,10 @@ def _result(op: Operation, outcome: Outcome) -> PushResult:
         return PushResult(
             op_id=op.op_id, status="rejected", code=dead.code, field=dead.field, message=dead.message
         )
+    conflict = outcome.conflict
+    if conflict is not None:
+        return PushResult(
+            op_id=op.op_id, status="conflict", server_seq=outcome.seq, conflict_id=conflict.conflict_id,
+            fields=conflict.fields,
+        )  # fmt: skip
     return PushResult(op_id=op.op_id, status=_STATUS[outcome.kind], server_seq=outcome.seq)

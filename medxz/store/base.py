@@ -49,12 +49,23 @@ class Append:
     lenient: bool = False
 
 
+class Conflicting(msgspec.Struct, frozen=True, gc=False):
+    """A conflict that an entity has, now that an op is stored: of several the one with a retract."""
+
+    conflict_id: str
+    fields: tuple[str, ...]
+
+
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What became of one op. `seq` stands with stored and duplicate, `dead` with one rejected now or before."""
+    """What became of one op. `seq` stands with stored and duplicate, `dead` with one rejected now or before.
+
+    `conflict` stands with one that is stored now, where its entity has one open.
+    """
 
     kind: OutcomeKind
     seq: int = 0
     dead: DeadLetter | None = None
+    conflict: Conflicting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +99,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class EntityBatch:
-    """Some entities, each as its ops in the order of server_seq, and the id to go on behind; None at the end."""
+    """Some entities, each as its ops in the order of server_seq, and the place to go on behind; None at the end."""
 
     entities: list[list[bytes]]
     end: bytes | None
@@ -152,7 +163,8 @@ class LogStore(Protocol):
         When this returns, everything it says is stored survives a power cut, dead letters included. An op_id is
         stored at most once: the same op again is a `duplicate` with its first seq. Another op with that id, or with
         a number that is settled already, is `dead` (`op_id_reused`, `device_seq_reused`); an op that was rejected
-        before is dead for the first reason. Times of receipt never go back, whatever the clock does.
+        before is dead for the first reason. What an op that is stored conflicts with is told by the ops that are here
+        just then, itself and those before it included. Times of receipt never go back, whatever the clock does.
         Many batches share one transaction. Raises Overloaded where too much is waiting, StorageFull where the
         disk is full, and then nothing of the batch is stored; StoreError where that is in doubt.
         """
@@ -206,7 +218,7 @@ class LogStore(Protocol):
         ...
 
     async def entities(self, after: bytes | None, count: int, scope: Scope, through: int) -> EntityBatch:
-        """About `count` entities in the order of their ids, from behind one, with all their ops through a place.
+        """About `count` entities in an order of the log's own, from behind an `end`, with their ops through a place.
 
         Who follows `end` sees each entity of the scope that had an op by then once, whatever is written meanwhile.
         `through` is at most `last_seq`. Raises RowCorrupt rather than leave out an op.
@@ -214,7 +226,7 @@ class LogStore(Protocol):
         ...
 
     async def count_entities(self, scope: Scope, through: int) -> int:
-        """How many entity ids have an op of the scope through a place."""
+        """How many entities have an op of the scope through a place; those that share an id may count as one."""
         ...
 
     async def standing(self, scope: Scope, through: int) -> Standing:

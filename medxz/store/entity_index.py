@@ -1,120 +1,173 @@
 """Which ops are of which entity: the table `entity_op`, and in memory what is not in it yet.
 
-An entity stands here by the 16 bytes of its id; that one id may be used under two types, whoever reads the ops sees.
-The table is written for many ops at once, in the order of its key: a row at a time would write a page for each op.
+An entity stands here by a key of 64 bits: the first 32 of its id, which in a UUIDv7 are time, so that what is written
+together lies together; and a checksum of the id, so that ids which begin alike are kept apart. Two entities may share
+a key, and an id may be used under two types: whoever reads the ops looks at what they say.
+
+The table is written for thousands of ops at once, in the order of its key: row by row, each op would write a page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Final
+from zlib import crc32
 
+import msgspec
 from sqlcipher3 import dbapi2 as sqlcipher
 
-from medxz.ids import uuid_bytes
+from medxz import limits
 from medxz.limits import BLOCK_OPS
-from medxz.op import Operation
-from medxz.rules import decode_op
 from medxz.scope import FRONT_DESK_TYPES
-from medxz.store.cipher import Blob
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.record import op_json_of
-from medxz.store.rows import portions, records_of
+from medxz.store.rows import Beside, portions, records_of
 
-_INSERT: Final = "INSERT OR IGNORE INTO entity_op (entity, seq, front_desk) VALUES "
-_INSERT_ROWS: Final = 125
+_INSERT: Final = "INSERT OR IGNORE INTO entity_op (entity, place) VALUES "
+_INSERT_ROWS: Final = 250
 _KNOWN: Final = (
-    "WITH asked (entity) AS (VALUES {}) SELECT CAST(group_concat(entity, '') AS BLOB) FROM asked"
+    "WITH asked (entity) AS (VALUES {}) SELECT group_concat(entity) FROM asked"
     " WHERE EXISTS (SELECT 1 FROM entity_op WHERE entity_op.entity = asked.entity)"
 )
-_SEQS: Final = (
-    "WITH asked (entity, after) AS (VALUES {}) SELECT group_concat(seq) FROM asked"
-    " JOIN entity_op ON entity_op.entity = asked.entity AND seq > after"
+_PLACES: Final = (
+    "WITH asked (entity, after) AS (VALUES {}) SELECT group_concat(place) FROM asked"
+    " JOIN entity_op ON entity_op.entity = asked.entity AND place > after"
 )
+_TO_SIGNED: Final = 1 << 63
 
-Row = tuple[bytes, int, bool]
+Row = tuple[int, int]
+"""The key of an entity, and the place of one of its ops."""
+
+
+class Whose(msgspec.Struct, frozen=True, gc=False):
+    """Of which entity an op is: as much of it as an index needs."""
+
+    entity_type: str
+    entity_id: str
+
+
+whose: Final = msgspec.json.Decoder(Whose).decode
+
+
+def key_of(entity_id: str) -> int:
+    """The key that an entity of this id stands under."""
+    return (int(entity_id[:8], 16) << 32 | crc32(entity_id.encode())) - _TO_SIGNED
+
+
+def place_of(seq: int, entity_type: str) -> int:
+    return seq << 1 | (entity_type in FRONT_DESK_TYPES)
+
+
+def last_place(seq: int) -> int:
+    """The greatest place that an op through this seq can have."""
+    return seq << 1 | 1
 
 
 class OpenEntities:
-    """The ops that are not in the table yet, by entity.
+    """The ops that are not in the table yet, by the key of their entity.
 
     The writer's worker adds to it; others read it meanwhile, and look only at what is durable.
     """
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_places",)
 
     def __init__(self) -> None:
-        self._rows: dict[bytes, list[tuple[int, bool]]] = {}
+        self._places: dict[int, tuple[int, ...]] = {}
 
-    def add(self, seq: int, op: Operation) -> None:
-        row = seq, op.entity_type in FRONT_DESK_TYPES
-        self._rows.setdefault(uuid_bytes(op.entity_id), []).append(row)
+    def add(self, key: int, place: int) -> None:
+        earlier = self._places.get(key)
+        self._places[key] = (place,) if earlier is None else (*earlier, place)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._places)
 
-    def __contains__(self, entity: bytes) -> bool:
-        return entity in self._rows
+    def __contains__(self, key: int) -> bool:
+        return key in self._places
 
-    def seqs(self, entity: bytes) -> list[int]:
-        return [seq for seq, _ in self._rows.get(entity, ())]
+    def places(self, key: int) -> tuple[int, ...]:
+        return self._places.get(key, ())
 
     def rows(self, through: int) -> list[Row]:
-        """What is here through a seq, by entity and seq."""
-        return sorted(
-            (entity, seq, front_desk)
-            for entity, rows in tuple(self._rows.items())
-            for seq, front_desk in tuple(rows)
-            if seq <= through
-        )
+        """What is here through a seq, in the order of the table."""
+        end = last_place(through)
+        every = tuple(self._places.items())
+        return sorted((key, place) for key, places in every for place in places if place <= end)
 
     def clear(self) -> None:
         """All of it is in the table, and that is durable."""
-        self._rows = {}
+        self._places = {}
+
+
+def is_full(block: int) -> bool:
+    """Whether the table is to be written with the block of this number."""
+    return (block + 1) % limits.INDEX_BLOCKS == 0
+
+
+def indexed_through(blocks: int) -> int:
+    """Up to which seq the table of a log with so many full blocks has everything, at the least."""
+    return blocks // limits.INDEX_BLOCKS * limits.INDEX_BLOCKS * BLOCK_OPS
 
 
 def write_rows(connection: sqlcipher.Connection, rows: Sequence[Row]) -> None:
     """Put rows into the table; those that are there already are let be."""
     for first in range(0, len(rows), _INSERT_ROWS):
         part = rows[first : first + _INSERT_ROWS]
-        values = [value for entity, seq, front_desk in part for value in (Blob(entity), seq, int(front_desk))]
-        connection.execute(_INSERT + ",".join(["(?,?,?)"] * len(part)), values)
+        values = [value for row in part for value in row]
+        connection.execute(_INSERT + ",".join(["(?,?)"] * len(part)), values)
 
 
-def known_in_table(connection: sqlcipher.Connection, entities: Sequence[bytes]) -> set[bytes]:
-    """Those of these entities that the table has an op of: one look each, however long they are."""
-    known: set[bytes] = set()
-    for part in portions(entities):
-        values = list(map(Blob, part))
-        [(joined,)] = connection.execute(_KNOWN.format(",".join(["(?)"] * len(part))), values).fetchall()
-        joined = joined or b""
-        known |= {joined[at : at + 16] for at in range(0, len(joined), 16)}
+def write_open(connection: sqlcipher.Connection, opened: OpenEntities, through: int) -> None:
+    """Put into the table what is only in memory, in a transaction of its own."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        write_rows(connection, opened.rows(through))
+        connection.execute("COMMIT")
+    except sqlcipher.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    opened.clear()
+
+
+def known_in_table(connection: sqlcipher.Connection, keys: Sequence[int]) -> set[int]:
+    """Those of these keys that the table has an op of: one look each, however many ops that are."""
+    known: set[int] = set()
+    for part in portions(keys):
+        statement = _KNOWN.format(",".join(["(?)"] * len(part)))
+        [(joined,)] = connection.execute(statement, part).fetchall()
+        known.update(numbers_of(joined))
     return known
 
 
-def seqs_in_table(connection: sqlcipher.Connection, asked: Sequence[tuple[bytes, int]]) -> set[int]:
-    """The seqs of ops of these entities, of each those after a seq."""
-    seqs: set[int] = set()
+def places_in_table(connection: sqlcipher.Connection, asked: Sequence[Row]) -> set[int]:
+    """The places of the ops under these keys, of each those after a place."""
+    places: set[int] = set()
     for part in portions(asked):
-        values = [value for entity, after in part for value in (Blob(entity), after)]
-        [(joined,)] = connection.execute(_SEQS.format(",".join(["(?,?)"] * len(part))), values).fetchall()
-        if joined:
-            seqs.update(map(int, str(joined).split(",")))
-    return seqs
+        values = [value for pair in part for value in pair]
+        statement = _PLACES.format(",".join(["(?,?)"] * len(part)))
+        [(joined,)] = connection.execute(statement, values).fetchall()
+        places.update(numbers_of(joined))
+    return places
 
 
-def index_blocks(connection: sqlcipher.Connection, dictionaries: Dictionaries) -> None:
+def numbers_of(joined: str | int | None) -> Iterable[int]:
+    """Numbers that `group_concat` has joined."""
+    return map(int, str(joined).split(",")) if joined is not None else ()
+
+
+def rows_of(records: Iterable[tuple[int, bytes]]) -> Iterable[Row]:
+    """The rows of ops by their seqs."""
+    for seq, record in records:
+        op = whose(op_json_of(record))
+        yield key_of(op.entity_id), place_of(seq, op.entity_type)
+
+
+def index_blocks(connection: sqlcipher.Connection, beside: Beside, dictionaries: Dictionaries) -> None:
     """Take in the blocks of a log that is older than its index."""
     for (number,) in connection.execute("SELECT number FROM block_to_index ORDER BY number").fetchall():
         seqs = range(number * BLOCK_OPS + 1, (number + 1) * BLOCK_OPS + 1)
-        records, _ = records_of(connection, dictionaries, seqs)
+        records, _ = records_of(beside, dictionaries, seqs)
         connection.execute("BEGIN IMMEDIATE")
-        write_rows(connection, sorted(_rows_of(records.items())))
+        write_rows(connection, sorted(rows_of(records.items())))
         connection.execute("DELETE FROM block_to_index WHERE number = ?", (number,))
         connection.execute("COMMIT")
-
-
-def _rows_of(records: Iterable[tuple[int, bytes]]) -> Iterable[Row]:
-    for seq, record in records:
-        op = decode_op(op_json_of(record))
-        yield uuid_bytes(op.entity_id), seq, op.entity_type in FRONT_DESK_TYPES

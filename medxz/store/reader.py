@@ -19,7 +19,6 @@ from medxz.rules import decode_op
 from medxz.scope import Scope
 from medxz.store.base import BEGINNING, Page, Position, PositionLost, ReviewRow, Standing
 from medxz.store.dictionaries import Dictionaries
-from medxz.store.entity_reader import EntityReader
 from medxz.store.held import Block, misses
 from medxz.store.record import MAGIC, op_json_of, page_of
 
@@ -62,7 +61,6 @@ class Reader:
     def __init__(self, connection: sqlcipher.Connection, dictionaries: Dictionaries) -> None:
         self._connection = connection
         self._dictionaries = dictionaries
-        self.entities = EntityReader(connection, dictionaries)
 
     def page(self, after: Position, limit: int, scope: Scope) -> Page:
         return self._short_page(after, limit, scope) or self._long_page(after, limit, scope)

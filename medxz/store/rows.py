@@ -6,7 +6,7 @@ damaged is left out, and told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from sqlcipher3 import dbapi2 as sqlcipher
@@ -33,13 +33,40 @@ def portions(values: Sequence[T]) -> Iterator[Sequence[T]]:
         yield [*part, *[part[-1]] * (size - len(part))]
 
 
+class Beside:
+    """A connection that only reads: opened when it is first asked for, and anew when a damaged page has broken it."""
+
+    def __init__(self, open_connection: Callable[[], sqlcipher.Connection]) -> None:
+        self._open = open_connection
+        self._connection: sqlcipher.Connection | None = None
+
+    @property
+    def connection(self) -> sqlcipher.Connection:
+        if self._connection is None:
+            self._connection = self._open()
+        return self._connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
 def records_of(
-    connection: sqlcipher.Connection, dictionaries: Dictionaries, seqs: Sequence[int]
+    beside: Beside, dictionaries: Dictionaries, seqs: Sequence[int]
 ) -> tuple[dict[int, bytes], list[int]]:
     """The records of these rows by their seqs, in no order, and the seqs of those that are damaged or gone."""
     records: dict[int, bytes] = {}
     for part in portions(seqs):
-        records |= _records(connection, dictionaries, part)
+        try:
+            records |= _records(beside.connection, dictionaries, part)
+        except RowCorrupt:
+            records |= _sound(beside, dictionaries, part)
+        except sqlcipher.DatabaseError as error:
+            if isinstance(error, sqlcipher.OperationalError):
+                raise
+            beside.close()
+            records |= _sound(beside, dictionaries, part)
     return records, [seq for seq in seqs if seq not in records]
 
 
@@ -52,22 +79,17 @@ def _records(
     if not found:
         return {}
     numbers, lengths = list(map(int, found.split(","))), list(map(int, sizes.split(",")))
-    try:
-        return dict(zip(numbers, dictionaries.inflate(numbers, bodies, lengths), strict=True))
-    except RowCorrupt:
-        return dict(_sound(dictionaries, numbers, bodies, lengths))
+    return dict(zip(numbers, dictionaries.inflate(numbers, bodies, lengths), strict=True))
 
 
-def _sound(
-    dictionaries: Dictionaries, seqs: Sequence[int], bodies: bytes, lengths: Sequence[int]
-) -> Iterator[tuple[int, bytes]]:
-    """One by one, so that a damaged row costs no other."""
-    at = 0
-    for seq, length in zip(seqs, lengths, strict=True):
+def _sound(beside: Beside, dictionaries: Dictionaries, seqs: Sequence[int]) -> dict[int, bytes]:
+    """One by one, so that a damaged row costs no other, and a damaged page only those that lie in it."""
+    records: dict[int, bytes] = {}
+    for seq in dict.fromkeys(seqs):
         try:
-            [record] = dictionaries.inflate([seq], bodies[at : at + length], [length])
+            records |= _records(beside.connection, dictionaries, [seq])
         except RowCorrupt:
             pass
-        else:
-            yield seq, record
-        at += length + len(MAGIC)
+        except sqlcipher.DatabaseError:
+            beside.close()
+    return records

@@ -18,18 +18,20 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar, TypeVarTuple
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz import limits
+from medxz.errors import RowCorrupt
 from medxz.have import Have
-from medxz.ids import uuid_bytes
 from medxz.scope import Scope
 from medxz.store.base import Append, EntityBatch, Outcome, Page, Position, ReviewRow, Standing, Verification
 from medxz.store.cipher import failure, failure_to_open
 from medxz.store.commits import GroupCommit
 from medxz.store.dictionaries import Dictionaries
-from medxz.store.entity_index import index_blocks
+from medxz.store.entity_index import Whose, index_blocks, key_of
+from medxz.store.entity_reader import EntityReader
 from medxz.store.files import LogFile
 from medxz.store.held import Held
 from medxz.store.pages import Pages
 from medxz.store.reader import Reader
+from medxz.store.rows import Beside
 from medxz.store.tail import Committed, Tail
 from medxz.store.writer import Writer, load_held
 from medxz.work import ThreadWorker, Worker
@@ -72,9 +74,14 @@ class SqliteLog:
     ) -> None:
         self._file = file
         self._workers = workers
-        self._writer = Writer(file.writing, held, dictionaries, clock)
+        self._beside = Beside(file.open_reading)  # the writer's own
+        self._writer = Writer(file.writing, self._beside, held, dictionaries, clock)
         self._readers = [(worker, Reader(file.open_reading(), dictionaries)) for worker in workers.readers]
         self._next_reader = cycle(self._readers)
+        self._entity_readers = [
+            (worker, EntityReader(Beside(file.open_reading), dictionaries)) for worker in workers.readers
+        ]
+        self._next_entity_reader = cycle(self._entity_readers)
         self._checkpointing = file.open_reading()
         self._tail = Tail()
         self._pages = Pages(self._read_page, lambda: self._last_seq)
@@ -127,6 +134,8 @@ class SqliteLog:
             self._tail.extend(committed)
             self._last_seq = committed.last_seq
             self.wake()
+        if self._writer.touched.damaged:
+            self._damage_met()
         self._since_checkpoint += size
         if self._since_checkpoint >= limits.CHECKPOINT_BYTES:
             self._start_checkpoint()
@@ -183,7 +192,7 @@ class SqliteLog:
         recent = self._tail.ops_after(seq, limit)
         if recent is not None:
             return recent
-        return await self._read(lambda reader: reader.entities.ops_after(seq, limit, through))
+        return await self._read_entities(lambda reader: reader.ops_after(seq, limit, through))
 
     async def entity_ops(
         self,
@@ -194,18 +203,21 @@ class SqliteLog:
         limit: int | None = None,
         through: int | None = None,
     ) -> list[bytes]:
-        entity = uuid_bytes(entity_id)
+        entity = Whose(entity_type, entity_id)
         last = self._last_seq if through is None else min(through, self._last_seq)
-        place, also = range(after_seq + 1, last + 1), self._writer.held.open_entities.seqs(entity)
-        return await self._read(lambda reader: reader.entities.ops(entity, entity_type, place, limit, also))
+        seqs, also = range(after_seq + 1, last + 1), self._writer.held.open_entities.places(key_of(entity_id))
+        return await self._read_entities(lambda reader: reader.ops(entity, seqs, limit, also))
 
     async def entities(self, after: bytes | None, count: int, scope: Scope, through: int) -> EntityBatch:
+        lost = [seq for seq in self._writer.held.damaged if seq <= through]
+        if lost:
+            raise RowCorrupt(f"server_seq {lost[0]} of the log is damaged")
         also = self._writer.held.open_entities.rows(through)
-        return await self._read(lambda reader: reader.entities.entities(after, count, scope, through, also))
+        return await self._read_entities(lambda reader: reader.entities(after, count, scope, through, also))
 
     async def count_entities(self, scope: Scope, through: int) -> int:
         also = self._writer.held.open_entities.rows(through)
-        return await self._read(lambda reader: reader.entities.count(scope, through, also))
+        return await self._read_entities(lambda reader: reader.count(scope, through, also))
 
     async def standing(self, scope: Scope, through: int) -> Standing:
         blocks = self._writer.held.blocks[: through // limits.BLOCK_OPS]
@@ -223,9 +235,17 @@ class SqliteLog:
             return await worker.run(read, reader)
         except sqlcipher.Error as error:
             raise failure(error, self._file.path) from None
+
+    async def _read_entities(self, read: Callable[[EntityReader], T]) -> T:
+        worker, reader = next(self._next_entity_reader)
+        try:
+            return await worker.run(read, reader)
+        except sqlcipher.Error as error:
+            await worker.run(reader.close)  # it opens a new connection when it is next asked
+            raise failure(error, self._file.path) from None
         finally:
-            if reader.entities.damaged and self.verification is None:
-                self.check_in_background()  # it names them, and /health tells
+            if reader.damaged:
+                self._damage_met()
 
     # The life of the file.
 
@@ -243,6 +263,11 @@ class SqliteLog:
         """Verify the whole log while it serves; `verification` tells how far that is."""
         self.verification = Verification(total=self._last_seq)
         self._checking = asyncio.create_task(self.verify(), name="verify")
+
+    def _damage_met(self) -> None:
+        """A row that was left out could not be read: a check names it by its seq, and /health tells."""
+        if self.verification is None:
+            self.check_in_background()
 
     async def verify(self, progress: Callable[[Verification], None] | None = None) -> Verification:
         self.verification = found = Verification(total=self._last_seq)
@@ -282,7 +307,10 @@ class SqliteLog:
         await self._pages.close()
         for worker, reader in self._readers:
             await worker.run(reader.close)
+        for worker, entity_reader in self._entity_readers:
+            await worker.run(entity_reader.close)
         await self._workers.checkpointer.run(self._checkpointing.close)
+        await self._workers.writer.run(self._beside.close)
         await self._workers.writer.run(partial(self._file.close, clean=is_clean))
 
 
@@ -298,8 +326,10 @@ async def open_log(
     file = await workers.writer.run(LogFile.open, path, key)
     try:
         dictionaries = await workers.writer.run(Dictionaries.load, file.writing)
-        await workers.writer.run(index_blocks, file.writing, dictionaries)
-        held = await workers.writer.run(load_held, file.writing, dictionaries)
+        beside = Beside(file.open_reading)
+        await workers.writer.run(index_blocks, file.writing, beside, dictionaries)
+        held = await workers.writer.run(load_held, file.writing, beside, dictionaries)
+        beside.close()
     except sqlcipher.Error as error:
         file.writing.close()
         raise failure_to_open(error, path) from None

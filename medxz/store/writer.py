@@ -7,7 +7,7 @@ looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,13 +20,23 @@ from medxz.limits import BLOCK_OPS
 from medxz.op import Operation
 from medxz.rules import decode_op
 from medxz.scope import FRONT_DESK_TYPES
-from medxz.store.base import Append, DeadLetter, Outcome
+from medxz.store.base import Append, Conflicting, DeadLetter, Outcome
 from medxz.store.cipher import Blob
 from medxz.store.dictionaries import Dictionaries, authors_of
-from medxz.store.entity_index import write_rows
+from medxz.store.entity_index import (
+    indexed_through,
+    is_full,
+    key_of,
+    place_of,
+    rows_of,
+    write_open,
+    write_rows,
+)  # fmt: skip
 from medxz.store.held import Held
 from medxz.store.record import MAGIC, op_json_of, render, text_of
+from medxz.store.rows import Beside, records_of
 from medxz.store.tail import Committed
+from medxz.store.touched import Touched
 
 # Each statement hands the interpreter lock over and back: few long ones, of few sizes, so that they stay prepared.
 _LONG: Final = 125
@@ -58,6 +68,7 @@ class _Draft:
     now_ms: int
     received_at: bytes
     ops: list[Operation] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)  # of the entities
     op_ids: list[bytes] = field(default_factory=list)
     front_desk: list[bool] = field(default_factory=list)
     records: list[bytes] = field(default_factory=list)
@@ -80,13 +91,21 @@ class Writer:
     """Turns batches into rows: `write` what one transaction takes, then `commit`. After a failure, `abandon`."""
 
     def __init__(
-        self, connection: sqlcipher.Connection, held: Held, dictionaries: Dictionaries, clock: Clock
+        self,
+        connection: sqlcipher.Connection,
+        beside: Beside,
+        held: Held,
+        dictionaries: Dictionaries,
+        clock: Clock,
     ) -> None:
+        """`connection` writes; what is read beside its transaction is read by `beside`."""
         self._connection = connection
         self._dictionaries = dictionaries
         self._clock = clock
         self._draft: _Draft | None = None
+        self._beside = beside
         self.held = held
+        self.touched = Touched(connection, beside, dictionaries)
         self._held_is_true = True
 
     def write(self, batches: Sequence[Append], *, careful: bool = False) -> list[list[Outcome]]:
@@ -99,13 +118,16 @@ class Writer:
             self._dictionaries.meet(authors_of(batch.ops))
         try:
             outcomes = [self._append(batch, draft, careful=careful) for batch in batches]
+            conflicts = self.touched.conflicts(
+                draft.first_seq, draft.ops, draft.keys, self.held.open_entities
+            )
             self._index(draft)
             self._flush(draft)
         except sqlcipher.IntegrityError:
             if careful:
                 raise
             raise Collision from None
-        return outcomes
+        return [_with(conflicts, each) for each in outcomes] if conflicts else outcomes
 
     def commit(self) -> Committed:
         """Make the transaction durable; what it stored."""
@@ -133,8 +155,9 @@ class Writer:
         self._reload()
 
     def _reload(self) -> None:
+        self.touched.forget()
         self._dictionaries.reload(self._connection)
-        self.held = load_held(self._connection, self._dictionaries)
+        self.held = load_held(self._connection, self._beside, self._dictionaries)
         self._held_is_true = True
 
     def _begin(self) -> _Draft:
@@ -203,36 +226,28 @@ class Writer:
         seqs = range(first, first + len(batch.ops))
         front_desk = [op.entity_type in FRONT_DESK_TYPES for op in batch.ops]
         draft.ops += batch.ops
+        draft.keys += [key_of(op.entity_id) for op in batch.ops]
         draft.op_ids += [uuid_bytes(op.op_id) for op in batch.ops]
         draft.front_desk += front_desk
         draft.records += [render(seq, received_at, text) for seq, text in zip(seqs, batch.texts, strict=True)]
         full = self.held.take_run(batch.ops[0].device_id, batch.ops[0].device_seq, front_desk)
         if full:
             self._connection.executemany("INSERT INTO block (number, held) VALUES (?,?)", full)
-            draft.is_indexed = True
+            draft.is_indexed |= any(is_full(number) for number, _ in full)
         return [Outcome("stored", seq) for seq in seqs]
 
     def _index(self, draft: _Draft) -> None:
-        """Take note of which entity each op is of; with a block that is full, in the file."""
+        """Take note of which entity each op is of; from time to time, in the file."""
         entities = self.held.open_entities
-        for seq, op in enumerate(draft.ops, draft.first_seq):
-            entities.add(seq, op)
+        for seq, (key, op) in enumerate(zip(draft.keys, draft.ops, strict=True), draft.first_seq):
+            entities.add(key, place_of(seq, op.entity_type))
         if draft.is_indexed:
             write_rows(self._connection, entities.rows(self.held.last_seq))
 
     def index(self) -> None:
         """Put into the index in the file what is only in memory: between two transactions."""
-        if not self._held_is_true or not self.held.open_entities:
-            return
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            write_rows(self._connection, self.held.open_entities.rows(self.held.last_seq))
-            self._connection.execute("COMMIT")
-        except sqlcipher.Error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-        self.held.open_entities.clear()
+        if self._held_is_true and self.held.open_entities:
+            write_open(self._connection, self.held.open_entities, self.held.last_seq)
 
     def _flush(self, draft: _Draft) -> None:
         """Write the records, in as few statements as there are sizes for."""
@@ -325,12 +340,17 @@ class Writer:
         )
 
 
-def load_held(connection: sqlcipher.Connection, dictionaries: Dictionaries) -> Held:
+def load_held(connection: sqlcipher.Connection, beside: Beside, dictionaries: Dictionaries) -> Held:
     """What the log holds, from its block summaries, the ops behind the last block, and the dead letters."""
     held = Held()
     for (text,) in connection.execute("SELECT held FROM block ORDER BY number").fetchall():
         held.take_block(text)
     held.last_seq = len(held.blocks) * BLOCK_OPS
+    unindexed = range(indexed_through(len(held.blocks)) + 1, held.last_seq + 1)
+    records, damaged = records_of(beside, dictionaries, unindexed)
+    held.damaged += damaged
+    for key, place in rows_of(sorted(records.items())):
+        held.open_entities.add(key, place)
     rows = connection.execute(
         "SELECT seq, front_desk, body FROM op WHERE seq >= ? ORDER BY seq", (held.last_seq,)
     ).fetchall()
@@ -343,7 +363,7 @@ def load_held(connection: sqlcipher.Connection, dictionaries: Dictionaries) -> H
         held.last_ms = parse_time(op.server_received_at or "")
         if seq > held.last_seq:
             held.take_run(op.device_id, op.device_seq, [bool(front_desk)])
-            held.open_entities.add(seq, op)
+            held.open_entities.add(key_of(op.entity_id), place_of(seq, op.entity_type))
             dictionaries.meet(authors_of([op]))
     for device_id, number in connection.execute(
         "SELECT device_id, device_seq FROM dead_letter WHERE settles = 1"
@@ -370,6 +390,16 @@ def _is_run(ops: Sequence[Operation]) -> bool:
         return False
     device_id, first = ops[0].device_id, ops[0].device_seq
     return all(op.device_seq == number and op.device_id == device_id for number, op in enumerate(ops, first))
+
+
+def _with(conflicts: Mapping[int, Conflicting], outcomes: list[Outcome]) -> list[Outcome]:
+    """The same outcomes, now that it is known which ops conflict."""
+    return [
+        Outcome("stored", outcome.seq, conflict=conflicts[outcome.seq])
+        if outcome.kind == "stored" and outcome.seq in conflicts
+        else outcome
+        for outcome in outcomes
+    ]
 
 
 def _same(op: Operation, text: bytes, record: bytes) -> bool:

@@ -1,19 +1,18 @@
--- Which ops are of which entity: docs/decisions/0031. Written with each block of 1,000 ops; what came since is looked
--- up in memory.
+-- Which ops are of which entity, by a short key: docs/decisions/0031. Written for thousands of ops at a time; what came
+-- since is looked up in memory. A place is twice the seq, and one more where a front desk sees the op.
 CREATE TABLE entity_op (
-    entity      BLOB NOT NULL,
-    seq         INTEGER NOT NULL,
-    front_desk  INTEGER NOT NULL,
-    PRIMARY KEY (entity, seq)
+    entity  INTEGER NOT NULL,
+    place   INTEGER NOT NULL,
+    PRIMARY KEY (entity, place)
 ) STRICT, WITHOUT ROWID;
 
 -- What the first ops of a long entity, through a seq, come to: it takes a further op without reading them.
 CREATE TABLE entity_base (
-    entity       BLOB NOT NULL,
+    entity_id    BLOB NOT NULL,
     entity_type  TEXT NOT NULL,
     seq          INTEGER NOT NULL,
     base         BLOB NOT NULL,
-    UNIQUE (entity, entity_type)
+    UNIQUE (entity_id, entity_type)
 ) STRICT;
 
 -- Blocks that were full before there was an index: taken into it when the log is opened.

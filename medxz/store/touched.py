@@ -1,0 +1,191 @@
+"""Conflicts found where ops are stored: inside the writer's transaction, op by op in the order of their arrival.
+
+An op that is alone in its entity conflicts with nothing: of a push, only the entities that have ops already, or that
+are met twice, take any work here. What is known of an entity that was touched lately is kept; of a long one a base
+lies in the file, so that nothing before it is read. A row that cannot be read counts as absent: pushes go on.
+
+What is kept is ahead of the file while a transaction is open: whoever undoes that has to `forget`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from sqlcipher3 import dbapi2 as sqlcipher
+
+from medxz import limits
+from medxz.errors import RowCorrupt
+from medxz.ids import uuid_bytes
+from medxz.merge.change import Change, change_of
+from medxz.merge.entity import Entity
+from medxz.merge.growing import Growing
+from medxz.op import Operation
+from medxz.store.base import Conflicting
+from medxz.store.dictionaries import Dictionaries
+from medxz.store.entity_index import OpenEntities, key_of, known_in_table, last_place, places_in_table
+from medxz.store.record import op_json_of
+from medxz.store.rows import Beside, portions, records_of
+
+_DECODE: Final = msgspec.json.Decoder(Operation).decode
+_BASES: Final = "SELECT entity_id, entity_type, seq, base FROM entity_base WHERE entity_id IN ({})"
+_PUT_BASE: Final = (
+    "INSERT INTO entity_base (entity_id, entity_type, seq, base) VALUES (?,?,?,?)"
+    " ON CONFLICT (entity_id, entity_type) DO UPDATE SET seq = excluded.seq, base = excluded.base"
+)
+
+
+@dataclass(slots=True)
+class _Known:
+    """An entity as the next op needs it, and how many ops lie behind its base, or make it up."""
+
+    growing: Growing
+    ops: int
+    size: int = 0
+
+
+class Touched:
+    """The entities that pushes touched lately, bounded by bytes."""
+
+    def __init__(self, connection: sqlcipher.Connection, beside: Beside, dictionaries: Dictionaries) -> None:
+        """`beside` reads ops: a damaged page would break the transaction that is open on `connection`."""
+        self._connection = connection
+        self._beside = beside
+        self._dictionaries = dictionaries
+        self._known: OrderedDict[Entity, _Known] = OrderedDict()
+        self._bytes = 0
+        self.damaged: set[int] = set()
+        self.ops_read = 0
+
+    def forget(self) -> None:
+        """The transaction was undone: what was added in it is not so."""
+        self._known.clear()
+        self._bytes = 0
+
+    def conflicts(
+        self, first_seq: int, ops: Sequence[Operation], keys: Sequence[int], opened: OpenEntities
+    ) -> dict[int, Conflicting]:
+        """By seq, those of these new ops after which their entity has an open conflict, and which.
+
+        `keys` are those of the index. `opened` is what was stored before them and is not in the table yet.
+        """
+        here, touched = self._touched(keys, opened)
+        if not touched:
+            return {}
+        own: dict[Entity, list[tuple[int, Operation]]] = {}
+        for seq, (key, op) in enumerate(zip(keys, ops, strict=True), first_seq):
+            if key in touched:
+                own.setdefault(_entity_of(op), []).append((seq, op))
+        self._load([entity for entity in own if entity not in self._known], here, opened)
+        found = dict(self._add_all(own, opened))
+        self._keep(own)
+        return found
+
+    def _touched(self, keys: Sequence[int], opened: OpenEntities) -> tuple[set[int], set[int]]:
+        """The keys under which there are ops already; and with them those that are met twice."""
+        each = dict.fromkeys(keys)
+        here = {key for key in each if key in opened}
+        here |= known_in_table(self._connection, [key for key in each if key not in here])
+        if len(each) == len(keys):
+            return here, here
+        return here, here | {key for key, times in Counter(keys).items() if times > 1}
+
+    # What is stored.
+
+    def _load(self, entities: Sequence[Entity], here: set[int], opened: OpenEntities) -> None:
+        """Read what these entities have: one statement for the bases, few for the ops behind them."""
+        stored = [entity for entity in entities if key_of(entity.entity_id) in here]
+        bases = self._bases(stored) if stored else {}
+        after = {entity: bases[entity][0] if entity in bases else 0 for entity in stored}
+        changes = self._changes(after, opened)
+        for entity in entities:
+            own = changes.get(entity, [])
+            if entity in bases:
+                growing = bases[entity][1]
+                if not all(map(growing.add, own)):
+                    growing = Growing.of(entity, self._changes({entity: 0}, opened)[entity])
+            else:
+                growing = Growing.of(entity, own)
+            self._known[entity] = _Known(growing, len(own))
+
+    def _bases(self, entities: Iterable[Entity]) -> dict[Entity, tuple[int, Growing]]:
+        """Up to which seq a base goes, and what it holds. A damaged one is none."""
+        by_key = {(uuid_bytes(entity.entity_id), entity.entity_type): entity for entity in entities}
+        found: dict[Entity, tuple[int, Growing]] = {}
+        for part in portions([key for key, _ in by_key]):
+            rows = self._connection.execute(_BASES.format(",".join("?" * len(part))), part).fetchall()
+            for key, entity_type, seq, frame in rows:
+                entity = by_key.get((key, entity_type))
+                if entity is None:
+                    continue
+                try:
+                    [base] = self._dictionaries.inflate([seq], frame, [len(frame)])
+                except RowCorrupt:
+                    continue
+                found[entity] = seq, Growing.from_base(entity, base)
+        return found
+
+    def _changes(self, after: Mapping[Entity, int], opened: OpenEntities) -> dict[Entity, list[Change]]:
+        """The changes that are stored of each entity behind a seq, in the order of the log."""
+        asked = [(key_of(entity.entity_id), last_place(seq)) for entity, seq in after.items()]
+        places = places_in_table(self._connection, asked)
+        places.update(place for key, behind in asked for place in opened.places(key) if place > behind)
+        seqs = sorted({place >> 1 for place in places})
+        records, damaged = records_of(self._beside, self._dictionaries, seqs)
+        self.damaged.update(damaged)
+        self.ops_read += len(records)
+        changes: dict[Entity, list[Change]] = {entity: [] for entity in after}
+        for seq in sorted(records):
+            op = _DECODE(op_json_of(records[seq]))
+            entity = _entity_of(op)
+            if seq > after.get(entity, seq):  # of the same id under another type, or before the base
+                changes[entity].append(change_of(op))
+        return changes
+
+    # What is new.
+
+    def _add_all(
+        self, own: Mapping[Entity, Sequence[tuple[int, Operation]]], opened: OpenEntities
+    ) -> Iterator[tuple[int, Conflicting]]:
+        for entity, ops in own.items():
+            known = self._known[entity]
+            added: list[Change] = []
+            for seq, op in ops:
+                added.append(change_of(op))
+                if not known.growing.add(added[-1]):
+                    stored = self._changes({entity: 0}, opened)[entity]
+                    known.growing = Growing.of(entity, [*stored, *added])
+                    known.ops = len(stored) + len(added) - 1
+                known.ops += 1
+                conflict = known.growing.conflict
+                if conflict is not None:
+                    yield seq, Conflicting(*conflict)
+            if known.ops >= limits.ENTITY_BASE_OPS:
+                self._collapse(entity, known, ops[-1][0])
+
+    def _collapse(self, entity: Entity, known: _Known, seq: int) -> None:
+        """Where everything has come together, what was before is not needed for what follows."""
+        base = known.growing.base()
+        if base is None:
+            return
+        [frame] = self._dictionaries.newest.compress([base])
+        self._connection.execute(_PUT_BASE, (uuid_bytes(entity.entity_id), entity.entity_type, seq, frame))
+        known.ops = 0
+
+    def _keep(self, entities: Iterable[Entity]) -> None:
+        """Keep these as the newest; the oldest give way."""
+        for entity in entities:
+            known = self._known[entity]
+            self._known.move_to_end(entity)
+            self._bytes += known.growing.size - known.size
+            known.size = known.growing.size
+        while self._bytes > limits.ENTITIES_KNOWN_BYTES_MAX and len(self._known) > 1:
+            _, gone = self._known.popitem(last=False)
+            self._bytes -= gone.size
+
+
+def _entity_of(op: Operation) -> Entity:
+    return Entity(op.clinic_id, op.entity_type, op.entity_id)
