@@ -49,6 +49,7 @@ QUERY_PARAMETERS_MAX: Final = 16
 # Streams.
 STREAM_PING_S: Final = 15
 STREAM_PING_S_MAX: Final = 20
+STREAM_OPS_MAX: Final = 100  # in one event, which waits in memory where its reader is slow
 STREAMS_MAX: Final = 2_000
 STREAMS_PER_DEVICE_MAX: Final = 8
 

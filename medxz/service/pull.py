@@ -78,7 +78,7 @@ class Pull:
             said_at = self._clock.monotonic()
             while True:
                 seen_seq = self._log.last_seq
-                page = await self._page(position, limits.PULL_OPS_DEFAULT, caller.scope)
+                page = await self._page(position, limits.STREAM_OPS_MAX, caller.scope)
                 self._gate.hold(caller)
                 position = page.end
                 if page.count:

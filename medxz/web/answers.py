@@ -8,7 +8,7 @@ from medxz import limits
 from medxz.errors import NotFound
 from medxz.web.call import JSON
 from medxz.web.encoding import Deflater, Dictionary, available_dictionary_id, choose_coding
-from medxz.web.whole import Whole
+from medxz.web.sent import Whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

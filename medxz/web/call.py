@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from medxz import limits
-from medxz.web.whole import Whole
+from medxz.web.sent import Whole
 
 if TYPE_CHECKING:
     from aiohttp import web

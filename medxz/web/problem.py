@@ -10,7 +10,7 @@ from medxz.errors import Refusal, TokenMissing
 
 if TYPE_CHECKING:
     from medxz.web.call import Call
-    from medxz.web.whole import Whole
+    from medxz.web.sent import Whole
 
 PROBLEM: Final = "application/problem+json"
 

@@ -10,13 +10,16 @@ import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import web
-
 from medxz import limits
 from medxz.errors import BadCursor
 from medxz.web.lasting import ServerStops
+from medxz.web.sent import InPieces
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp import web
+
     from medxz.service import Services
     from medxz.web.call import Call
     from medxz.web.lasting import Lasting
@@ -32,7 +35,7 @@ class Streams:
     def __init__(self, services: Services, lasting: Lasting) -> None:
         self._pull = services.pull
         self._lasting = lasting
-        self._last_event = ("", b"", b"")
+        self._last_event: tuple[str, bytes, Sequence[bytes]] = ("", b"", ())
 
     async def serve(self, call: Call) -> web.StreamResponse:
         """A stream from the cursor that `Last-Event-ID` names, or the query, to its end.
@@ -41,7 +44,7 @@ class Streams:
         """
         call.waits = True
         caller = call.authorised()
-        response = web.StreamResponse(headers={**call.headers(EVENT_STREAM), "X-Accel-Buffering": "no"})
+        response = InPieces({**call.headers(EVENT_STREAM), "X-Accel-Buffering": "no"})
         with self._lasting.stream_slot(caller.name):
             async with aclosing(self._pull.stream(caller, _cursor(call))) as chunks:
                 try:
@@ -50,12 +53,12 @@ class Streams:
                             if not call.started:
                                 call.started = True
                                 await response.prepare(call.request)
-                            await response.write(self._event(chunk.cursor, chunk.ops_json))
+                            await response.send(self._event(chunk.cursor, chunk.ops_json))
                 except ServerStops:
                     pass  # an end of the stream like any other: its reader comes back to whoever serves then
         return response
 
-    def _event(self, cursor: str, ops_json: bytes) -> bytes:
+    def _event(self, cursor: str, ops_json: bytes) -> Sequence[bytes]:
         """Streams that stand at the same place share the bytes of an event."""
         last_cursor, last_ops, last = self._last_event
         if cursor == last_cursor and ops_json is last_ops:
@@ -64,13 +67,13 @@ class Streams:
         return self._last_event[2]
 
 
-def event(cursor: str, ops_json: bytes) -> bytes:
-    """One event; without ops it is a ping."""
+def event(cursor: str, ops_json: bytes) -> Sequence[bytes]:
+    """One event, in parts; without ops it is a ping."""
     if not ops_json:
-        return b"event: ping\ndata: {}\n\n"
+        return (b"event: ping\ndata: {}\n\n",)
     if b"\n" in ops_json or b"\r" in ops_json:
         ops_json = _LINE_BREAK.sub(b"\ndata: ", ops_json)
-    return b"event: ops\nid: %b\ndata: %b\n\n" % (cursor.encode(), ops_json)
+    return b"event: ops\nid: %b\ndata: " % cursor.encode(), ops_json, b"\n\n"
 
 
 def _cursor(call: Call) -> str | None:

@@ -29,7 +29,7 @@ HEAD = b"GET /v1/sync/stream HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer good\r
 )  # fmt: skip
 def test_events(chunk, expected):
     """A chunk is one event, whatever line breaks its ops hold."""
-    assert event(chunk.cursor, chunk.ops_json) == expected
+    assert b"".join(event(chunk.cursor, chunk.ops_json)) == expected
 
 
 async def test_a_stream_carries_chunks_as_they_come(face):

@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from tests.unit.web.fakes import Chunk
+
 LONG = b'{"ops":[' + b"1," * 20_000 + b"1]}"
 PULL = b" /v1/sync/pull HTTP/1.%d\r\nHost: x\r\nAuthorization: Bearer good\r\n%b\r\n"
 
@@ -44,3 +46,17 @@ async def test_an_old_client_that_stays_is_told_so(face):
             assert b"\r\nConnection: keep-alive\r\n" in top
             await reader.readexactly(len(face.services.pull.answer))
     writer.close()
+
+
+async def test_a_stream_to_an_old_client(face):
+    """HTTP/1.0 knows no chunks: events come bare, and the end of the connection is theirs."""
+    for chunk in (Chunk("c-1", b"[1]"), None):
+        face.services.pull.chunks.put_nowait(chunk)
+    reader, writer = await asyncio.open_connection("127.0.0.1", face.port)
+    writer.write(b"GET /v1/sync/stream HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n")
+    async with asyncio.timeout(10):
+        top, _, rest = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert b"Transfer-Encoding" not in top
+    assert b"\r\nConnection: close" in top
+    assert rest == b"event: ops\nid: c-1\ndata: [1]\n\n"
