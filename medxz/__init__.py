@@ -21,6 +21,9 @@ if TYPE_CHECKING:
         Recorded,
         Status,
         SyncReport,
+        ToldConflict,
+        ToldRetract,
+        ToldSide,
     )
     from medxz.errors import (
         ConfigurationError,
@@ -34,21 +37,31 @@ if TYPE_CHECKING:
         StoreKeyWrong,
         StoreLocked,
     )
+    from medxz.merge.history import History
+    from medxz.merge.view import View
     from medxz.op import Operation
+    from medxz.store.views import Portion
 
 __all__ = [
-    "Device", "HeldOp", "Level", "Machine", "Operation", "Parked", "Progress", "Recorded", "Status", "SyncReport",
+    "Device", "HeldOp", "History", "Level", "Machine", "Operation", "Parked", "Portion", "Progress", "Recorded",
+    "Status", "SyncReport", "ToldConflict", "ToldRetract", "ToldSide", "View",
     "ConfigurationError", "MedxzError", "OpInvalid", "PayloadInvalid", "PeerRefused", "PeerUnreachable",
     "PeerUntrusted", "StoreError", "StoreKeyWrong", "StoreLocked",
 ]  # fmt: skip
 
-_DEVICE: Final = {
-    "Device", "HeldOp", "Level", "Machine", "Parked", "Progress", "Recorded", "Status", "SyncReport",
-}  # fmt: skip
+_HOMES: Final = {
+    "History": "medxz.merge.history", "Operation": "medxz.op", "Portion": "medxz.store.views",
+    "View": "medxz.merge.view",
+} | dict.fromkeys(
+    (
+        "Device", "HeldOp", "Level", "Machine", "Parked", "Progress", "Recorded", "Status", "SyncReport",
+        "ToldConflict", "ToldRetract", "ToldSide",
+    ),
+    "medxz.device.device",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'medxz' has no attribute {name!r}")
-    home = "medxz.device.device" if name in _DEVICE else "medxz.op" if name == "Operation" else "medxz.errors"
-    return getattr(importlib.import_module(home), name)
+    return getattr(importlib.import_module(_HOMES.get(name, "medxz.errors")), name)

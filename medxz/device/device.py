@@ -1,12 +1,12 @@
 """The device library: record at once, whatever the network does; come into step when there is one.
 
     async with Device.open(path, key=key) as device:
-        recorded = await device.record("Observation", {"status": "final"})
+        recorded = await device.record("Patient", {"active": True})
         await device.sync()
 
 `record` returns once the op is durable here. How far it got from here is told in three levels, never in one: `here`,
 `hub`, `cloud`; or it is `parked`, with the reason. One process writes a store at a time; `read_only` opens beside it.
-What an entity looks like, its history and its conflicts are not here yet.
+What entities look like, and how their conflicts are settled, is asked by the calls of medxz/device/entities.py.
 """
 
 from __future__ import annotations
@@ -20,21 +20,28 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, Protocol, Self
 
 from medxz.clock import Clock, SystemClock, format_time
+from medxz.device.entities import (
+    SCHEMA_VERSION,
+    EntityCalls,
+    ToldConflict,
+    ToldRetract,
+    ToldSide,
+    uuid,
+)
 from medxz.device.local import DeviceSide
 from medxz.device.store import DeviceStore, Draft
-from medxz.device.store.drafts import payload_bytes
+from medxz.device.store.drafts import check_payload, payload_bytes
 from medxz.device.store.rows import HeldOp
 from medxz.device.store.safety import Level, Levels, Parked, RefusedUpstream
 from medxz.device.token import TokenClaims, read_claims, server_address
-from medxz.errors import ConfigurationError, OpInvalid, PayloadInvalid, StoreError
-from medxz.ids import Ids, RandomIds, is_uuid
+from medxz.errors import ConfigurationError, OpInvalid, StoreError
+from medxz.ids import Ids, RandomIds
 from medxz.replicate import Progress, Remote, Replicator, Report, Standing
 from medxz.work import ThreadWorker, Worker
 
 PAGE_OPS: Final = 500
 SYNC_ATTEMPTS: Final = 4
 SYNC_PATIENCE_S: Final = 5.0
-SCHEMA_VERSION: Final = 1
 
 
 class Connect(Protocol):
@@ -93,7 +100,7 @@ class SyncReport:
     status: Status
 
 
-class Device:
+class Device(EntityCalls):
     """One device's store and its way to a server. Made by `create` or `open`."""
 
     def __init__(self, store: DeviceStore, machine: Machine) -> None:
@@ -189,14 +196,14 @@ class Device:
             op_id=self._ids.uuid7(),
             user_id=identity.user_id if user_id is None else user_id,
             entity_type=entity_type,
-            entity_id=_uuid("entity_id", entity_id) if entity_id is not None else self._ids.uuid7(),
+            entity_id=uuid("entity_id", entity_id) if entity_id is not None else self._ids.uuid7(),
             op_type=op,
             parents=() if op == "create" else None if parents is None else tuple(sorted(set(parents))),
             device_time=format_time(self._clock.now_ms()),
             schema_version=schema_version,
             payload=payload_bytes(payload),
         )
-        await self._worker.run(_check_payload, draft)
+        await self._worker.run(check_payload, draft)
         done = await asyncio.shield(self._worker.run(self._store.record, draft))
         self._recorded.set()
         return Recorded(done.op_id, done.entity_id, done.device_seq)
@@ -217,7 +224,7 @@ class Device:
 
     async def heads(self, entity_type: str, entity_id: str) -> tuple[str, ...]:
         """The ops of an entity that the next one would follow."""
-        return await self._worker.run(self._store.heads_of, entity_type, _uuid("entity_id", entity_id))
+        return await self._worker.run(self._store.heads_of, entity_type, uuid("entity_id", entity_id))
 
     # ---------------------------------------------------------------------------------------------- in step
 
@@ -259,6 +266,8 @@ class Device:
                         yield held
                 if following.done():
                     following.result()
+                while not arrived.is_set() and await self._refresh_some():
+                    pass  # those who only read beside us see what has come
                 await arrived.wait()
         finally:
             following.cancel()
@@ -276,7 +285,7 @@ class Device:
             hub=counts["hub"],
             cloud=counts["cloud"],
             parked=counts["parked"],
-            open_conflicts=identity.open_conflicts,
+            open_conflicts=await self.open_conflicts(),
             refused_upstream=tuple(await self._worker.run(self._store.refused_upstream)),
             target=identity.server_url,
             server_id=log.id.server_id if log is not None else None,
@@ -291,7 +300,7 @@ class Device:
 
     async def safety(self, op_id: str) -> Level:
         """The safest place that an op has reached."""
-        level = await self._worker.run(self._store.safety_of, _uuid("op_id", op_id))
+        level = await self._worker.run(self._store.safety_of, uuid("op_id", op_id))
         if level is None:
             raise StoreError(f"there is no op {op_id} here")
         return level
@@ -362,20 +371,7 @@ def raw_key(key: bytes | str) -> bytes | str:
     return key
 
 
-def _check_payload(draft: Draft) -> None:
-    from medxz.resources import problems_of  # only who records loads the models
-
-    at = draft.entity_type, draft.schema_version, draft.op_type
-    if problems := problems_of(*at, draft.payload, draft.entity_id):
-        raise PayloadInvalid(problems)
-
-
-def _uuid(field: str, text: str) -> str:
-    if not is_uuid(text):
-        raise OpInvalid(field, "must be a UUID in canonical lowercase text")
-    return text
-
-
 __all__ = [
-    "Device", "HeldOp", "Level", "Machine", "Parked", "Progress", "Recorded", "Status", "SyncReport",
+    "Device", "HeldOp", "Level", "Machine", "Parked", "Progress", "Recorded", "Status", "SyncReport", "ToldConflict",
+    "ToldRetract", "ToldSide",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import msgspec
 
 from medxz import limits
 from medxz.device.store.identity import Identity
-from medxz.errors import OpInvalid
+from medxz.errors import OpInvalid, PayloadInvalid
 from medxz.op import Operation, sign
 from medxz.rules import checked_digest
 
@@ -46,6 +46,15 @@ def payload_bytes(payload: Mapping[str, Any] | bytes | str) -> bytes:
         raise OpInvalid("payload", "holds a lone surrogate") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise OpInvalid("payload", f"has no JSON: {type(error).__name__}") from None
+
+
+def check_payload(draft: Draft) -> None:
+    """PayloadInvalid where the payload is not the resource that it says, with all that is wrong."""
+    from medxz.resources import problems_of  # only who records loads the models
+
+    at = draft.entity_type, draft.schema_version, draft.op_type
+    if problems := problems_of(*at, draft.payload, draft.entity_id):
+        raise PayloadInvalid(problems)
 
 
 def finish(draft: Draft, identity: Identity, device_seq: int, parents: tuple[str, ...]) -> Operation:

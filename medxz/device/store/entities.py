@@ -84,7 +84,7 @@ class Entities:
 
     # ---------------------------------------------------------------------------------------------- lists
 
-    def refresh(self, *, loud_only: bool) -> bool:
+    def refresh(self, loud_only: bool) -> bool:
         """Let the views take in some of what changed; whether there is more.
 
         `loud_only`: only what can be part of a conflict.

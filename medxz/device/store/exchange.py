@@ -37,7 +37,6 @@ def meet(
     held = logs.note_cloud(connection, held, status.cloud_through, status.cloud_epoch)
     logs.put_log(connection, held, now_ms)
     _note_refused(connection, [(op.op_id, op.code) for op in status.refused_upstream], now_ms)
-    change_identity(connection, open_conflicts=status.open_conflicts)
     identity = read_identity(connection)
     through = status.received_through
     if through > identity.last_seq:

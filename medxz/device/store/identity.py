@@ -32,7 +32,6 @@ class Identity:
     identity_taken: int
     cloud_through: int
     cloud_epoch: str | None
-    open_conflicts: int
     keep_own_days: int
     require_signed_ops: int
     configured_ms: int | None

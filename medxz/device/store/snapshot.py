@@ -203,10 +203,12 @@ def _must_be_the_last(connection: Connection, number: int) -> None:
 
 def _have_looked_at(connection: Connection, number: int) -> None:
     """The entities that the snapshot tells of are to be worked out anew."""
+    same = "e.entity_id = told.entity_id AND e.entity_type = told.entity_type"
     connection.execute(
-        "INSERT INTO stale SELECT entity_id, entity_type, quiet AND NOT EXISTS (SELECT 1 FROM op"
-        " WHERE op.entity_id = entity_line.entity_id AND op.entity_type = entity_line.entity_type)"
-        " FROM entity_line, snapshot WHERE number >= first_line AND snapshot = ?"
+        "INSERT INTO stale SELECT entity_id, entity_type, quiet"  # noqa: S608
+        f" AND NOT EXISTS (SELECT 1 FROM op e WHERE {same})"
+        f" AND NOT EXISTS (SELECT 1 FROM entity_line e WHERE {same} AND e.snapshot < told.snapshot)"
+        " FROM entity_line told WHERE number >= (SELECT first_line FROM snapshot) AND snapshot = ?"
         " ON CONFLICT (entity_id, entity_type) DO UPDATE SET quiet = min(quiet, excluded.quiet)",
         (number,),
     )

@@ -43,3 +43,6 @@ ALTER TABLE op ADD COLUMN server_received_at TEXT;
 -- at this head.
 ALTER TABLE head ADD COLUMN retracted INTEGER NOT NULL DEFAULT 0;
 DELETE FROM head;
+
+-- A device counts its own.
+ALTER TABLE device DROP COLUMN open_conflicts;

@@ -1,0 +1,208 @@
+"""What a device is asked about entities, and how a conflict is decided. Part of `Device`.
+
+An entity is worked out of its ops when it is asked for, so it is always as fresh as they are. A list, a search or the
+conflicts first take in what has changed since they were last asked for; a device that was opened to be read alone
+answers by what the writing one has taken in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Collection, Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from medxz import limits
+from medxz.clock import Clock, format_time
+from medxz.device.store import DeviceStore, Draft
+from medxz.device.store.drafts import check_payload
+from medxz.device.store.resolving import Decision
+from medxz.errors import OpInvalid
+from medxz.ids import Ids, is_uuid
+from medxz.merge.dated import span_of
+from medxz.merge.entity import Entity
+from medxz.merge.history import History, history_of
+from medxz.merge.view import View
+from medxz.op import Operation
+from medxz.store.views import Asked, ConflictState, HeldConflict, Portion
+from medxz.work import Worker
+
+SCHEMA_VERSION: Final = 1
+PAGE_ROWS: Final = limits.LIST_PAGE_DEFAULT
+
+
+class ToldRetract(msgspec.Struct, frozen=True):
+    """By which op a side was taken back, and why."""
+
+    op_id: str
+    reason: msgspec.Raw
+
+
+class ToldSide(msgspec.Struct, frozen=True):
+    """What one side of a conflict says: of an op who, when and where; of two patients that may be one, which."""
+
+    values: dict[str, msgspec.Raw]
+    op_id: str | None = None
+    op_type: str | None = None
+    user_id: str | None = None
+    device_id: str | None = None
+    device_time: str | None = None
+    entity_id: str | None = None
+    retracted: ToldRetract | None = None
+
+
+class ToldConflict(msgspec.Struct, frozen=True):
+    """A conflict as it is told everywhere; `text` is its JSON, as the protocol has it."""
+
+    conflict_id: str
+    kind: Literal["edit", "retract", "duplicate"]
+    entity_type: str
+    entity_id: str
+    fields: tuple[str, ...]
+    sides: tuple[ToldSide, ...]
+    state: ConflictState = "open"
+    resolved_by: str | None = None
+    provisional: bool = False
+    text: msgspec.Raw = msgspec.Raw()
+
+
+class EntityCalls:
+    """Reading entities and settling their conflicts, over a device's store."""
+
+    _store: DeviceStore
+    _worker: Worker
+    _clock: Clock
+    _ids: Ids
+    _recorded: asyncio.Event
+
+    async def get(self, entity_type: str, entity_id: str) -> View | None:
+        """The entity as it stands: state, heads, conflicts. None where nothing is known of it."""
+        return await self._worker.run(self._store.entities.get, entity_type, uuid("entity_id", entity_id))
+
+    async def history(self, entity_type: str, entity_id: str) -> History | None:
+        """What became of an entity, op by op, and what merged by itself. None where nothing is known of it."""
+        entity, changes = await self._worker.run(
+            self._store.entities.changes, entity_type, uuid("entity_id", entity_id)
+        )
+        return await self._worker.run(history_of, entity, changes) if changes else None
+
+    async def list(
+        self, entity_type: str, *, after: str | None = None, limit: int = PAGE_ROWS
+    ) -> Portion[View]:
+        """Entities of a type, in the order of their ids, retracted ones too."""
+        await self._refresh()
+        return await self._worker.run(self._store.entities.listed, entity_type, after, _page(limit))
+
+    async def of_patient(
+        self, patient_id: str, *, types: Collection[str] | None = None, first: str | None = None,
+        last: str | None = None, after: str | None = None, limit: int = PAGE_ROWS,
+    ) -> Portion[View]:  # fmt: skip
+        """What is of a patient, newest first; between two dates, both of them included, only what has one."""
+        asked = Asked(uuid("patient", patient_id), types, _date("first", first), _date("last", last))
+        await self._refresh()
+        return await self._worker.run(self._store.entities.of_patient, asked, after, _page(limit))
+
+    async def search(self, text: str, *, after: str | None = None, limit: int = PAGE_ROWS) -> Portion[View]:
+        """Patients whom each word of the text fits: a piece of a name, a birth date, an identifier, a phone number."""
+        await self._refresh()
+        return await self._worker.run(self._store.entities.patients, text, after, _page(limit))
+
+    async def conflicts(
+        self, state: ConflictState = "open", *, after: str | None = None, limit: int = PAGE_ROWS
+    ) -> Portion[ToldConflict]:
+        """The conflicts of what is here, and patients who may be one person."""
+        await self._refresh(loud_only=state == "open")
+        found = await self._worker.run(self._store.entities.conflicts, state, after, _page(limit))
+        return Portion([_told(held) for held in found.rows], found.after)
+
+    async def conflict(self, conflict_id: str) -> ToldConflict | None:
+        """One of them, open or resolved."""
+        await self._refresh()
+        held = await self._worker.run(self._store.entities.conflict, uuid("conflict_id", conflict_id))
+        return _told(held) if held is not None else None
+
+    async def resolve(
+        self,
+        about: str | tuple[str, str],
+        *,
+        reason: str,
+        take: str | Mapping[str, str] | None = None,
+        fields: Mapping[str, Any] | None = None,
+        user_id: str | None = None,
+    ) -> tuple[Operation, ...]:
+        """Settle a conflict: a `resolve` that follows every head that is here and writes what was decided.
+
+        `take` is the op whose side is taken, or such an op for each field; `fields` are values in place of theirs
+        (None: the field goes; bytes are JSON text, kept as it is). What is not named stays in conflict. Where a side that
+        is retracted is taken, a retract follows in the same transaction. `about` is a conflict's id, or the type and
+        id of an entity whose heads are to be joined.
+        """
+        identity = await self._worker.run(self._store.identity)
+        decision = Decision(
+            reason, take, {name: _value(name, value) for name, value in (fields or {}).items()}
+        )
+
+        def draft(entity: Entity, op_type: str, parents: tuple[str, ...], payload: bytes) -> Draft:
+            made = Draft(
+                op_id=self._ids.uuid7(), user_id=identity.user_id if user_id is None else user_id,
+                entity_type=entity.entity_type, entity_id=entity.entity_id, op_type=op_type, parents=parents,
+                device_time=format_time(self._clock.now_ms()), schema_version=SCHEMA_VERSION, payload=payload,
+            )  # fmt: skip
+            check_payload(made)
+            return made
+
+        await self._refresh(loud_only=True)
+        if isinstance(about, str):
+            uuid("conflict_id", about)
+        done = await asyncio.shield(self._worker.run(self._store.entities.resolve, about, decision, draft))
+        self._recorded.set()
+        return tuple(done)
+
+    async def open_conflicts(self) -> int:
+        """How many there are, patients who may be one person among them."""
+        await self._refresh(loud_only=True)
+        return await self._worker.run(self._store.entities.count_open)
+
+    async def _refresh(self, *, loud_only: bool = False) -> None:
+        """Take in what has changed, a little at a time: what is recorded meanwhile does not wait for all of it."""
+        while not self._store.is_read_only and await self._refresh_some(loud_only=loud_only):
+            pass
+
+    async def _refresh_some(self, *, loud_only: bool = False) -> bool:
+        return await self._worker.run(self._store.entities.refresh, loud_only)
+
+
+def uuid(field: str, text: str) -> str:
+    if not is_uuid(text):
+        raise OpInvalid(field, "must be a UUID in canonical lowercase text")
+    return text
+
+
+def _told(held: HeldConflict) -> ToldConflict:
+    told = msgspec.json.decode(held.body, type=ToldConflict)
+    return msgspec.structs.replace(told, state=held.state, text=msgspec.Raw(held.body))
+
+
+def _page(limit: int) -> int:
+    return max(1, min(limit, limits.LIST_PAGE_MAX))
+
+
+def _date(field: str, text: str | None) -> str | None:
+    if text is not None and span_of(text) is None:
+        raise OpInvalid(field, "must be a date: YYYY, YYYY-MM, YYYY-MM-DD, or that and a time")
+    return text
+
+
+def _value(name: str, value: object) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        if not isinstance(value, bytes):
+            return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        text = value.strip(b" \t\r\n")
+        msgspec.json.decode(text)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+        raise OpInvalid(name, "is no JSON") from None
+    return None if text == b"null" else text
