@@ -116,7 +116,7 @@ def test_a_patients_list_is_newest_first() -> None:
     """What is of a patient comes by date, newest first, and last what has none; each type can be asked for alone."""
     views = empty()
     subject = {"subject": {"reference": f"Patient/{PEOPLE[0]}"}}
-    rows = {
+    rows: dict[int, tuple[str, dict[str, Any]]] = {
         1: ("Observation", {"effectiveDateTime": "2026-03-01"}),
         2: ("Observation", {"effectiveDateTime": "2026-03-01T10:00:00.250Z"}),
         3: ("Observation", {"effectiveDateTime": "2026-03-01T10:00:00.100Z"}),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from medxz.store.cipher import open_database
 from medxz.store.sqlite import SqliteLog
 from medxz.store.views import Follower, Views, ViewsFile, ViewsLost, prepare
 from medxz.work import ThreadWorker
-from tests.making import DEVICE, OTHER_DEVICE, batch, fixed_id, make_op
+from tests.making import DEVICE, OTHER_DEVICE, batch, fixed_id, make_op, run_of
 from tests.store.conftest import KEY, Backend
 from tests.store.viewing import PEOPLE, of_ops, told
 
@@ -107,8 +108,7 @@ async def test_what_was_written_is_found_at_once(log: SqliteLog, path: Path) -> 
         for number in range(1, 20):
             op = make_op(number, entity_type="Patient", payload=f'{{"name":[{{"family":"Silva{number}"}}]}}')
             await log.append(batch(op))
-            name = f"silva{number}"
-            found = await follower.ask(lambda views, name=name: views.patients(name, None, 9))
+            found = await follower.ask(partial(Views.patients, text=f"silva{number}", after=None, limit=9))
             assert [row.entity_id for row in found.rows] == [op.entity_id]
         assert await follower.ask(lambda views: views.count_entities()) == 19
 
@@ -143,7 +143,10 @@ def halve(path: Path) -> None:
 
 
 def fill(byte: int) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(bytes([byte]) * path.stat().st_size) and None
+    def harm(path: Path) -> None:
+        path.write_bytes(bytes([byte]) * path.stat().st_size)
+
+    return harm
 
 
 def other_schema(path: Path) -> None:
@@ -280,11 +283,11 @@ async def test_damaged_ops_are_passed_by(backend: Backend, path: Path) -> None:
 
 async def test_it_rests_while_ops_arrive(log: SqliteLog, path: Path) -> None:
     """Under steady pushes it takes a small part of the time; asking lifts that."""
-    writers = Writers(4)
     async with following(log, path) as follower:
-        until = asyncio.get_running_loop().time() + 1.5
+        number, until = 0, asyncio.get_running_loop().time() + 1.5
         while asyncio.get_running_loop().time() < until:
-            await log.append(batch(*writers.some(20)))
+            await log.append(batch(*run_of(number + 1, number + 100)))
+            number += 100
             await asyncio.sleep(0)
         assert follower.through < log.last_seq
         assert await asked_until_answered(follower, lambda views: views.through) == log.last_seq
