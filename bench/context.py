@@ -40,6 +40,7 @@ class Sizes:
     starts: int
     kept_samples: int
     streams: int = 100
+    patients: int = 100_000
 
 
 FULL: Final = Sizes(
@@ -49,6 +50,7 @@ FULL: Final = Sizes(
 QUICK: Final = Sizes(
     base_ops=12_000, big_ops=40_000, pairs=3, batches=20, singles=60, pages=40, mixed_samples=1,
     mixed_singles=100, streamed=30, written_batches=20, written_singles=100, scale_pairs=2, starts=2, kept_samples=1,
+    patients=20_000,
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.context import Context
 from bench.figure import Figure
-from bench.figures import footprint, pulls, pushes, scale
+from bench.figures import footprint, pulls, pushes, scale, search
 
 FIGURES: Final[dict[str, Callable[[Context], list[Figure]]]] = {
     "push": pushes.batches,
@@ -20,5 +20,6 @@ FIGURES: Final[dict[str, Callable[[Context], list[Figure]]]] = {
     "syncs": footprint.syncs,
     "memory": footprint.memory,
     "start": footprint.start,
+    "search": search.patients,
     "scale": scale.longer_log,
 }
