@@ -21,7 +21,7 @@ from medxz.limits import BLOCK_OPS
 from medxz.scope import FRONT_DESK_TYPES
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.record import op_json_of
-from medxz.store.rows import Beside, portions, records_of
+from medxz.store.rows import LONG_SIZES, Beside, portions, records_of
 
 _INSERT: Final = "INSERT OR IGNORE INTO entity_op (entity, place) VALUES "
 _INSERT_ROWS: Final = 250
@@ -32,6 +32,9 @@ _KNOWN: Final = (
 _PLACES: Final = (
     "WITH asked (entity, after) AS (VALUES {}) SELECT group_concat(place) FROM asked"
     " JOIN entity_op ON entity_op.entity = asked.entity AND place > after"
+)
+_MAY_SHARE: Final = (
+    "INSERT OR IGNORE INTO shared_key SELECT entity FROM entity_op GROUP BY entity HAVING count(*) > 1"
 )
 _TO_SIGNED: Final = 1 << 63
 
@@ -132,7 +135,7 @@ def write_open(connection: sqlcipher.Connection, opened: OpenEntities, through: 
 def known_in_table(connection: sqlcipher.Connection, keys: Sequence[int]) -> set[int]:
     """Those of these keys that the table has an op of: one look each, however many ops that are."""
     known: set[int] = set()
-    for part in portions(keys):
+    for part in portions(keys, LONG_SIZES):
         statement = _KNOWN.format(",".join(["(?)"] * len(part)))
         [(joined,)] = connection.execute(statement, part).fetchall()
         known.update(numbers_of(joined))
@@ -164,10 +167,14 @@ def rows_of(records: Iterable[tuple[int, bytes]]) -> Iterable[Row]:
 
 def index_blocks(connection: sqlcipher.Connection, beside: Beside, dictionaries: Dictionaries) -> None:
     """Take in the blocks of a log that is older than its index."""
-    for (number,) in connection.execute("SELECT number FROM block_to_index ORDER BY number").fetchall():
+    rows = connection.execute("SELECT number FROM block_to_index ORDER BY number").fetchall()
+    numbers = [number for (number,) in rows]
+    for number in numbers:
         seqs = range(number * BLOCK_OPS + 1, (number + 1) * BLOCK_OPS + 1)
         records, _ = records_of(beside, dictionaries, seqs)
         connection.execute("BEGIN IMMEDIATE")
         write_rows(connection, sorted(rows_of(records.items())))
+        if number == numbers[-1]:
+            connection.execute(_MAY_SHARE)
         connection.execute("DELETE FROM block_to_index WHERE number = ?", (number,))
         connection.execute("COMMIT")

@@ -22,14 +22,15 @@ _READ: Final = (
     " FROM op WHERE seq IN ({})"
 )
 # Statements are made for so many values, so that they stay prepared; 64 of the largest ops are 16 MiB.
-_SIZES: Final = (4, 16, 64)
+_SIZES: Final = (1, 4, 16, 64)
+LONG_SIZES: Final = (4, 32, 250)
 
 
-def portions(values: Sequence[T]) -> Iterator[Sequence[T]]:
+def portions(values: Sequence[T], sizes: Sequence[int] = _SIZES) -> Iterator[Sequence[T]]:
     """The values, a few at a time, each portion filled up with its last value to one of a few sizes."""
-    for first in range(0, len(values), _SIZES[-1]):
-        part = values[first : first + _SIZES[-1]]
-        size = next(size for size in _SIZES if size >= len(part))
+    for first in range(0, len(values), sizes[-1]):
+        part = values[first : first + sizes[-1]]
+        size = next(size for size in sizes if size >= len(part))
         yield [*part, *[part[-1]] * (size - len(part))]
 
 

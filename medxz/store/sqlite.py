@@ -29,11 +29,12 @@ from medxz.store.entity_index import Whose, index_blocks, key_of
 from medxz.store.entity_reader import EntityReader
 from medxz.store.files import LogFile
 from medxz.store.held import Held
+from medxz.store.loading import load_held
 from medxz.store.pages import Pages
 from medxz.store.reader import Reader
 from medxz.store.rows import Beside
 from medxz.store.tail import Committed, Tail
-from medxz.store.writer import Writer, load_held
+from medxz.store.writer import Writer
 from medxz.work import ThreadWorker, Worker
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from medxz.merge.change import Change, change_of
 from medxz.merge.entity import Entity
 from medxz.merge.growing import Growing
 from medxz.op import Operation
+from medxz.policy import policy_of
 from medxz.store.base import Conflicting
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.entity_index import OpenEntities, key_of, known_in_table, last_place, places_in_table
@@ -32,6 +33,7 @@ from medxz.store.rows import Beside, portions, records_of
 
 _DECODE: Final = msgspec.json.Decoder(Operation).decode
 _BASES: Final = "SELECT entity_id, entity_type, seq, base FROM entity_base WHERE entity_id IN ({})"
+_SHARE: Final = "INSERT OR IGNORE INTO shared_key (entity) VALUES (?)"
 _PUT_BASE: Final = (
     "INSERT INTO entity_base (entity_id, entity_type, seq, base) VALUES (?,?,?,?)"
     " ON CONFLICT (entity_id, entity_type) DO UPDATE SET seq = excluded.seq, base = excluded.base"
@@ -57,6 +59,11 @@ class Touched:
         self._dictionaries = dictionaries
         self._known: OrderedDict[Entity, _Known] = OrderedDict()
         self._bytes = 0
+        self._fresh: dict[int, bytes] = {}  # records of ops that are likely to be followed, by seq
+        self._fresh_bytes = 0
+        self._based: set[bytes] | None = (
+            None  # ids of which there is a base, and of some whose base was undone
+        )
         self.damaged: set[int] = set()
         self.ops_read = 0
 
@@ -64,6 +71,16 @@ class Touched:
         """The transaction was undone: what was added in it is not so."""
         self._known.clear()
         self._bytes = 0
+
+    def remember(self, first_seq: int, ops: Sequence[Operation], records: Sequence[bytes]) -> None:
+        """These are durable. What may be changed is kept a while: what was just written is changed soonest."""
+        fresh = self._fresh
+        for seq, (op, record) in enumerate(zip(ops, records, strict=True), first_seq):
+            if policy_of(op.entity_type) != "append":
+                fresh[seq] = record
+                self._fresh_bytes += len(record)
+        while self._fresh_bytes > limits.FRESH_OPS_BYTES_MAX:
+            self._fresh_bytes -= len(fresh.pop(next(iter(fresh))))
 
     def conflicts(
         self, first_seq: int, ops: Sequence[Operation], keys: Sequence[int], opened: OpenEntities
@@ -79,7 +96,8 @@ class Touched:
         for seq, (key, op) in enumerate(zip(keys, ops, strict=True), first_seq):
             if key in touched:
                 own.setdefault(_entity_of(op), []).append((seq, op))
-        self._load([entity for entity in own if entity not in self._known], here, opened)
+        new = self._load([entity for entity in own if entity not in self._known], here, opened)
+        self._share(new, here, own)
         found = dict(self._add_all(own, opened))
         self._keep(own)
         return found
@@ -95,25 +113,42 @@ class Touched:
 
     # What is stored.
 
-    def _load(self, entities: Sequence[Entity], here: set[int], opened: OpenEntities) -> None:
-        """Read what these entities have: one statement for the bases, few for the ops behind them."""
+    def _load(self, entities: Sequence[Entity], here: set[int], opened: OpenEntities) -> list[Entity]:
+        """Read what these entities have: one statement for the bases, few for the ops behind them.
+
+        Those that have nothing yet.
+        """
         stored = [entity for entity in entities if key_of(entity.entity_id) in here]
         bases = self._bases(stored) if stored else {}
         after = {entity: bases[entity][0] if entity in bases else 0 for entity in stored}
         changes = self._changes(after, opened)
         for entity in entities:
             own = changes.get(entity, [])
-            if entity in bases:
-                growing = bases[entity][1]
-                if not all(map(growing.add, own)):
-                    growing = Growing.of(entity, self._changes({entity: 0}, opened)[entity])
-            else:
-                growing = Growing.of(entity, own)
+            growing = bases[entity][1] if entity in bases else Growing(entity)
+            if not all(map(growing.add, own)):
+                whole = self._changes({entity: 0}, opened)[entity] if entity in bases else own
+                growing = Growing.of(entity, whole)
             self._known[entity] = _Known(growing, len(own))
+        return [entity for entity in entities if entity not in bases and not changes.get(entity)]
+
+    def _share(self, new: Iterable[Entity], here: set[int], own: Iterable[Entity]) -> None:
+        """Note the keys under which there is another entity already, or in this very push: rarely any."""
+        times = Counter(key_of(entity.entity_id) for entity in own)
+        keys = {key_of(entity.entity_id) for entity in new}
+        shared = sorted(key for key in keys if key in here or times[key] > 1)
+        if shared:
+            self._connection.executemany(_SHARE, [(key,) for key in shared])
 
     def _bases(self, entities: Iterable[Entity]) -> dict[Entity, tuple[int, Growing]]:
         """Up to which seq a base goes, and what it holds. A damaged one is none."""
-        by_key = {(uuid_bytes(entity.entity_id), entity.entity_type): entity for entity in entities}
+        if self._based is None:
+            rows = self._connection.execute("SELECT entity_id FROM entity_base").fetchall()
+            self._based = {entity_id for (entity_id,) in rows}
+        by_key = {
+            (entity_id, entity.entity_type): entity
+            for entity in entities
+            if (entity_id := uuid_bytes(entity.entity_id)) in self._based
+        }
         found: dict[Entity, tuple[int, Growing]] = {}
         for part in portions([key for key, _ in by_key]):
             rows = self._connection.execute(_BASES.format(",".join("?" * len(part))), part).fetchall()
@@ -133,10 +168,12 @@ class Touched:
         asked = [(key_of(entity.entity_id), last_place(seq)) for entity, seq in after.items()]
         places = places_in_table(self._connection, asked)
         places.update(place for key, behind in asked for place in opened.places(key) if place > behind)
-        seqs = sorted({place >> 1 for place in places})
-        records, damaged = records_of(self._beside, self._dictionaries, seqs)
+        seqs = {place >> 1 for place in places}
+        records = {seq: self._fresh[seq] for seq in seqs if seq in self._fresh}
+        read, damaged = records_of(self._beside, self._dictionaries, sorted(seqs - records.keys()))
         self.damaged.update(damaged)
-        self.ops_read += len(records)
+        self.ops_read += len(read)
+        records |= read
         changes: dict[Entity, list[Change]] = {entity: [] for entity in after}
         for seq in sorted(records):
             op = _DECODE(op_json_of(records[seq]))
@@ -174,6 +211,8 @@ class Touched:
         [frame] = self._dictionaries.newest.compress([base])
         self._connection.execute(_PUT_BASE, (uuid_bytes(entity.entity_id), entity.entity_type, seq, frame))
         known.ops = 0
+        if self._based is not None:
+            self._based.add(uuid_bytes(entity.entity_id))
 
     def _keep(self, entities: Iterable[Entity]) -> None:
         """Keep these as the newest; the oldest give way."""

@@ -13,10 +13,8 @@ from typing import Final
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
-from medxz.clock import Clock, format_time, parse_time
-from medxz.errors import OpInvalid, RowCorrupt
+from medxz.clock import Clock, format_time
 from medxz.ids import uuid_bytes
-from medxz.limits import BLOCK_OPS
 from medxz.op import Operation
 from medxz.rules import decode_op
 from medxz.scope import FRONT_DESK_TYPES
@@ -24,17 +22,16 @@ from medxz.store.base import Append, Conflicting, DeadLetter, Outcome
 from medxz.store.cipher import Blob
 from medxz.store.dictionaries import Dictionaries, authors_of
 from medxz.store.entity_index import (
-    indexed_through,
     is_full,
     key_of,
     place_of,
-    rows_of,
     write_open,
     write_rows,
 )  # fmt: skip
 from medxz.store.held import Held
+from medxz.store.loading import load_held
 from medxz.store.record import MAGIC, op_json_of, render, text_of
-from medxz.store.rows import Beside, records_of
+from medxz.store.rows import Beside
 from medxz.store.tail import Committed
 from medxz.store.touched import Touched
 
@@ -137,6 +134,7 @@ class Writer:
         self._draft = None
         self._held_is_true = True
         self.held.last_ms = draft.now_ms
+        self.touched.remember(draft.first_seq, draft.ops, draft.records)
         if draft.is_indexed:
             self.held.open_entities.clear()
         return Committed(
@@ -338,39 +336,6 @@ class Writer:
             _INSERT_REVIEW,
             (op.op_id, op.device_id, op.user_id, op.entity_type, op.entity_id, code, draft.now_ms),
         )
-
-
-def load_held(connection: sqlcipher.Connection, beside: Beside, dictionaries: Dictionaries) -> Held:
-    """What the log holds, from its block summaries, the ops behind the last block, and the dead letters."""
-    held = Held()
-    for (text,) in connection.execute("SELECT held FROM block ORDER BY number").fetchall():
-        held.take_block(text)
-    held.last_seq = len(held.blocks) * BLOCK_OPS
-    unindexed = range(indexed_through(len(held.blocks)) + 1, held.last_seq + 1)
-    records, damaged = records_of(beside, dictionaries, unindexed)
-    held.damaged += damaged
-    for key, place in rows_of(sorted(records.items())):
-        held.open_entities.add(key, place)
-    rows = connection.execute(
-        "SELECT seq, front_desk, body FROM op WHERE seq >= ? ORDER BY seq", (held.last_seq,)
-    ).fetchall()
-    for seq, front_desk, body in rows:
-        try:
-            op = decode_op(op_json_of(dictionaries.inflate([seq], body, [len(body)])[0]))
-        except (RowCorrupt, OpInvalid):
-            held.take_damaged(seq)
-            continue
-        held.last_ms = parse_time(op.server_received_at or "")
-        if seq > held.last_seq:
-            held.take_run(op.device_id, op.device_seq, [bool(front_desk)])
-            held.open_entities.add(key_of(op.entity_id), place_of(seq, op.entity_type))
-            dictionaries.meet(authors_of([op]))
-    for device_id, number in connection.execute(
-        "SELECT device_id, device_seq FROM dead_letter WHERE settles = 1"
-    ).fetchall():
-        held.settle(device_id, number)
-    held.shared = set(connection.execute("SELECT device_id, device_seq FROM shared_number").fetchall())
-    return held
 
 
 def _portions(count: int) -> Iterator[tuple[int, int]]:
