@@ -226,7 +226,7 @@ class LogStore(Protocol):
         ...
 
     async def count_entities(self, scope: Scope, through: int) -> int:
-        """How many entities have an op of the scope through a place; those that share an id may count as one."""
+        """How many entities have an op of the scope through a place: as many as `entities` gives."""
         ...
 
     async def standing(self, scope: Scope, through: int) -> Standing:

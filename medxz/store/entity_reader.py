@@ -38,6 +38,7 @@ _ROWS: Final = (
     " WHERE entity > ? AND entity <= ? AND place <= ? {}"
 )
 _COUNT: Final = "SELECT count(*) FROM (SELECT DISTINCT entity FROM entity_op WHERE place <= ? {})"
+_SHARED: Final = "SELECT group_concat(entity) FROM shared_key"
 _IS_COUNTED: Final = "SELECT 1 FROM entity_op WHERE entity = ? AND place <= ? {} LIMIT 1"
 _READ_OPS: Final = 64
 _LEAST: Final = -(1 << 63)
@@ -128,13 +129,25 @@ class EntityReader:
         return {seq: op_json_of(record) for seq, record in records.items()}
 
     def count(self, scope: Scope, through: int, also: Sequence[Row]) -> int:
-        """How many entities have an op of the scope through a seq; two under one key count as one."""
+        """How many entities have an op of the scope through a seq: keys, and what shares one."""
         shown, end = _SHOWN[scope], last_place(through)
-        [(count,)] = self._beside.connection.execute(_COUNT.format(shown), (end,)).fetchall()
-        return int(count) + sum(
-            not self._beside.connection.execute(_IS_COUNTED.format(shown), (key, end)).fetchall()
-            for key in {key for key, _ in _seen(also, scope)}
+        connection = self._beside.connection
+        [(count,)] = connection.execute(_COUNT.format(shown), (end,)).fetchall()
+        opened: dict[int, set[int]] = {}
+        for key, place in _seen(also, scope):
+            opened.setdefault(key, set()).add(place)
+        keys = sum(not connection.execute(_IS_COUNTED.format(shown), (key, end)).fetchall() for key in opened)
+        [(joined,)] = connection.execute(_SHARED).fetchall()
+        beside = sum(self._beside_one(key, opened.get(key, set()), scope, end) for key in numbers_of(joined))
+        return int(count) + keys + beside
+
+    def _beside_one(self, key: int, also: set[int], scope: Scope, end: int) -> int:
+        """How many entities of a scope stand under a key beside the one that it counts for."""
+        places = _seen(
+            ((key, place) for place in places_in_table(self._beside.connection, [(key, 0)]) | also), scope
         )
+        ops = self.ops_at(sorted({place >> 1 for _, place in places if place <= end}))
+        return max(0, len({whose(op) for op in ops}) - 1)
 
     def close(self) -> None:
         self._beside.close()

@@ -6,6 +6,12 @@ CREATE TABLE entity_op (
     PRIMARY KEY (entity, place)
 ) STRICT, WITHOUT ROWID;
 
+-- Keys under which there may be several entities: an id used under two types, or ids whose keys are the same. Who
+-- counts entities looks at their ops.
+CREATE TABLE shared_key (
+    entity  INTEGER PRIMARY KEY
+) STRICT;
+
 -- What the first ops of a long entity, through a seq, come to: it takes a further op without reading them.
 CREATE TABLE entity_base (
     entity_id    BLOB NOT NULL,
@@ -15,9 +21,9 @@ CREATE TABLE entity_base (
     UNIQUE (entity_id, entity_type)
 ) STRICT;
 
--- Blocks that were full before there was an index: taken into it when the log is opened.
+-- Blocks that were there before there was an index, the open one too: taken into it when the log is opened.
 CREATE TABLE block_to_index (
     number  INTEGER PRIMARY KEY
 ) STRICT;
 
-INSERT INTO block_to_index (number) SELECT number FROM block;
+INSERT INTO block_to_index (number) SELECT number FROM block UNION ALL SELECT count(*) FROM block;
