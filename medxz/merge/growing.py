@@ -2,8 +2,8 @@
 
 What stands after each op is kept, so that one more op costs one step. Where there is one head, no conflict and no
 parent missing, all that is behind that head can be let go of for its `base`: a long entity then takes an update
-without its old ops being read. An op that reaches back behind what is kept is not taken: the entity is built again
-from all its ops. Which ops are here already the caller knows: one that is behind what is kept must not come again.
+without its old ops being read. While something is open, the heads and the latest others are kept. An op that reaches
+back behind what is kept is not taken: the entity is built again from all its ops. Which ops are here already the caller knows: one that is behind what is kept must not come again.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class Growing:
             growing._keep(change.op_id, walk.standing(place))
         growing._heads = {graph.changes[place].op_id: walk.standing(place) for place in graph.heads}
         growing._missing.update(graph.missing)
+        growing._let_go()
         return growing
 
     @classmethod
@@ -113,8 +114,11 @@ class Growing:
         for parent in parents:
             self._heads.pop(parent, None)
         self._keep(change.op_id, before.followed_by(change, 1 << self._places))
-        if len(self._kept) > KEPT_MAX and self._settled():
-            self._stand_upon(self._standing().ground())
+        if len(self._kept) > KEPT_MAX:
+            if self._settled():
+                self._stand_upon(self._standing().ground())
+            else:
+                self._let_go()
         return True
 
     @property
@@ -168,6 +172,14 @@ class Growing:
         self._places = max(self._places, standing.closure.bit_length())
         self._size += standing.bytes_kept
         self._end = self._conflict = None
+
+    def _let_go(self) -> None:
+        """Keep the heads and the latest others, so that an old conflict does not keep a long entity in memory."""
+        others = [op_id for op_id in self._kept if op_id not in self._heads]
+        if len(others) > 2 * KEPT_MAX:
+            self._behind = True
+            for op_id in others[:-KEPT_MAX]:
+                self._size -= self._kept.pop(op_id).bytes_kept
 
     def _stand_upon(self, ground: Ground) -> None:
         """Let go of all that is behind the head."""

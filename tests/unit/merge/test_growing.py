@@ -25,7 +25,7 @@ def test_it_agrees_after_each_op(entity: Entity, kept_max: int, monkeypatch: pyt
     """In any order, through any number of bases, the conflict is the view's after each op."""
     monkeypatch.setattr(growing, "KEPT_MAX", kept_max)
     taken = based = 0
-    for seed in range(700):
+    for seed in range(500):
         world = World(seed, entity, 4 + seed % 16, broken=seed % 2 == 0)
         order = world.changes if seed % 3 else world.shuffled()
         rng = random.Random(f"{seed}")
@@ -84,3 +84,22 @@ def test_a_long_entity_stays_small() -> None:
     base = one.base()
     assert base is not None
     assert len(base) < 2_000
+
+
+def test_an_old_conflict_keeps_no_long_entity_in_memory() -> None:
+    """Beside a head that nobody joins, a long entity grows and answers, and lets go of what is far behind."""
+    entity = ENTITIES[1]
+    ops = [change("a", "create"), change("b", "amend", ["a"], fields={"a": b"-1"})]
+    one = Growing.of(entity, ops)
+    for number in range(1_000):
+        ops.append(
+            change(
+                f"c{number:04}", "update", [ops[-1].op_id if number else "a"], fields={"a": b"%d" % number}
+            )
+        )
+        assert one.add(ops[-1])
+    for grown in (one, Growing.of(entity, ops)):
+        assert grown.size < 300_000
+        assert grown.conflict == conflict_of(entity, ops)
+        assert not grown.add(change("late", "update", [ops[9].op_id]))
+        assert grown.add(change("soon", "update", [ops[-9].op_id]))

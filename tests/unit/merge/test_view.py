@@ -106,6 +106,13 @@ def test_what_is_resolved_was_in_conflict(entity: Entity) -> None:
         assert {(one.by, one.conflict.conflict_id) for one in resolved} == expected, seed
 
 
+def test_the_id_of_a_conflict() -> None:
+    """It is the UUIDv5 of the contract, in whatever order the ops are named."""
+    ids = ["b", "a", "c"]
+    assert PATIENT.conflict_id(ids) == PATIENT.conflict_id(sorted(ids)) == naive_id(PATIENT, ids)
+    assert PATIENT.conflict_id(ids) != CONDITION.conflict_id(ids)
+
+
 def test_bytes_stay_as_they_were_written() -> None:
     """Zeros, long numbers, spaces and unknown fields go from the payload into state and sides as they stand."""
     odd = {"b": b"120.50", "a": b"12345678901234567890123", "x-\u00e9": b'{"k" :  [1.0, "\\u00e9"]}'}
