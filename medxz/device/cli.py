@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from medxz.commandline import DONE, FAILED, NEEDS_THE_CLOUD, WRONG_USAGE, Example, Examples, Uuid
+from medxz.device.commanding import PATH, common, compact_json, read_text, tell_result, with_device
+from medxz.device.entity_commands import ENTITY_COMMANDS
 from medxz.errors import (
     ConfigurationError,
     MedxzError,
@@ -31,11 +31,8 @@ if TYPE_CHECKING:
     from medxz.device.device import Device
     from medxz.replicate import Standing
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 LOG_LIMIT: Final = 100
 LOG_LIMIT_MAX: Final = 10_000
-PAYLOAD_FILE_BYTES_MAX: Final = 16 * 1_024 * 1_024
 OPS: Final = ("create", "update", "amend", "retract")
 
 _HINTS: Final = {
@@ -46,23 +43,6 @@ _HINTS: Final = {
     503: "the server is busy: wait a moment, then try again",
     507: "the server's disk is full; what was recorded is kept here",
 }
-
-
-PATH = click.Path(path_type=Path)
-
-
-def common(command: F) -> F:
-    """What every command takes."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Answer in JSON."),
-        click.option("--key-file", type=PATH, help="The key of the store. [default: DIR.key]"),
-        click.option(
-            "--store", type=PATH, required=True, envvar="MEDXZ_STORE", show_envvar=True,
-            help="The device's directory.",
-        ),
-    ):  # fmt: skip
-        command = option(command)
-    return command
 
 
 @click.group(
@@ -98,8 +78,8 @@ def init(
     from medxz.device.keyfile import key_file_of, read_or_make_key
     from medxz.device.token import read_claims, server_address
 
-    ca_pem = _read_text(ca) if ca is not None else None
-    token = _read_text(Path(token[1:])).strip() if token.startswith("@") else token
+    ca_pem = read_text(ca) if ca is not None else None
+    token = read_text(Path(token[1:])).strip() if token.startswith("@") else token
     claims = read_claims(token)
     server_address(server)
     if ca_pem is not None:
@@ -111,7 +91,7 @@ def init(
     finally:
         device.close()
     answer = {"clinic_id": status.clinic_id, "device_id": status.device_id, "user_id": status.user_id}
-    _tell(
+    tell_result(
         as_json, answer | {"target": status.target},
         f"{store} is device {status.device_id}; its key is {key_file_of(store, key_file)}: keep a copy elsewhere.",
     )  # fmt: skip
@@ -133,15 +113,17 @@ def record(
 ) -> None:  # fmt: skip
     """Record one change. It is durable here when this ends; `medxz sync` carries it on."""
     text = (
-        _compact(Path(payload[1:])) if payload.startswith("@") else payload.encode(errors="surrogateescape")
+        compact_json(Path(payload[1:]))
+        if payload.startswith("@")
+        else payload.encode(errors="surrogateescape")
     )
 
     async def work(device: Device) -> None:
         done = await device.record(entity_type, text, entity_id=entity_id, op=op, user_id=user)
         answer = {"op_id": done.op_id, "entity_id": done.entity_id, "device_seq": done.device_seq}
-        _tell(as_json, answer, f"recorded {done.op_id} of {entity_type}/{done.entity_id}")
+        tell_result(as_json, answer, f"recorded {done.op_id} of {entity_type}/{done.entity_id}")
 
-    _with_device(store, key_file, work)
+    with_device(store, key_file, work)
 
 
 @cli.command(cls=Example, example="medxz log --store tablet --limit 20 --after 120")
@@ -171,7 +153,7 @@ def log(store: Path, key_file: Path | None, as_json: bool, limit: int, after: in
         if more:
             click.echo(f"there is more: --after {page[-1].position}", err=True)
 
-    _with_device(store, key_file, work, read_only=True)
+    with_device(store, key_file, work, only_reads=True)
 
 
 @cli.command(cls=Example, example="medxz sync --store tablet")
@@ -183,9 +165,9 @@ def sync(store: Path, key_file: Path | None, as_json: bool) -> None:
     async def work(device: Device) -> None:
         with show.progress_shown(quiet=as_json) as progress:
             report = await device.sync(progress=progress)
-        _tell(as_json, show.sync_members(report), "\n".join(show.sync_lines(report)))
+        tell_result(as_json, show.sync_members(report), "\n".join(show.sync_lines(report)))
 
-    _with_device(store, key_file, work)
+    with_device(store, key_file, work)
 
 
 @cli.command(cls=Example, example="medxz watch --store tablet --json")
@@ -211,7 +193,7 @@ def watch(store: Path, key_file: Path | None, as_json: bool, payload: bool) -> N
             else:
                 click.echo(show.op_line(held, None, payload=payload))
 
-    _with_device(store, key_file, work, until_interrupted=True)
+    with_device(store, key_file, work, until_interrupted=True)
 
 
 @cli.command(cls=Example, example="medxz status --store tablet")
@@ -223,9 +205,13 @@ def status(store: Path, key_file: Path | None, as_json: bool) -> None:
     async def work(device: Device) -> None:
         standing, parked = await device.status(), await device.parked()
         text = "\n".join(show.status_lines(standing, parked))
-        _tell(as_json, show.status_members(standing, parked), text)
+        tell_result(as_json, show.status_members(standing, parked), text)
 
-    _with_device(store, key_file, work, read_only=True)
+    with_device(store, key_file, work, only_reads=True)
+
+
+for _command in ENTITY_COMMANDS:
+    cli.add_command(_command)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -260,6 +246,24 @@ def outcome(arguments: list[str], *, as_json: bool) -> int:
     return result if isinstance(result, int) else DONE
 
 
+def _complain(
+    as_json: bool,
+    code: str,
+    message: str,
+    hint: str,
+    status: int,
+    *,
+    problems: Sequence[tuple[str, str]] = (),
+) -> int:
+    """What failed and what to do, on stderr; with --json, what is wrong with a payload also path by path."""
+    if as_json:
+        more = {"problems": [{"path": path, "message": what} for path, what in problems]} if problems else {}
+        click.echo(json.dumps({"code": code, "message": message, "hint": hint} | more), err=True)
+    else:
+        click.echo(f"medxz: {message}" + (f"\nhint: {hint}" if hint else ""), err=True)
+    return status
+
+
 def _wrong_usage(as_json: bool, error: click.UsageError) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
@@ -286,72 +290,3 @@ def _described(error: MedxzError) -> tuple[str, str, str, int]:
             )
         case _:
             return "failed", str(error), error.hint, FAILED
-
-
-def _complain(
-    as_json: bool,
-    code: str,
-    message: str,
-    hint: str,
-    status: int,
-    *,
-    problems: Sequence[tuple[str, str]] = (),
-) -> int:
-    """What failed and what to do, on stderr; with --json, what is wrong with a payload also path by path."""
-    if as_json:
-        more = {"problems": [{"path": path, "message": what} for path, what in problems]} if problems else {}
-        click.echo(json.dumps({"code": code, "message": message, "hint": hint} | more), err=True)
-    else:
-        click.echo(f"medxz: {message}" + (f"\nhint: {hint}" if hint else ""), err=True)
-    return status
-
-
-def _tell(as_json: bool, answer: dict[str, Any], text: str) -> None:
-    from medxz.device import show
-
-    if as_json:
-        show.json_line(answer)
-    else:
-        click.echo(text)
-
-
-def _with_device(
-    store: Path, key_file: Path | None, work: Callable[[Device], Coroutine[Any, Any, None]], *,
-    read_only: bool = False, until_interrupted: bool = False,
-) -> None:  # fmt: skip
-    from medxz.device.device import Device
-    from medxz.device.keyfile import read_key
-    from medxz.device.store.file import DATABASE
-    from medxz.errors import StoreError
-
-    if not (store / DATABASE).exists():
-        raise StoreError(f"there is no device's store in {store}; make one with `medxz init`")
-    device = Device.open(store, key=read_key(store, key_file), read_only=read_only)
-
-    async def run() -> None:
-        async with device:
-            task = asyncio.ensure_future(work(device))
-            if not until_interrupted:
-                await task
-                return
-            for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-            await asyncio.wait([task])
-            if not task.cancelled():
-                task.result()
-
-    asyncio.run(run())
-
-
-def _read_text(file: Path) -> str:
-    return file.read_text("utf-8")
-
-
-_OUTSIDE_STRINGS = re.compile(rb'("(?:[^"\\]|\\.)*")|[\n\r\t]+', re.DOTALL)
-
-
-def _compact(file: Path) -> bytes:
-    """JSON may be written over several lines in a file; a payload may not. Nothing else of it is changed."""
-    with file.open("rb") as opened:
-        text = opened.read(PAYLOAD_FILE_BYTES_MAX)
-    return _OUTSIDE_STRINGS.sub(lambda match: match[1] or b"", text).strip()

@@ -29,7 +29,7 @@ from medxz.device.entities import (
     uuid,
 )
 from medxz.device.local import DeviceSide
-from medxz.device.store import DeviceStore, Draft
+from medxz.device.store import LOCK_WAIT_S, DeviceStore, Draft
 from medxz.device.store.drafts import check_payload, payload_bytes
 from medxz.device.store.rows import HeldOp
 from medxz.device.store.safety import Level, Levels, Parked, RefusedUpstream
@@ -145,11 +145,14 @@ class Device(EntityCalls):
 
     @classmethod
     def open(
-        cls, path: Path | str, *, key: bytes | str, read_only: bool = False, machine: Machine | None = None
-    ) -> Self:
+        cls, path: Path | str, *, key: bytes | str, read_only: bool = False, machine: Machine | None = None,
+        lock_wait_s: float = LOCK_WAIT_S,
+    ) -> Self:  # fmt: skip
         """The store in this folder. StoreLocked while another process writes it; `read_only` opens it all the same."""
         machine = machine or Machine()
-        store = DeviceStore(Path(path), raw_key(key), machine.clock, read_only=read_only)
+        store = DeviceStore(
+            Path(path), raw_key(key), machine.clock, read_only=read_only, lock_wait_s=lock_wait_s
+        )
         try:
             store.identity()
         except BaseException:

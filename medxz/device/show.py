@@ -16,6 +16,7 @@ from medxz.device.device import HeldOp, Parked, Progress, Status, SyncReport
 from medxz.device.store.safety import Levels
 
 _LINE_EVERY_S: Final = 2.0
+_DOING: Final = {"push": "pushing", "pull": "pulling", "snapshot": "taking in entities"}
 _ENVELOPE: Final = (
     "op_id", "clinic_id", "device_id", "user_id", "entity_type", "entity_id", "op_type", "parents", "device_time",
     "device_seq", "schema_version",
@@ -71,7 +72,10 @@ def sync_members(report: SyncReport) -> dict[str, object]:
 
 def sync_lines(report: SyncReport) -> Iterator[str]:
     done, status = report.done, report.status
-    yield f"pushed {done.pushed}, pulled {done.pulled}"
+    began = f", {done.entities} entities from a snapshot" if done.entities else ""
+    yield f"pushed {done.pushed}, pulled {done.pulled}{began}"
+    if status.open_conflicts:
+        yield f"{status.open_conflicts} open conflicts: see `medxz conflicts`"
     if done.recorded_again:
         yield f"this device has a new id: {done.recorded_again} of its ops were recorded again under it"
     if done.retry:
@@ -105,9 +109,7 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
 
         def update(step: Progress) -> None:
             if step.phase not in tasks:
-                tasks[step.phase] = bar.add_task(
-                    {"push": "pushing", "pull": "pulling"}[step.phase], total=None
-                )
+                tasks[step.phase] = bar.add_task(_DOING[step.phase], total=None)
             bar.update(tasks[step.phase], completed=step.done, total=step.total)
 
         yield update
@@ -121,6 +123,6 @@ def _lines() -> Callable[[Progress], None]:
         if time.monotonic() - last >= _LINE_EVERY_S:
             last = time.monotonic()
             total = f" of {step.total}" if step.total is not None else ""
-            click.echo(f"{step.phase}ed {step.done}{total}", err=True)
+            click.echo(f"{_DOING[step.phase]}: {step.done}{total}", err=True)
 
     return update

@@ -46,7 +46,7 @@ async def test_the_example_runs(hub: HubProcess, tmp_path: Path) -> None:
         done = await example["morning"](tmp_path / "a", bytes(range(32)), hub.url, tokens[0], ca_pem)
         assert done == ["create", "update"]
         assert [await shown.get() for _ in range(2)] == [
-            b'{"resourceType":"Patient","active":true}',
+            b'{"resourceType":"Patient","name":[{"family":"Ott","given":["Ada"]}],"birthDate":"1980-02-29"}',
             b'{"active":false}',
         ]
         following.cancel()
@@ -60,7 +60,7 @@ def test_applications_see_the_types() -> None:
 
 def test_everything_public_is_told() -> None:
     """Every public name of the package and every public method of a device stand in the document."""
-    methods = [name for name in vars(Device) if not name.startswith("_")]
+    methods = [name for name in dir(Device) if not name.startswith("_")]
     missing = [name for name in methods if not re.search(rf"`(Device\.)?{name}\(", LIBRARY)]
     missing += [name for name in medxz.__all__ if f"{name}" not in LIBRARY]
     assert missing == []
