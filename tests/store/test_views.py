@@ -258,6 +258,28 @@ def test_only_the_last_views_count(seed: int) -> None:
     assert [json.loads(row.body) for row in worn.conflicts("open", None, None, 99).rows] == duplicates(fresh)
 
 
+def test_what_has_no_ops_any_more_goes() -> None:
+    """A view of no ops leaves nothing of its entity, and what others shared with it is no finding."""
+    views = empty()
+    about = {"subject": {"reference": f"Patient/{PEOPLE[0]}"}, "date": "2026"}
+    put(views, patient(1, family="Silva", mrn="1"))
+    before = told(views)
+    one, other = patient(0, family="Silva", mrn="1"), view("Encounter", ENTITY, about)
+    put(views, one, other)
+    assert (len(duplicates(views)), views.count_entities()) == (1, 3)
+    put(
+        views,
+        *(
+            msgspec.structs.replace(gone, state={}, version=0)
+            for gone in (one, other, view("Coverage", ENTITY, {}))
+        ),
+    )
+    counts = told(views).pop("count")
+    assert told(views) | {"count": before["count"]} == before
+    assert counts == [("Encounter", 0), ("Patient", 1)]
+    assert views.entities("Encounter", None, 9).rows == of_patient(views, PEOPLE[0]) == []
+
+
 def test_a_put_is_whole_or_nothing() -> None:
     """What fails in the middle leaves the tables as they were, in a transaction of somebody else's, too."""
     views = empty()

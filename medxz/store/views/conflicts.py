@@ -41,7 +41,8 @@ def put(
          found.to_wire_json())
         for found in view.conflicts
     ]  # fmt: skip
-    connection.executemany(_PUT, rows)
+    if rows:
+        connection.executemany(_PUT, rows)
     return bool(rows)
 
 

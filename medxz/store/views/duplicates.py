@@ -50,7 +50,7 @@ class Known:
 
 def known_of(view: View, facts: Facts) -> Known:
     links = frozenset(uuid_bytes(other) for other in facts.links)
-    if view.retracted is not None:
+    if view.retracted is not None or not view.version:
         return Known(view.entity, frozenset(), links, None)
     values = frozenset(
         kind[:1].encode() + hashlib.blake2b(value.encode(), digest_size=_VALUE_BYTES).digest()

@@ -23,6 +23,7 @@ _HELD: Final = "SELECT flags, place, seal FROM view_entity WHERE entity_type = ?
 _PUT: Final = (
     "INSERT OR REPLACE INTO view_entity (entity_type, entity_id, flags, place, seal) VALUES (?, ?, ?, ?, ?)"
 )
+_FORGET: Final = "DELETE FROM view_entity WHERE entity_type = ? AND entity_id = ?"
 _COUNT: Final = (
     "INSERT INTO view_count (entity_type, entities) VALUES (?, ?)"
     " ON CONFLICT (entity_type) DO UPDATE SET entities = entities + excluded.entities"
@@ -44,18 +45,24 @@ def held(connection: sqlcipher.Connection, entity: Entity) -> Held | None:
     return Held(*rows[0]) if rows else None
 
 
-def put(connection: sqlcipher.Connection, rows: Sequence[tuple[Entity, Held | None, Held]]) -> None:
-    """Write each entity's row; with what it was before, so that new ones are counted."""
-    changed = [(entity, now) for entity, before, now in rows if now != before]
-    new: Counter[str] = Counter(entity.entity_type for entity, before, _ in rows if before is None)
+def put(connection: sqlcipher.Connection, rows: Sequence[tuple[Entity, Held | None, Held | None]]) -> None:
+    """Write each entity's row, or take it out; with what it was before, so that it is counted once."""
     connection.executemany(
         _PUT,
         [
             (entity.entity_type, uuid_bytes(entity.entity_id), now.flags, now.place, now.seal)
-            for entity, now in changed
+            for entity, before, now in rows
+            if now is not None and now != before
         ],
     )
-    connection.executemany(_COUNT, list(new.items()))
+    connection.executemany(
+        _FORGET,
+        [(entity.entity_type, uuid_bytes(entity.entity_id)) for entity, _, now in rows if now is None],
+    )
+    counts: Counter[str] = Counter()
+    for entity, before, now in rows:
+        counts[entity.entity_type] += (now is not None) - (before is not None)
+    connection.executemany(_COUNT, [(kind, count) for kind, count in counts.items() if count])
 
 
 def listed(

@@ -23,7 +23,9 @@ from medxz.work import Worker
 T = TypeVar("T")
 
 _CACHE_KIB: Final = 1_024
-_WAL_BYTES_MAX: Final = 4 * 1_024 * 1_024  # kept between two checkpoints
+# Between two checkpoints: a page that many batches change is copied once.
+_WAL_PAGES_MAX: Final = 4_000
+_WAL_BYTES_MAX: Final = _WAL_PAGES_MAX * 4_096
 # What says that the file is not what was written to it, or cannot be read: not that a statement was wrong.
 _DAMAGES: Final = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR", "SQLITE_FORMAT", "SQLITE_CONSTRAINT"}
 
@@ -91,6 +93,7 @@ class ViewsFile:
         for pragma in (
             "synchronous = NORMAL",
             f"cache_size = -{_CACHE_KIB}",
+            f"wal_autocheckpoint = {_WAL_PAGES_MAX}",
             f"journal_size_limit = {_WAL_BYTES_MAX}",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()

@@ -44,18 +44,19 @@ class _Taking:
 def put(
     connection: sqlcipher.Connection, views: Sequence[View], resolved: Mapping[Entity, Sequence[Resolved]]
 ) -> None:
-    """Replace all that is held of these entities. To be called in a transaction."""
+    """Replace all that is held of these entities; one that has no ops any more goes. To be called in a transaction."""
     known: list[duplicates.Known] = []
     taken = [_taking(connection, view, known) for view in views]
     places = _enter(connection, taken)
-    rows = []
+    rows: list[tuple[Entity, Held | None, Held | None]] = []
     for taking in taken:
         entity, before = taking.view.entity, taking.before
         had_some = before is not None and bool(before.flags & HAS_CONFLICTS)
         has_some = conflicts.put(connection, taking.view, resolved.get(entity, ()), had_some=had_some)
         flags = (RETRACTED if taking.view.retracted else 0) | (HAS_CONFLICTS if has_some else 0)
         seal = taking.entry.seal if taking.entry is not None else None
-        rows.append((entity, before, Held(flags, places.get(entity), seal)))
+        now = Held(flags, places.get(entity), seal) if taking.view.version else None
+        rows.append((entity, before, now))
     entities.put(connection, rows)
     if known:
         duplicates.put(connection, known)
@@ -67,7 +68,8 @@ def _taking(connection: sqlcipher.Connection, view: View, known: list[duplicates
         return _Taking(view, before, dated.entry_of(view))
     facts = facts_of(view.state)
     known.append(duplicates.known_of(view, facts))
-    return _Taking(view, before, patients.entry_of(facts, is_retracted=view.retracted is not None))
+    entry = patients.entry_of(facts, is_retracted=view.retracted is not None) if view.version else None
+    return _Taking(view, before, entry)
 
 
 def _enter(connection: sqlcipher.Connection, taken: Sequence[_Taking]) -> dict[Entity, int]:

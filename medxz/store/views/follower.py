@@ -11,12 +11,13 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from medxz.errors import Overloaded, StorageFull, StoreError
+from medxz.errors import InternalError, Overloaded, StorageFull, StoreError
 from medxz.store.views.file import ViewsFile, ViewsLost
 from medxz.store.views.taking import Batch, pass_by
 
 if TYPE_CHECKING:
     from medxz.clock import Clock
+    from medxz.merge.entity import Entity
     from medxz.store.base import LogStore
     from medxz.store.views.views import Views
 
@@ -30,6 +31,7 @@ GATHER_S: Final = 0.5
 SHARE: Final = 0.1
 # When none do, or somebody waits.
 HURRIED_BATCH_OPS: Final = 1_000
+_LOADED_TOGETHER: Final = 16
 _LOADED_BYTES_MAX: Final = 4 * 1_024 * 1_024
 _RETRY_S: Final = (0.0, 1.0, 5.0, 30.0, 300.0)
 
@@ -72,6 +74,8 @@ class Follower:
     async def ask(self, query: Callable[[Views], T], within_s: float = ASK_WITHIN_S) -> T:
         """What the query finds once everything is in that is durable now. Overloaded where that takes longer."""
         seq = self._log.last_seq
+        if self._task is not None and self._task.done():
+            raise InternalError("what is derived from the log is no longer kept")
         if await self.caught_up(seq, within_s):
             try:
                 answer = await self._file.run(self._name(), lambda views: _answered(views, seq, query))
@@ -162,15 +166,20 @@ class Follower:
         after = self._through
         batch = await self._file.run(source, lambda views: Batch(ops).look_up(views))
         size = 0
-        for entity in batch.to_load:
-            own = await self._log.entity_ops(entity.entity_type, entity.entity_id, through=batch.last_seq)
-            batch.loaded(entity, own)
-            size += sum(map(len, own))
+        for first in range(0, len(batch.to_load), _LOADED_TOGETHER):
+            entities = batch.to_load[first : first + _LOADED_TOGETHER]
+            loaded = await asyncio.gather(*(self._ops_of(entity, batch.last_seq) for entity in entities))
+            for entity, own in zip(entities, loaded, strict=True):
+                batch.loaded(entity, own)
+                size += sum(map(len, own))
             if size > _LOADED_BYTES_MAX:
                 await self._file.run(source, lambda views: batch.put_loaded(views, after))
                 size = 0
         await self._file.run(source, lambda views: batch.put_all(views, after))
         return batch.last_seq
+
+    async def _ops_of(self, entity: Entity, through: int) -> list[bytes]:
+        return await self._log.entity_ops(entity.entity_type, entity.entity_id, through=through)
 
     @property
     def _is_asked(self) -> bool:

@@ -52,7 +52,7 @@ class Views:
 
         `last_op`: which op is at that place, for who must know that the log is still the same.
         The tables are the same whatever came before and in whichever order. Of an entity that is given twice the
-        last view counts.
+        last view counts; one whose view is of no ops is here no more.
         """
         latest = {view.entity: view for view in views}
         with self._writing() as connection:
