@@ -7,6 +7,7 @@ refused for four reasons alone; anything else that this server knows better is m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +35,21 @@ class Judge:
         self._require_signed_ops: Final = require_signed_ops
         self._lawful: set[tuple[str, str, str]] = set()
 
+    def passes_all(self, ops: Sequence[Operation]) -> bool:
+        """Whether all of these may be stored, by one look at what they have in common. False: `judge` each."""
+        kinds = {
+            (op.clinic_id, op.device_id, op.user_id, op.entity_type, op.hash, op.signature) for op in ops
+        }
+        caller = self._caller
+        return not self._require_signed_ops and all(
+            clinic_id == caller.clinic_id
+            and device_id == caller.device_id
+            and hash_ is None
+            and signature is None
+            and self._judge_author(device_id, user_id, entity_type) is None
+            for clinic_id, device_id, user_id, entity_type, hash_, signature in kinds
+        )
+
     def judge(self, op: Operation) -> Verdict | None:
         """None where the op may be stored."""
         caller = self._caller
@@ -45,7 +61,7 @@ class Judge:
             return Verdict("bad_hash", "the hash is not that of this op")
         provenance = (op.device_id, op.user_id, op.entity_type)
         if provenance not in self._lawful:
-            verdict = self._judge_author(op)
+            verdict = self._judge_author(*provenance)
             if verdict is not None:
                 return verdict
             self._lawful.add(provenance)
@@ -57,10 +73,10 @@ class Judge:
             )
         return None
 
-    def _judge_author(self, op: Operation) -> Verdict | None:
-        device = self._directory.devices.get(op.device_id)
-        user = self._directory.users.get(op.user_id)
-        if device is None or user is None or op.user_id not in device.authors:
+    def _judge_author(self, device_id: str, user_id: str, entity_type: str) -> Verdict | None:
+        device = self._directory.devices.get(device_id)
+        user = self._directory.users.get(user_id)
+        if device is None or user is None or user_id not in device.authors:
             return Verdict(
                 "unknown_author", "no session of this author on this device is known here yet", final=False
             )
@@ -68,8 +84,8 @@ class Judge:
             return Verdict("forbidden", "the author was disabled")
         if device.revoked:
             return Verdict("forbidden", "the device was revoked")
-        if op.entity_type not in writable(user.roles):
-            return Verdict("forbidden", f"the author's roles do not write {op.entity_type}")
+        if entity_type not in writable(user.roles):
+            return Verdict("forbidden", f"the author's roles do not write {entity_type}")
         return None
 
     def _judge_signature(self, op: Operation, signature: str) -> Verdict | None:

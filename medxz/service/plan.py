@@ -11,7 +11,7 @@ from typing import Final
 from medxz.op import Operation
 from medxz.service.gate import Caller
 from medxz.service.judge import Judge, Verdict
-from medxz.service.push_body import Broken, Examined
+from medxz.service.push_body import Broken, Examined, are_ops
 from medxz.store.base import Append, DeadLetter, Outcome, OutcomeKind
 from medxz.wire import REFUSED_FROM_HUBS, PushResult, ResultStatus, WireDeadLetter
 
@@ -34,6 +34,22 @@ class Plan:
         self._dead: list[DeadLetter] = [_reported(letter) for letter in reported]
         self.devices = {letter.device_id for letter in reported}
         self.results: list[PushResult | None] = []
+        items, texts = examined
+        if len(items) > 1 and are_ops(items) and judge.passes_all(items):  # nearly every long push
+            self._ops, self._texts, self.results = items, texts, [None] * len(items)
+            self.devices.update({op.device_id for op in items})
+        else:
+            self._judge_each(judge, examined)
+        self.append = Append(
+            self._ops,
+            self._texts,
+            self._dead,
+            self._reviews,
+            self._refused,
+            lenient=caller.hub_id is not None,
+        )
+
+    def _judge_each(self, judge: Judge, examined: Examined) -> None:
         for item, text in zip(*examined, strict=True):
             if item.device_id is not None:
                 self.devices.add(item.device_id)
@@ -49,14 +65,6 @@ class Plan:
             self._ops.append(item)
             self._texts.append(text)
             self.results.append(None)
-        self.append = Append(
-            self._ops,
-            self._texts,
-            self._dead,
-            self._reviews,
-            self._refused,
-            lenient=caller.hub_id is not None,
-        )
 
     @property
     def has_work(self) -> bool:

@@ -12,7 +12,7 @@ from medxz.errors import Forbidden
 from medxz.service.gate import Caller, require
 from medxz.service.judge import Judge
 from medxz.service.plan import Plan
-from medxz.service.push_body import examine, read_push
+from medxz.service.push_body import check_members, examine, read_push
 from medxz.service.seen import Seen
 from medxz.service.throttle import Throttle
 from medxz.service.upstream import Upstream
@@ -81,4 +81,6 @@ def _plan(caller: Caller, judge: Judge, text: bytes) -> Plan:
     body = read_push(text)
     if body.dead_letters and caller.hub_id is None:
         raise Forbidden("only a hub reports dead letters; a device's rejections are kept where they happen")
-    return Plan(caller, judge, examine(body.offered), body.dead_letters)
+    examined = examine(body.offered)
+    check_members(text, examined[1])
+    return Plan(caller, judge, examined, body.dead_letters)

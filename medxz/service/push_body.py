@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public in fact: the scanner of the standard library
-from typing import Final
+from typing import Final, TypeGuard
 
 import msgspec
 
@@ -42,6 +42,8 @@ class PushBody:
     dead_letters: Sequence[WireDeadLetter]
 
 
+_FRAME: Final = b'{"ops":[]}'
+
 Examined = tuple[list[Operation | Broken], list[bytes]]
 """What was offered, and of each op its JSON without the opening brace, as it is stored."""
 
@@ -67,8 +69,6 @@ def read_push(body: bytes) -> PushBody:
         read = _WHOLE.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         read = _cut(body)
-    else:
-        _check_members(body)
     _check_counts(len(read.ops), len(read.dead_letters))
     return PushBody(read.ops, read.dead_letters)
 
@@ -88,6 +88,11 @@ def examine(offered: Sequence[Operation] | Sequence[msgspec.Raw]) -> Examined:
     return items, texts
 
 
+def are_ops(items: list[Operation | Broken]) -> TypeGuard[list[Operation]]:
+    """Whether none of them is broken."""
+    return set(map(type, items)) == {Operation}
+
+
 def _check_counts(ops: int, dead_letters: int) -> None:
     if ops > limits.PUSH_OPS_MAX or dead_letters > limits.PUSH_OPS_MAX:
         raise TooLarge(
@@ -97,9 +102,13 @@ def _check_counts(ops: int, dead_letters: int) -> None:
         raise Invalid("a push holds at least one operation", field="ops")
 
 
-def _check_members(body: bytes) -> None:
-    """Refuse a push that names its ops twice: the reading kept the last, and the sender meant both."""
-    if body.count(b'"ops"') > 1:
+def check_members(body: bytes, texts: Sequence[bytes]) -> None:
+    """Refuse a push that names its ops twice: the reading kept the last, and the sender meant both.
+
+    Where the ops that were read, a brace and a comma for each, fill the body, there is no room for another member.
+    """
+    rest = len(body) - len(_FRAME) - sum(map(len, texts)) - 2 * len(texts)
+    if rest >= 0 and body.count(b'"ops"') > 1:
         _cut_leniently(body)
 
 
