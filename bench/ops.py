@@ -136,7 +136,12 @@ class Fleet:
         self.device_ids: Sequence[str] = [past.uuid7() for _ in range(devices)]
         self.user_ids: Sequence[str] = [past.uuid7() for _ in range(devices)]
         self.numbers = [first_number - 1] * devices
-        self._family = family(Scene(self._rng, self._ids, past, self._clock))
+        self._scene = Scene(self._rng, self._ids, past, self._clock)
+        self._family = family(self._scene)
+
+    def turn(self, family: Callable[[Scene], Family]) -> None:
+        """From here on the same devices write in another way."""
+        self._family = family(self._scene)
 
     def take(self, device: int, count: int) -> list[Operation]:
         """The next ops of one device, its numbers without gaps."""

@@ -26,6 +26,7 @@ FILLERS: Final = 4
 MEASURERS: Final = 32
 FILL_BATCH_OPS: Final = 1_000
 FILL_SEED, MEASURE_SEED = 11, 12
+STORED: Final = (b'"accepted"', b'"conflict"')  # the other's op that one follows may be under way still
 
 T = TypeVar("T")
 Progress = Callable[[int], None]
@@ -63,8 +64,8 @@ class Fill:
         return load.post("/v1/sync/push", self.token, body)
 
     def then(self, body: bytes) -> bytes | None:
-        if body.count(b'"accepted"') != FILL_BATCH_OPS:
-            raise load.Unexpected(f"not all of a push was accepted: {body[:600]!r}")
+        if sum(map(body.count, STORED)) != FILL_BATCH_OPS:
+            raise load.Unexpected(f"not all of a push was stored: {body[:600]!r}")
         self.progress(FILL_BATCH_OPS)
         return self.first() if self.sent < self.batches else None
 

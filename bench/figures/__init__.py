@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.context import Context
 from bench.figure import Figure
-from bench.figures import footprint, pulls, pushes, scale, search
+from bench.figures import footprint, meaning, pulls, pushes, scale, search
 
 FIGURES: Final[dict[str, Callable[[Context], list[Figure]]]] = {
     "push": pushes.batches,
@@ -21,5 +21,6 @@ FIGURES: Final[dict[str, Callable[[Context], list[Figure]]]] = {
     "memory": footprint.memory,
     "start": footprint.start,
     "search": search.patients,
+    "meaning": meaning.conflicts,
     "scale": scale.longer_log,
 }

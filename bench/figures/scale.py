@@ -42,7 +42,7 @@ class Work:
     measure: Callable[[Context, Place], float]
 
 
-def _push(clients: int) -> Callable[[Context, Place], float]:
+def push(clients: int) -> Callable[[Context, Place], float]:
     def measure(context: Context, place: Place) -> float:
         requests = context.sizes.batches // clients
         work = works.push(place.subject, clients=clients, requests=requests, ops_each=works.BATCH_OPS)
@@ -51,7 +51,7 @@ def _push(clients: int) -> Callable[[Context, Place], float]:
     return measure
 
 
-def _singles(context: Context, place: Place) -> float:
+def singles(context: Context, place: Place) -> float:
     work = works.push(place.subject, clients=MEASURERS, requests=context.sizes.singles, ops_each=1)
     return context.loop.run(work).ops_a_second
 
@@ -82,9 +82,9 @@ def _streamed(context: Context, place: Place) -> float:
 
 
 WORKS: Final = (
-    Work(Row("push.1", "push, 500 a request, 1 client", "ops/s", True), _push(1)),
-    Work(Row("push.4", "push, 500 a request, 4 clients", "ops/s", True), _push(4)),
-    Work(Row("singles", "push, 1 a request, 32 clients", "requests/s", True), _singles),
+    Work(Row("push.1", "push, 500 a request, 1 client", "ops/s", True), push(1)),
+    Work(Row("push.4", "push, 500 a request, 4 clients", "ops/s", True), push(4)),
+    Work(Row("singles", "push, 1 a request, 32 clients", "requests/s", True), singles),
     Work(Row("replay", "replay of pushed batches", "ops/s", True), _replay),
     Work(Row("pull.1", "pull, pages of 500, 1 reader", "ops/s", True), _pull(1)),
     Work(Row("pull.8", "pull, pages of 500, 8 readers", "ops/s", True), _pull(8)),
@@ -101,11 +101,11 @@ def longer_log(context: Context) -> list[Figure]:
     """Everything once more on the long log, in turns with the short one."""
     with context.big.itself() as big, context.base.copied() as small:
         places = (Place(big, context.loop.run(big.cursor_behind(0.5))), Place(small, None))
-        figures = [_figure(context, work.row, *_in_turns(context, work, places)) for work in WORKS]
+        figures = [compared(context, work.row, *in_turns(context, work, places)) for work in WORKS]
     return figures + _kept(context)
 
 
-def _in_turns(context: Context, work: Work, places: tuple[Place, Place]) -> tuple[list[float], list[float]]:
+def in_turns(context: Context, work: Work, places: tuple[Place, Place]) -> tuple[list[float], list[float]]:
     """One warming up each, then pairs; who goes first changes from pair to pair."""
     values: tuple[list[float], list[float]] = ([], [])
     for place in places:
@@ -136,10 +136,10 @@ def _kept(context: Context) -> list[Figure]:
         (STORED, [kept.stored for kept in batch]),
         (SYNCS, called),
     )
-    return [_figure(context, row, [values[0]], [values[1]]) for row, values in rows]
+    return [compared(context, row, [values[0]], [values[1]]) for row, values in rows]
 
 
-def _figure(context: Context, row: Row, big: list[float], small: list[float]) -> Figure:
+def compared(context: Context, row: Row, big: list[float], small: list[float]) -> Figure:
     bound = Bound("at least", 1 - TOLERANCE) if row.more_is_better else Bound("at most", 1 + TOLERANCE)
     short = f"{context.sizes.base_ops // 1_000} k"
     return ratio(

@@ -71,11 +71,18 @@ class SqliteLog:
     """A `LogStore` (medxz/store/base.py has the promises) in a file."""
 
     def __init__(
-        self, file: LogFile, held: Held, dictionaries: Dictionaries, clock: Clock, workers: Workers
+        self,
+        file: LogFile,
+        beside: Beside,
+        held: Held,
+        dictionaries: Dictionaries,
+        clock: Clock,
+        workers: Workers,
     ) -> None:
+        """`beside` is for the writer, to read by."""
         self._file = file
         self._workers = workers
-        self._beside = Beside(file.open_reading)  # the writer's own
+        self._beside = beside
         self._writer = Writer(file.writing, self._beside, held, dictionaries, clock)
         self._readers = [(worker, Reader(file.open_reading(), dictionaries)) for worker in workers.readers]
         self._next_reader = cycle(self._readers)
@@ -330,11 +337,10 @@ async def open_log(
         beside = Beside(file.open_reading)
         await workers.writer.run(index_blocks, file.writing, beside, dictionaries)
         held = await workers.writer.run(load_held, file.writing, beside, dictionaries)
-        beside.close()
     except sqlcipher.Error as error:
         file.writing.close()
         raise failure_to_open(error, path) from None
-    log = SqliteLog(file, held, dictionaries, clock, workers)
+    log = SqliteLog(file, beside, held, dictionaries, clock, workers)
     if held.damaged or not file.stopped_cleanly:
         log.check_in_background()
     return log, file
