@@ -30,9 +30,6 @@ class Committed:
     def last_seq(self) -> int:
         return self.first_seq + len(self.op_ids) - 1
 
-    def position(self, seq: int) -> Position:
-        return Position(seq, self.op_ids[seq - self.first_seq])
-
 
 class Tail:
     """A window on the end of the log."""
@@ -82,18 +79,19 @@ class Tail:
 
     def _page(self, after: Position, limit: int, scope: Scope) -> Page:
         records: list[bytes] = []
-        end, size, more = after, 0, False
+        last, size, more = after.seq, 0, False
         for run in self._from(after.seq + 1):
             for index in range(max(0, after.seq + 1 - run.first_seq), len(run.op_ids)):
                 if len(records) == limit or size > limits.PULL_PAGE_BYTES_MAX:
                     more = True
                     break
-                end = run.position(run.first_seq + index)
+                last = run.first_seq + index
                 if scope == "full" or run.front_desk[index]:
                     records.append(run.records[index])
                     size += len(records[-1])
             if more:
                 break
+        end = Position(last, self.op_id_at(last) or after.op_id)
         return Page(page_of(records), len(records), end, more)
 
     def _run_of(self, seq: int) -> Committed | None:
