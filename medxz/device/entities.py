@@ -18,6 +18,7 @@ from medxz import limits
 from medxz.clock import Clock, format_time
 from medxz.device.store import DeviceStore, Draft
 from medxz.device.store.drafts import check_payload
+from medxz.device.store.entities import Which
 from medxz.device.store.resolving import Decision
 from medxz.errors import OpInvalid
 from medxz.ids import Ids, is_uuid
@@ -92,7 +93,7 @@ class EntityCalls:
         self, entity_type: str, *, after: str | None = None, limit: int = PAGE_ROWS
     ) -> Portion[View]:
         """Entities of a type, in the order of their ids, retracted ones too."""
-        await self._refresh()
+        await self._refresh(frozenset({entity_type}))
         return await self._worker.run(self._store.entities.listed, entity_type, after, _page(limit))
 
     async def of_patient(
@@ -101,19 +102,19 @@ class EntityCalls:
     ) -> Portion[View]:  # fmt: skip
         """What is of a patient, newest first; between two dates, both of them included, only what has one."""
         asked = Asked(uuid("patient", patient_id), types, _date("first", first), _date("last", last))
-        await self._refresh()
+        await self._refresh(frozenset(types) if types is not None else "all")
         return await self._worker.run(self._store.entities.of_patient, asked, after, _page(limit))
 
     async def search(self, text: str, *, after: str | None = None, limit: int = PAGE_ROWS) -> Portion[View]:
         """Patients whom each word of the text fits: a piece of a name, a birth date, an identifier, a phone number."""
-        await self._refresh()
+        await self._refresh(frozenset({"Patient"}))
         return await self._worker.run(self._store.entities.patients, text, after, _page(limit))
 
     async def conflicts(
         self, state: ConflictState = "open", *, after: str | None = None, limit: int = PAGE_ROWS
     ) -> Portion[ToldConflict]:
         """The conflicts of what is here, and patients who may be one person."""
-        await self._refresh(loud_only=state == "open")
+        await self._refresh("loud" if state == "open" else "all")
         found = await self._worker.run(self._store.entities.conflicts, state, after, _page(limit))
         return Portion([_told(held) for held in found.rows], found.after)
 
@@ -153,7 +154,7 @@ class EntityCalls:
             check_payload(made)
             return made
 
-        await self._refresh(loud_only=True)
+        await self._refresh("loud")
         if isinstance(about, str):
             uuid("conflict_id", about)
         done = await asyncio.shield(self._worker.run(self._store.entities.resolve, about, decision, draft))
@@ -162,16 +163,16 @@ class EntityCalls:
 
     async def open_conflicts(self) -> int:
         """How many there are, patients who may be one person among them."""
-        await self._refresh(loud_only=True)
+        await self._refresh("loud")
         return await self._worker.run(self._store.entities.count_open)
 
-    async def _refresh(self, *, loud_only: bool = False) -> None:
+    async def _refresh(self, which: Which = "all") -> None:
         """Take in what has changed, a little at a time: what is recorded meanwhile does not wait for all of it."""
-        while not self._store.is_read_only and await self._refresh_some(loud_only=loud_only):
+        while not self._store.is_read_only and await self._worker.run(self._store.entities.refresh, which):
             pass
 
-    async def _refresh_some(self, *, loud_only: bool = False) -> bool:
-        return await self._worker.run(self._store.entities.refresh, loud_only)
+    async def _refresh_some(self) -> bool:
+        return await self._worker.run(self._store.entities.refresh, "all")
 
 
 def uuid(field: str, text: str) -> str:

@@ -7,7 +7,8 @@ in circles, and to read a failure as a success.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,17 @@ from medxz import limits
 from medxz.clock import Clock
 from medxz.errors import MedxzError, PeerRefused, PeerUnreachable
 from medxz.op import Operation
-from medxz.replicate.sides import START, Local, LogId, Meeting, Outgoing, Progress, Remote, Report
+from medxz.replicate.sides import (
+    START,
+    Local,
+    LogId,
+    Meeting,
+    Outgoing,
+    Progress,
+    Remote,
+    Report,
+    SnapshotPart,
+)
 
 if TYPE_CHECKING:
     from medxz import wire
@@ -232,10 +243,11 @@ class Cycle:
                 raise LogChanged
             if not await self._local.begin_snapshot(head):
                 return None
-            async for part in parts:
-                await self._local.take_snapshot(part.lines)
-                done += len(part.lines)
-                self._progress(Progress("snapshot", done, head.entities))
+            async with aclosing(_one_ahead(parts)) as ahead:
+                async for part in ahead:
+                    await self._local.take_snapshot(part.lines)
+                    done += len(part.lines)
+                    self._progress(Progress("snapshot", done, head.entities))
         is_ours = await self._local.end_snapshot(head)
         self.report.entities += done
         if not is_ours:
@@ -254,3 +266,15 @@ class Cycle:
         await self._local.begin_at(log, START)
         await self._pull_all(log)
         self.report.recorded_again += await self._local.take_new_identity(self._remote)
+
+
+async def _one_ahead(parts: AsyncIterator[SnapshotPart]) -> AsyncGenerator[SnapshotPart, None]:
+    """The same parts: while one is put away, the next is on its way."""
+    coming = asyncio.ensure_future(anext(parts, None))
+    try:
+        while (part := await coming) is not None:
+            coming = asyncio.ensure_future(anext(parts, None))
+            yield part
+    finally:
+        coming.cancel()
+        await asyncio.wait([coming])

@@ -6,6 +6,7 @@ after all, and else not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -20,6 +21,8 @@ from medxz.op import Operation
 Key: TypeAlias = tuple[bytes, str]
 """entity_id and entity_type, as the tables have them."""
 
+Row: TypeAlias = tuple[bytes, int | None, str | None]
+
 FORGOTTEN: Final = 0
 """The number of no snapshot: lines that keep own ops which were forgotten."""
 
@@ -27,12 +30,13 @@ NEVER_QUIET: Final = frozenset({"Patient"})
 """Types of which two entities may turn out to be one."""
 
 _decode = msgspec.json.Decoder(Operation).decode
+_WHERE = "entity_id = ? AND entity_type = ?"
 _LINES = (
-    "SELECT line FROM entity_line WHERE entity_id = ? AND entity_type = ?"
-    " AND snapshot <= (SELECT complete FROM snapshot) ORDER BY snapshot"
+    f"SELECT line FROM entity_line WHERE {_WHERE} AND snapshot <= (SELECT complete FROM snapshot)"  # noqa: S608
+    " ORDER BY snapshot"
 )
 _ROWS = (
-    "SELECT body, server_seq, server_received_at FROM op WHERE entity_id = ? AND entity_type = ?"
+    f"SELECT body, server_seq, server_received_at FROM op WHERE {_WHERE}"  # noqa: S608
     " AND op_id NOT IN (SELECT op_id FROM parked)"
 )
 
@@ -47,10 +51,17 @@ def entity_of(clinic_id: str, key: Key) -> Entity:
 
 def changes_of(connection: Connection, entity: Entity) -> list[Change]:
     key = key_of(entity)
+    lines = [line for (line,) in connection.execute(_LINES, key).fetchall()]
+    return _together(entity.clinic_id, lines, connection.execute(_ROWS, key).fetchall())
+
+
+def _together(clinic_id: str, lines: Sequence[bytes], rows: Sequence[Row]) -> list[Change]:
+    if len(lines) == 1 and not rows:
+        return changes_of_line(clinic_id, lines[0])[1]
     found: dict[str, Change] = {}
-    for (line,) in connection.execute(_LINES, key).fetchall():
-        found |= {change.op_id: change for change in changes_of_line(entity.clinic_id, line)[1]}
-    for row in connection.execute(_ROWS, key).fetchall():
+    for line in lines:
+        found |= {change.op_id: change for change in changes_of_line(clinic_id, line)[1]}
+    for row in rows:
         change = change_of_row(*row)
         told = found.get(change.op_id)
         if told is not None and change.server_received_at is None:

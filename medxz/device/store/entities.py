@@ -8,7 +8,7 @@ to be read answers by the views as its writer left them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from medxz import limits
 from medxz.clock import Clock
@@ -25,7 +25,10 @@ from medxz.merge.view import Resolved, View, resolved_of, view_of
 from medxz.op import Operation
 from medxz.store.views import Asked, ConflictState, Found, HeldConflict, Portion, Views, prepare
 
-REFRESHED_AT_ONCE: Final = 200
+REFRESHED_AT_ONCE: Final = 500
+
+Which: TypeAlias = Literal["all", "loud"] | frozenset[str]
+"""What is to be taken in: all, what can be part of a conflict, or the entities of some types."""
 
 MakeDraft = Callable[[Entity, str, tuple[str, ...], bytes], Draft]
 """A draft of this op type, with these parents and this payload; OpInvalid where the payload is not lawful."""
@@ -84,16 +87,13 @@ class Entities:
 
     # ---------------------------------------------------------------------------------------------- lists
 
-    def refresh(self, loud_only: bool) -> bool:
-        """Let the views take in some of what changed; whether there is more.
-
-        `loud_only`: only what can be part of a conflict.
-        """
+    def refresh(self, which: Which) -> bool:
+        """Let the views take in some of what changed; whether there is more of it."""
         with self._file.reading() as connection:
-            if not _stale(connection, 1, loud_only=loud_only):
+            if not _stale(connection, which, 1):
                 return False
         with self._file.transaction() as connection:
-            keys = _stale(connection, REFRESHED_AT_ONCE, loud_only=loud_only)
+            keys = _stale(connection, which, REFRESHED_AT_ONCE)
             clinic_id = read_identity(connection).clinic_id
             views: list[View] = []
             resolved: dict[Entity, Sequence[Resolved]] = {}
@@ -151,11 +151,17 @@ def _views(connection: Connection, found: Portion[Found]) -> Portion[View]:
     return Portion([view for view in views if view is not None], found.after)
 
 
-def _stale(connection: Connection, limit: int, *, loud_only: bool) -> list[Key]:
-    where = "WHERE quiet = 0" if loud_only else ""
+def _stale(connection: Connection, which: Which, limit: int) -> list[Key]:
+    values: list[str] = []
+    if which == "all":
+        where = "1"
+    elif which == "loud":
+        where = "quiet = 0"
+    else:
+        where, values = f"entity_type IN ({', '.join('?' * len(which))})", sorted(which)
     rows: list[Key] = connection.execute(
-        f"SELECT entity_id, entity_type FROM stale {where} LIMIT ?",  # noqa: S608
-        (limit,),
+        f"SELECT entity_id, entity_type FROM stale WHERE {where} LIMIT ?",  # noqa: S608
+        (*values, limit),
     ).fetchall()
     return rows
 

@@ -65,10 +65,10 @@ def history(steps: Sequence[Step]) -> list[Operation]:
 
 def told(tablet: Tablet) -> list[object]:
     """All that a device says of its entities."""
-    while tablet.store.entities.refresh(True):
+    while tablet.store.entities.refresh("loud"):
         pass
     open_conflicts = tablet.store.entities.count_open()
-    while tablet.store.entities.refresh(False):
+    while tablet.store.entities.refresh("all"):
         pass
     assert tablet.store.entities.count_open() == open_conflicts, "what was put off had no part in a conflict"
     said: list[object] = []

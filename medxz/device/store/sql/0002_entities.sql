@@ -28,10 +28,10 @@ CREATE TABLE stale (
     entity_id    BLOB NOT NULL,
     entity_type  TEXT NOT NULL,
     quiet        INTEGER NOT NULL CHECK (quiet IN (0, 1)),
-    PRIMARY KEY (entity_id, entity_type)
+    PRIMARY KEY (entity_type, entity_id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX stale_loud ON stale (entity_id) WHERE quiet = 0;
+CREATE INDEX stale_loud ON stale (quiet) WHERE quiet = 0;
 
 INSERT INTO stale SELECT DISTINCT entity_id, entity_type, 0 FROM op;
 
