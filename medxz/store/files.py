@@ -98,7 +98,8 @@ class LogFile:
 
     def close(self, *, clean: bool) -> None:
         """Let go of it. Not `clean`, or on a full disk: the next to open it checks every row."""
-        with suppress(sqlcipher.Error):  # what was acknowledged is durable without it
+        # what was acknowledged is durable without it; a connection that met a damaged page says that memory is short
+        with suppress(sqlcipher.Error, MemoryError):
             self.writing.execute("UPDATE log SET clean_stop = ?", (clean,))
             self.writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self.writing.close()

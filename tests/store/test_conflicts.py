@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from medxz import limits
+from medxz.errors import StoreError
 from medxz.ids import SeededIds
 from medxz.merge.change import Change, change_of
 from medxz.merge.entity import Entity
@@ -234,6 +235,46 @@ async def test_a_damaged_row_stops_no_push(
         assert log.verification is not None
         assert (await log.verify()).damaged == [1_100]
     await backend.close()
+
+
+async def test_a_damaged_page_stops_no_push_to_what_lies_in_it(tmp_path: Path) -> None:
+    """An encrypted file is damaged by pages: entities whose ops cannot be read take new ones, and others too."""
+    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
+    log = await backend.open()
+    ops = [make_op(n, entity_type="Patient", entity_id=fixed_id(n)) for n in range(1, 1_051)]
+    await log.append(batch(*ops[:1_000]))
+    await log.append(batch(*ops[1_000:]))
+    await log.index_now()
+    await backend.close()
+    whole = backend.path.read_bytes()
+    met = 0
+    for page in range(3, len(whole) // 4096, 6):
+        bad = bytearray(whole)
+        bad[4096 * page + 100] ^= 1
+        backend.path.write_bytes(bad)
+        try:
+            log = await backend.open()
+        except StoreError:
+            continue  # it lies where every start reads
+        later = [
+            make_op(
+                1_050 + n, entity_type="Patient", entity_id=op.entity_id, op_type="update", parents=(op.op_id,)
+            )
+            for n, op in enumerate(ops[:1_000:10], start=1)
+        ]
+        try:
+            outcomes = await log.append(batch(*later))
+        except StoreError:
+            assert not log._writer.touched.damaged, "it is where the new ops go"
+        else:
+            assert {outcome.kind for outcome in outcomes} == {"stored"}
+            met += bool(log._writer.touched.damaged)
+            if log._writer.touched.damaged:
+                assert log.verification is not None
+        await backend.close()
+        for ending in ("-wal", "-shm"):
+            backend.path.with_name(backend.path.name + ending).unlink(missing_ok=True)
+    assert met > 3
 
 
 async def test_two_runs_of_one_seed_write_the_same_bytes(
