@@ -16,7 +16,7 @@ WORD_CHARS_MAX: Final = 64
 _ASCII_WORD: Final = re.compile("[a-z0-9]+")
 # letters that no normal form takes apart, and Arabic ones that are typed either way
 _LETTERS: Final = str.maketrans({
-    "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ħ": "h", "ŧ": "t",
+    "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ħ": "h", "ŧ": "t",
     "\u0131": "i", "ŋ": "n", "ĸ": "k", "ə": "e", "ى": "ي", "ی": "ي", "ک": "ك", "ة": "\u0647", "ـ": "",
 })  # fmt: skip
 _SPELT_OUT: Final = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae"})

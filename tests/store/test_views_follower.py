@@ -159,6 +159,7 @@ def other_schema(path: Path) -> None:
 def ahead(path: Path) -> None:
     connection = open_database(path, KEY)
     connection.execute("UPDATE view_about SET through = 1000000")
+    connection.execute("DELETE FROM view_entity")
     connection.close()
 
 
