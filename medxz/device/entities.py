@@ -8,6 +8,7 @@ answers by what the writing one has taken in.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
@@ -22,6 +23,7 @@ from medxz.device.store.entities import Which
 from medxz.device.store.resolving import Decision
 from medxz.errors import OpInvalid
 from medxz.ids import Ids, is_uuid
+from medxz.merge.change import object_json
 from medxz.merge.dated import span_of
 from medxz.merge.entity import Entity
 from medxz.merge.history import History, history_of
@@ -141,9 +143,7 @@ class EntityCalls:
         id of an entity whose heads are to be joined.
         """
         identity = await self._worker.run(self._store.identity)
-        decision = Decision(
-            reason, take, {name: _value(name, value) for name, value in (fields or {}).items()}
-        )
+        written = {name: _value(name, value) for name, value in (fields or {}).items()}
 
         def draft(entity: Entity, op_type: str, parents: tuple[str, ...], payload: bytes) -> Draft:
             made = Draft(
@@ -151,13 +151,18 @@ class EntityCalls:
                 entity_type=entity.entity_type, entity_id=entity.entity_id, op_type=op_type, parents=parents,
                 device_time=format_time(self._clock.now_ms()), schema_version=SCHEMA_VERSION, payload=payload,
             )  # fmt: skip
-            check_payload(made)
+            if (
+                op_type == "resolve" and written
+            ):  # what is taken from a side stands there already, lawful or not
+                check_payload(dataclasses.replace(made, payload=object_json(written)))
             return made
 
         await self._refresh("loud")
         if isinstance(about, str):
             uuid("conflict_id", about)
-        done = await asyncio.shield(self._worker.run(self._store.entities.resolve, about, decision, draft))
+        done = await asyncio.shield(
+            self._worker.run(self._store.entities.resolve, about, Decision(reason, take, written), draft)
+        )
         self._recorded.set()
         return tuple(done)
 
