@@ -10,6 +10,7 @@ from typing import TypeVar, TypeVarTuple
 
 import pytest
 
+from medxz import limits
 from medxz.errors import StoreError
 from medxz.have import Numbers
 from medxz.store.base import DeadLetter
@@ -183,4 +184,33 @@ async def test_who_waits_hears_of_it_though_the_log_cannot_be_read_again(tmp_pat
     other.close()
     [outcome] = await log.append(batch(make_op(1)))
     assert (outcome.kind, outcome.seq) == ("stored", 1)
+    await backend.close()
+
+
+async def test_an_entity_is_found_while_its_index_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the memory that it leaves and the file that is not committed yet, no op is lost from sight."""
+    monkeypatch.setattr(limits, "INDEX_BLOCKS", 1)
+    writer = HeldBack()
+    backend = Backend(
+        tmp_path / "hub.db",
+        KEY,
+        lambda: Workers(writer, ThreadWorker("checkpointer"), [ThreadWorker("reader")]),
+    )
+    log = await backend.open()
+    first = make_op(1)
+    await log.append(batch(first, *run_of(2, 500)))
+    writer.may_tell.clear()
+    writer.has_run.clear()
+    push = asyncio.create_task(log.append(batch(*run_of(501, 1_000))))
+    for _ in range(2):  # written, then committed
+        await writer.has_run.wait()
+        assert len(await log.entity_ops("Observation", first.entity_id)) == 1
+        assert await log.count_entities("full", 500) == 500
+        writer.has_run.clear()
+        writer.may_tell.set()
+    await push
+    assert len(await log.entity_ops("Observation", first.entity_id)) == 1
+    assert await log.count_entities("full", log.last_seq) == 1_000
     await backend.close()
