@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from importlib import resources
+from itertools import groupby
 from typing import Final
 
 from sqlcipher3 import dbapi2 as sqlcipher
@@ -86,21 +87,29 @@ class Dictionaries:
 
     def inflate(self, seqs: Sequence[int], joined: bytes, lengths: Sequence[int]) -> list[bytes]:
         """The records of rows that were read together; RowCorrupt naming the first that is damaged."""
-        first, last = self._number(seqs[0]), self._number(seqs[-1])
-        try:
-            if first == last:
-                return self._codecs[first].inflate(joined, lengths)
-        except RowCorrupt:
-            pass  # one by one, to name it
-        records, at = [], 0
-        for seq, length in zip(seqs, lengths, strict=True):
-            end = at + length
+        records: list[bytes] = []
+        at = begin = 0
+        for number, together in groupby(map(self._number, seqs)):
+            end = begin + sum(1 for _ in together)
+            size = sum(lengths[begin:end]) + (end - begin - 1) * len(MAGIC)
+            part = joined[at : at + size]
             try:
-                records += self._codecs[self._number(seq)].inflate(joined[at:end], [length])
+                records += self._codecs[number].inflate(part, lengths[begin:end])
+            except RowCorrupt:
+                self._name_damaged(seqs[begin:end], part, lengths[begin:end])
+                raise
+            at, begin = at + size + len(MAGIC), end
+        return records
+
+    def _name_damaged(self, seqs: Sequence[int], joined: bytes, lengths: Sequence[int]) -> None:
+        """RowCorrupt naming the first of these rows that is damaged."""
+        at = 0
+        for seq, length in zip(seqs, lengths, strict=True):
+            try:
+                self._codecs[self._number(seq)].inflate(joined[at : at + length], [length])
             except RowCorrupt as error:
                 raise RowCorrupt(f"server_seq {seq} of the log is damaged: {error}") from None
-            at = end + len(MAGIC)
-        return records
+            at += length + len(MAGIC)
 
     def inflate_page(self, first: int, last: int, joined: bytes, lengths: Sequence[int]) -> bytes | None:
         """The page that rows between two seqs are; None where it takes a closer look, row by row."""
