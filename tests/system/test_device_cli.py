@@ -313,7 +313,13 @@ def test_the_program_alone(arguments: tuple[str, ...]) -> None:
     assert "Example:" in shown
 
 
-@pytest.mark.parametrize("command", ["init", "record", "log", "sync", "watch", "status"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "init", "record", "log", "sync", "watch", "status", "show", "list", "search", "history", "conflicts",
+        "resolve",
+    ],
+)  # fmt: skip
 def test_every_command_has_an_example(command: str) -> None:
     """--help of every command shows an example and the --json flag."""
     done = subprocess.run([*PROGRAM, command, "--help"], capture_output=True, text=True, check=True)
