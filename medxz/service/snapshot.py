@@ -1,13 +1,14 @@
 """Snapshot: every entity of a device's scope as it stood at one position of the log, a few at a time.
 
 Between two portions nothing is held: no transaction, no connection, only the id to go on behind. What is pushed
-meanwhile lies behind the position and is not in it. One portion is made ahead of the one that is being read.
+meanwhile lies behind the position and is not in it. Two portions are ahead of the one that is being read.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Final
 
 import msgspec
@@ -18,7 +19,7 @@ from medxz.scope import Scope
 from medxz.service.changes import entity_and_changes
 from medxz.service.cursor import Cursors
 from medxz.service.gate import Caller, Gate, require
-from medxz.store.base import LogStore
+from medxz.store.base import EntityBatch, LogStore
 from medxz.wire import SnapshotHeader
 from medxz.work import Worker
 
@@ -41,21 +42,14 @@ class Snapshot:
         through = await self._log.index_now()
         header = await self._header(caller.scope, through)
         self.being_read += 1
-        coming = self._begin(None, caller.scope, through)
         try:
             yield header
-            end: bytes | None = b""
-            while end is not None:
-                lines, end = await coming
-                if end is not None:
-                    coming = self._begin(end, caller.scope, through)
-                self._gate.hold_on(caller)
-                if lines:
+            async with aclosing(self._portions(caller.scope, through)) as portions:
+                async for lines in portions:
+                    self._gate.hold_on(caller)
                     yield lines
         finally:
             self.being_read -= 1
-            coming.cancel()
-            await asyncio.wait([coming])
 
     async def _header(self, scope: Scope, through: int) -> bytes:
         standing = await self._log.standing(scope, through)
@@ -69,14 +63,29 @@ class Snapshot:
         )
         return _ENCODE(header) + b"\n"
 
-    def _begin(
-        self, after: bytes | None, scope: Scope, through: int
-    ) -> asyncio.Task[tuple[bytes, bytes | None]]:
-        return asyncio.create_task(self._portion(after, scope, through), name="a snapshot's portion")
+    async def _portions(self, scope: Scope, through: int) -> AsyncGenerator[bytes, None]:
+        """Lines: while some are on their way to the reader, the next are made, and what follows those is read."""
+        reading: asyncio.Task[EntityBatch] | None = self._read(None, scope, through)
+        making: asyncio.Task[bytes] | None = None
+        try:
+            while reading is not None:
+                batch = await reading
+                reading = self._read(batch.end, scope, through) if batch.end is not None else None
+                made, making = making, asyncio.create_task(self._worker.run(_lines, batch.entities))
+                if made is not None:
+                    yield await made
+            if making is not None and (lines := await making):
+                yield lines
+        finally:
+            left = [task for task in (reading, making) if task is not None]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
-    async def _portion(self, after: bytes | None, scope: Scope, through: int) -> tuple[bytes, bytes | None]:
-        batch = await self._log.entities(after, limits.SNAPSHOT_BATCH_ENTITIES, scope, through)
-        return await self._worker.run(_lines, batch.entities), batch.end
+    def _read(self, after: bytes | None, scope: Scope, through: int) -> asyncio.Task[EntityBatch]:
+        return asyncio.create_task(
+            self._log.entities(after, limits.SNAPSHOT_BATCH_ENTITIES, scope, through), name="read entities"
+        )
 
 
 def _lines(entities: Sequence[Sequence[bytes]]) -> bytes:
