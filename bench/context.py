@@ -40,6 +40,7 @@ class Sizes:
     starts: int
     kept_samples: int
     streams: int = 100
+    state_ops: int = 100_000
     patients: int = 100_000
 
 
@@ -50,7 +51,7 @@ FULL: Final = Sizes(
 QUICK: Final = Sizes(
     base_ops=12_000, big_ops=40_000, pairs=3, batches=20, singles=60, pages=40, mixed_samples=1,
     mixed_singles=100, streamed=30, written_batches=20, written_singles=100, scale_pairs=2, starts=2, kept_samples=1,
-    patients=20_000,
+    state_ops=20_000, patients=20_000,
 )  # fmt: skip
 
 
@@ -83,6 +84,11 @@ class Context:
     def base(self) -> Prepared:
         """The log of 10 k ops and a little more, so that there are 20 full pages behind it."""
         return self._log("base", self.sizes.base_ops)
+
+    @property
+    def state(self) -> Prepared:
+        """The log whose entities a new device takes in."""
+        return self._log("state", self.sizes.state_ops)
 
     @property
     def big(self) -> Prepared:

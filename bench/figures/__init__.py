@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.context import Context
 from bench.figure import Figure
-from bench.figures import footprint, meaning, pulls, pushes, scale, search
+from bench.figures import footprint, meaning, pulls, pushes, scale, search, snapshot
 
 FIGURES: Final[dict[str, Callable[[Context], list[Figure]]]] = {
     "push": pushes.batches,
@@ -20,6 +20,7 @@ FIGURES: Final[dict[str, Callable[[Context], list[Figure]]]] = {
     "syncs": footprint.syncs,
     "memory": footprint.memory,
     "start": footprint.start,
+    "snapshot": snapshot.starts,
     "search": search.patients,
     "meaning": meaning.conflicts,
     "scale": scale.longer_log,
