@@ -258,7 +258,11 @@ async def test_a_damaged_page_stops_no_push_to_what_lies_in_it(tmp_path: Path) -
             continue  # it lies where every start reads
         later = [
             make_op(
-                1_050 + n, entity_type="Patient", entity_id=op.entity_id, op_type="update", parents=(op.op_id,)
+                1_050 + n,
+                entity_type="Patient",
+                entity_id=op.entity_id,
+                op_type="update",
+                parents=(op.op_id,),
             )
             for n, op in enumerate(ops[:1_000:10], start=1)
         ]
