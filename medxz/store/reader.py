@@ -42,6 +42,7 @@ _PAGE_OF: Final = {
     + "(SELECT seq, op_id, body FROM op WHERE seq > ?1 AND front_desk = 1 ORDER BY seq LIMIT ?4)",
 }
 _SHORT_BYTES: Final = 4 * limits.KIB
+_JOINED_BYTES_MAX: Final = 2 * limits.MIB
 _LARGE_ROWS: Final = 32  # 8 MiB at most
 _FIRST_ROWS: Final = 64
 
@@ -65,18 +66,23 @@ class Reader:
     def page(self, after: Position, limit: int, scope: Scope) -> Page:
         return self._short_page(after, limit, scope) or self._long_page(after, limit, scope)
 
-    def _short_page(self, after: Position, limit: int, scope: Scope) -> Page | None:
-        """Nearly every page: its rows are short, there, sound, and not more than a page takes. None for another."""
+    def _short_page(
+        self, after: Position, limit: int, scope: Scope, longest: int = _SHORT_BYTES
+    ) -> Page | None:
+        """Nearly every page: its rows are there, sound, and together not more than is read at once. None for another.
+
+        Where a row is long all are asked for once more: by then it is known that they are not too much.
+        """
         [(at, top, count, last, op_id, lengths, bodies)] = self._connection.execute(
-            _PAGE_OF[scope], (after.seq, MAGIC, _SHORT_BYTES, limit)
+            _PAGE_OF[scope], (after.seq, MAGIC, longest, limit)
         ).fetchall()
         if at != after.op_id and after != BEGINNING:
             raise PositionLost
-        if not count:
+        sizes = orjson.loads(f"[{lengths or ''}]")
+        if not count or sum(sizes) > _JOINED_BYTES_MAX:
             return None
-        sizes = orjson.loads(f"[{lengths}]")
-        if max(sizes) > _SHORT_BYTES:
-            return None
+        if max(sizes) > longest:
+            return self._short_page(after, limit, scope, _JOINED_BYTES_MAX)
         ops_json = self._dictionaries.inflate_page(after.seq + 1, last, bodies, sizes)
         if ops_json is None or len(ops_json) > limits.PULL_PAGE_BYTES_MAX:
             return None

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import zstandard
 
+from medxz import limits
 from medxz.errors import RowCorrupt
 from medxz.store.cipher import Blob
 
@@ -24,7 +25,8 @@ _LEVEL: Final = 3
 # Tables half and a quarter as large as the level has them: 6 % less time and 0.15 % more bytes.
 _HASH_LOG: Final = 15
 _CHAIN_LOG: Final = 13
-_LONG_FRAME: Final = 0x80
+_LONG_FRAME: Final = 0x80  # what the first byte of a frame is at least whose record has 64 KiB or more
+_LONG_FRAMES_MAX: Final = limits.PULL_PAGE_BYTES_MAX // limits.OP_BYTES_MAX
 _USUAL_BYTES: Final = 4_096  # of a record, at the most: what the tables are made for
 
 
@@ -78,9 +80,10 @@ class Codec:
         return [records[index].tobytes() for index in range(len(records))]
 
     def inflate_page(self, joined: bytes, lengths: Sequence[int]) -> bytes | None:
-        """The same as a JSON array; None where a frame says that it is of 64 KiB or more."""
+        """The same as a JSON array; None where so many frames say that they are long that it may be no page."""
         starts, sizes = _places(lengths)
-        if max([joined[start] for start in starts]) >= _LONG_FRAME:
+        firsts = [joined[start] for start in starts]
+        if max(firsts) >= _LONG_FRAME and sum(first >= _LONG_FRAME for first in firsts) > _LONG_FRAMES_MAX:
             return None
         records = self._inflate(MAGIC + joined, starts, sizes)
         last = len(records) - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,22 @@ async def test_a_page_ends_where_it_is_large_enough(tmp_path: Path, *, reopened:
         numbers += [op["device_seq"] for op in json.loads(page.ops_json)]
         at, more = page.end, page.more
     assert numbers == list(range(1, 165))
+    await backend.close()
+
+
+async def test_a_page_with_a_photo_in_it(tmp_path: Path) -> None:
+    """An op that is long as it lies there, between short ones, costs no page more and no op."""
+    photo = json.dumps({"data": random.Random(5).randbytes(20_000).hex()})
+    backend = Backend(tmp_path / "hub.db", KEY, inline_workers)
+    log = await backend.open()
+    await log.append(batch(*run_of(1, 40), make_op(41, payload=photo), *run_of(42, 100)))
+    log = await backend.reopen()
+    first = await log.page(BEGINNING, 60, "full")
+    rest = await log.page(first.end, 60, "full")
+    assert (first.count, first.more, rest.count, rest.more) == (60, True, 40, False)
+    ops = json.loads(first.ops_json) + json.loads(rest.ops_json)
+    assert [op["device_seq"] for op in ops] == list(range(1, 101))
+    assert ops[40]["payload"] == json.loads(photo)
     await backend.close()
 
 
