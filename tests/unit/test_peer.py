@@ -15,7 +15,9 @@ from aiohttp import web
 from medxz import wire
 from medxz.errors import ConfigurationError, PeerRefused, PeerUnreachable
 from medxz.have import Numbers
-from medxz.peer import ANSWER_BYTES_MAX, EventParser, Peer
+from medxz.peer import Peer
+from medxz.peer.answers import ANSWER_BYTES_MAX
+from medxz.peer.events import EventParser
 from tests.making import CLINIC, DEVICE, fixed_id, make_op
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
