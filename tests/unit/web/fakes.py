@@ -84,7 +84,9 @@ class FakePull:
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def page(self, caller: FakeCaller, cursor: str | None, limit: int, wait_s: float) -> tuple[bytes, ...]:
+    async def page(
+        self, caller: FakeCaller, cursor: str | None, limit: int, wait_s: float
+    ) -> tuple[bytes, ...]:
         self.asked.append((cursor, limit, wait_s))
         if cursor == "nowhere":
             raise errors.BadCursor("this cursor is not one of this server's")
