@@ -72,7 +72,9 @@ WRITER_QUEUE_BYTES_MAX: Final = 64 * MIB
 TRANSACTION_OPS_MAX: Final = 2_000
 BLOCK_OPS: Final = 1_000
 AUTHORS_IN_DICTIONARY_MAX: Final = 64
-INDEX_BLOCKS: Final = 8  # blocks between two writings of the index by entity; what lies between is read at start
+INDEX_BLOCKS: Final = (
+    8  # blocks between two writings of the index by entity; what lies between is read at start
+)
 ENTITIES_KNOWN_BYTES_MAX: Final = 2 * MIB  # of entities that pushes touched lately
 FRESH_OPS_BYTES_MAX: Final = 1 * MIB  # of ops that are likely to be followed soon
 ENTITY_BASE_OPS: Final = 32  # after so many ops what an entity has come to is written down

@@ -57,7 +57,9 @@ async def clinic_of(server: Server) -> Clinic:
         seq += 3
         clinic.ops[entity_type] = [created, *sides]
         answer = await admin.push(created, *sides)
-        assert {result["status"] for result in answer.body["results"]} <= {"accepted", "conflict"}, entity_type
+        assert {result["status"] for result in answer.body["results"]} <= {"accepted", "conflict"}, (
+            entity_type
+        )
     told = (await admin.ask("GET", "/v1/conflicts")).body["conflicts"]
     clinic.conflicts = {conflict["entity_type"]: conflict["conflict_id"] for conflict in told}
     assert clinic.conflicts.keys() == set(TYPES)
