@@ -10,7 +10,10 @@ _MERGED: Final = ("Patient", "RelatedPerson", "Coverage", "Appointment", "Encoun
 _BY_HAND: Final = (
     "AllergyIntolerance", "Condition", "MedicationRequest", "CarePlan", "Composition", "DocumentReference",
 )  # fmt: skip
-_POLICIES: Final[dict[str, Policy]] = dict.fromkeys(_MERGED, "merge") | dict.fromkeys(_BY_HAND, "manual")
+_POLICIES: Final[dict[str, Policy]] = {
+    **dict.fromkeys(_MERGED, "merge"),
+    **dict.fromkeys(_BY_HAND, "manual"),
+}
 
 
 def policy_of(entity_type: str) -> Policy:

@@ -47,7 +47,11 @@ class Standing:
         """Those of the types that the caller's roles read. None while nobody can say: rather that than a wrong none."""
         types = readable(caller.roles).named
         try:
-            return await self._follower.ask(lambda views: views.count_open(types), limits.STATUS_CATCH_UP_S)
+            return await self._follower.ask(
+                lambda views: views.count_open(types),
+                limits.STATUS_CATCH_UP_S,
+                seq=self._log.contended_seq,  # devices ask often: nothing is taken in for that in vain
+            )
         except Overloaded:
             return None
 

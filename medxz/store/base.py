@@ -157,6 +157,11 @@ class LogStore(Protocol):
         """The greatest server_seq that is durable; 0 in an empty log."""
         ...
 
+    @property
+    def contended_seq(self) -> int:
+        """No op behind this one began, changed or ended a conflict. Where nobody knows it is `last_seq`."""
+        ...
+
     async def append(self, batch: Append) -> list[Outcome]:
         """Keep what the batch says, and answer for each op, in order.
 

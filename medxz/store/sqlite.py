@@ -97,7 +97,7 @@ class SqliteLog:
         self._since_checkpoint = 0
         self._checkpoint: asyncio.Task[None] | None = None
         self._grown: asyncio.Event = asyncio.Event()
-        self._last_seq = held.last_seq
+        self._last_seq = self._opened_at = held.last_seq
         self._watermarks = held.watermarks()  # what is durable: the writer's own are ahead of that
         self._checking: asyncio.Task[Verification] | None = None
         self.verification: Verification | None = None
@@ -121,6 +121,10 @@ class SqliteLog:
     @property
     def last_seq(self) -> int:
         return self._last_seq
+
+    @property
+    def contended_seq(self) -> int:
+        return min(max(self._writer.touched.contended_seq, self._opened_at), self._last_seq)
 
     @property
     def waiting_ops(self) -> int:

@@ -66,6 +66,7 @@ class Touched:
         )
         self.damaged: set[int] = set()
         self.ops_read = 0
+        self.contended_seq = 0  # the last op before or after which its entity had an open conflict
 
     def forget(self) -> None:
         """The transaction was undone: what was added in it is not so."""
@@ -192,12 +193,15 @@ class Touched:
             added: list[Change] = []
             for seq, op in ops:
                 added.append(change_of(op))
+                before = known.growing.conflict
                 if not known.growing.add(added[-1]):
                     stored = self._changes({entity: 0}, opened)[entity]
                     known.growing = Growing.of(entity, [*stored, *added])
                     known.ops = len(stored) + len(added) - 1
                 known.ops += 1
                 conflict = known.growing.conflict
+                if conflict is not None or before is not None:
+                    self.contended_seq = max(self.contended_seq, seq)
                 if conflict is not None:
                     yield seq, Conflicting(*conflict)
             if known.ops >= limits.ENTITY_BASE_OPS:

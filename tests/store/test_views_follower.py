@@ -25,6 +25,7 @@ from medxz.store.base import LogStore
 from medxz.store.cipher import open_database
 from medxz.store.sqlite import SqliteLog
 from medxz.store.views import Follower, Views, ViewsFile, ViewsLost, prepare
+from medxz.store.views import follower as follower_module
 from medxz.work import ThreadWorker
 from tests.making import DEVICE, OTHER_DEVICE, batch, fixed_id, make_op, run_of
 from tests.store.conftest import KEY, Backend
@@ -210,6 +211,12 @@ async def asked_until_answered(follower: Follower, query: Callable[[Views], Any]
 
 
 @pytest.mark.parametrize("backend", ["sqlite-encrypted"], indirect=True)
+def written_down(views: Views) -> None:
+    """All is in the file, and nothing of it in memory."""
+    for statement in ("COMMIT", "PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA shrink_memory"):
+        views._connection.execute(statement).fetchall()
+
+
 async def test_damage_under_a_running_follower_heals(backend: Backend, path: Path) -> None:
     """A page that is damaged while the file is open costs an Overloaded at most; then all is there again."""
     writers = Writers(2)
@@ -217,16 +224,56 @@ async def test_damage_under_a_running_follower_heals(backend: Backend, path: Pat
     async with following(log, path) as follower:
         await log.append(batch(*writers.some(300)))
         assert await follower.ask(told) == expected(writers)
-        await follower._file.run(
-            follower._name(),
-            lambda views: views._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(),
-        )
-        await follower._file.run(
-            follower._name(), lambda views: views._connection.execute("PRAGMA shrink_memory").fetchall()
-        )
+        await follower._file.run(follower._name(), written_down)
         flip(path)
         await log.append(batch(*writers.some(50)))
         assert await asked_until_answered(follower, told) == expected(writers)
+
+
+def kept(path: Path) -> int:
+    """Up to where the file would be believed after a power cut."""
+    with open_database(path, KEY) as connection:
+        return Views(connection).through
+
+
+async def test_what_is_asked_often_is_written_down_once(
+    log: SqliteLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question after each op writes nothing; many ops, or the end, are written down together."""
+    monkeypatch.setattr(follower_module, "KEEP_OPS", 40)
+    async with following(log, path) as follower:
+        for number in range(1, 31):
+            await log.append(batch(make_op(number)))
+            await follower.ask(lambda views: views.count_entities())
+        assert kept(path) == 0
+        await log.append(batch(*run_of(31, 50)))
+        await follower.ask(lambda views: views.count_entities())
+        assert kept(path) == 50
+        await log.append(batch(make_op(51)))
+        await follower.ask(lambda views: views.count_entities())
+        assert kept(path) == 50
+    assert kept(path) == 51
+
+
+async def test_a_count_of_conflicts_waits_for_conflicts_alone(log: SqliteLog, path: Path) -> None:
+    """What began or ended no conflict is not taken in for the sake of counting them."""
+    first = make_op(1, entity_type="Patient", payload='{"gender":"male"}')
+
+    def following_it(number: int, gender: str, *parents: str, op_type: str = "update") -> Operation:
+        return make_op(
+            number, op_type=op_type, payload=json.dumps({"gender": gender}), parents=parents,
+            entity_type="Patient", entity_id=first.entity_id,
+        )  # fmt: skip
+
+    sides = [following_it(2, "female", first.op_id), following_it(3, "other", first.op_id)]
+    await log.append(batch(first, sides[0]))
+    assert log.contended_seq == 0
+    await log.append(batch(sides[1], make_op(4)))
+    assert log.contended_seq == 3
+    heads = tuple(sorted(side.op_id for side in sides))
+    settled = following_it(5, "other", *heads, op_type="resolve")
+    await log.append(batch(settled, make_op(6)))
+    assert log.contended_seq == 5
 
 
 async def test_a_new_epoch_begins_anew(log: SqliteLog, path: Path) -> None:
@@ -299,6 +346,7 @@ import asyncio, sys
 from pathlib import Path
 from medxz.clock import SystemClock
 from medxz.store.sqlite import Workers, open_log
+from medxz.store.views import follower as follower_module
 from medxz.store.views import Follower, ViewsFile
 from medxz.work import ThreadWorker
 from tests.store.conftest import KEY

@@ -1,7 +1,8 @@
 """The file of a server's views: opened when it is first asked for, and thrown away whenever it is not what it should be.
 
-Missing, damaged, of another schema, of another log: never an error, always a new and empty one. Losing the last
-transactions to a power cut costs reading those ops again, so it does not sync at each commit.
+Missing, damaged, of another schema, of another log: never an error, always a new and empty one. One transaction stays
+open until `keep`: what it wrote is seen by those who ask, and pages that many ops change are written once. Losing it,
+or the last ones to a power cut, costs reading those ops again.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ class ViewsFile:
         """Call it with the views of that log; ViewsLost, StorageFull or StoreError where that was not possible."""
         return await self._worker.run(self._run, source, fn)
 
+    async def keep(self) -> None:
+        """Write down what was put in so far; StorageFull, StoreError or ViewsLost where that was not possible."""
+        await self._worker.run(self._attempt, self._commit)
+
     async def throw_away(self) -> None:
         await self._worker.run(self._throw_away)
 
@@ -55,14 +60,27 @@ class ViewsFile:
         await self._worker.run(self._close)
 
     def _run(self, source: str, fn: Callable[[Views], T]) -> T:
+        return self._attempt(lambda: fn(Views(self._begun(source))))
+
+    def _attempt(self, act: Callable[[], T]) -> T:
         try:
-            return fn(Views(self._opened(source)))
+            return act()
         except sqlcipher.Error as error:
             told = failure(error, self.path)
             if isinstance(told, StorageFull) or not _is_damage(error):
                 raise told from None
             self._throw_away()
             raise ViewsLost(str(told)) from None
+
+    def _begun(self, source: str) -> sqlcipher.Connection:
+        connection = self._opened(source)
+        if not connection.in_transaction:
+            connection.execute("BEGIN")
+        return connection
+
+    def _commit(self) -> None:
+        if self._connection is not None and self._connection.in_transaction:
+            self._connection.execute("COMMIT")
 
     def _opened(self, source: str) -> sqlcipher.Connection:
         if self._connection is not None and self._source == source:
@@ -109,7 +127,9 @@ class ViewsFile:
 
     def _close(self) -> None:
         if self._connection is not None:
-            with suppress(sqlcipher.Error):  # a damaged file may not even be closed well
+            with suppress(sqlcipher.Error):  # a damaged or full file may not even be closed well
+                self._commit()
+            with suppress(sqlcipher.Error):
                 self._connection.close()
         self._connection = self._source = None
 

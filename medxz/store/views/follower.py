@@ -31,6 +31,9 @@ GATHER_S: Final = 0.5
 SHARE: Final = 0.1
 # When none do, or somebody waits.
 HURRIED_BATCH_OPS: Final = 1_000
+# How much may have to be taken in again after a power cut. Each time it is written down costs some 30 KB and more.
+KEEP_OPS: Final = 8_000
+KEEP_S: Final = 600.0
 _LOADED_TOGETHER: Final = 16
 _LOADED_BYTES_MAX: Final = 4 * 1_024 * 1_024
 _RETRY_S: Final = (0.0, 1.0, 5.0, 30.0, 300.0)
@@ -47,6 +50,8 @@ class Follower:
         self._clock = clock
         self._tell = tell
         self._through = 0
+        self._kept = 0  # what of it is written down, and since when that is so
+        self._kept_at = clock.monotonic()
         self._source: str | None = None  # None: nothing is known of the file yet
         self._asking: list[int] = []  # which seqs are waited for
         self._hurry = asyncio.Event()
@@ -71,9 +76,14 @@ class Follower:
             await asyncio.wait([self._task])
         await self._file.close()
 
-    async def ask(self, query: Callable[[Views], T], within_s: float = ASK_WITHIN_S) -> T:
-        """What the query finds once everything is in that is durable now. Overloaded where that takes longer."""
-        seq = self._log.last_seq
+    async def ask(
+        self, query: Callable[[Views], T], within_s: float = ASK_WITHIN_S, *, seq: int | None = None
+    ) -> T:
+        """What the query finds once everything is in that is durable now, or up to `seq`, where that is enough.
+
+        Overloaded where that takes longer.
+        """
+        seq = self._log.last_seq if seq is None else seq
         if self._task is not None and self._task.done():
             raise InternalError("what is derived from the log is no longer kept")
         if await self.caught_up(seq, within_s):
@@ -122,12 +132,29 @@ class Follower:
                 if self._through > self._furthest:  # not where it failed before
                     self._furthest, self._failures = self._through, 0
                 continue
-            self._hurry.clear()
-            await _first_of(self._log.wait_beyond(self._through), self._hurry.wait())
-            if not self._is_asked:
-                await self._pause(GATHER_S)
+            await self._rest()
         if self._source is not None:
             self._begin_anew("the log has a new epoch")
+
+    async def _rest(self) -> None:
+        """All is in: until there is more, or somebody asks."""
+        self._hurry.clear()
+        waits = [self._log.wait_beyond(self._through), self._hurry.wait()]
+        if self._kept < self._through:
+            waits.append(self._clock.sleep(self._kept_at + KEEP_S - self._clock.monotonic()))
+        await _first_of(*waits)
+        await self._keep_some()
+        if not self._is_asked:
+            await self._pause(GATHER_S)
+
+    async def _keep_some(self) -> None:
+        """Write down what was taken in, when it is much or was long ago."""
+        now = self._clock.monotonic()
+        if self._kept == self._through:
+            self._kept_at = now
+        elif self._through - self._kept >= KEEP_OPS or now - self._kept_at >= KEEP_S:
+            await self._file.keep()
+            self._kept, self._kept_at = self._through, now
 
     async def _begin(self, source: str) -> None:
         """Go on where the file ends, if it is this log's and no further than it; else from the start."""
@@ -137,6 +164,7 @@ class Follower:
             await self._file.throw_away()
             through = await self._file.run(source, lambda views: views.through)
         self._source = source
+        self._kept, self._kept_at = through, self._clock.monotonic()
         self._move(through)
 
     async def _is_at(self, seq: int, op_id: str | None) -> bool:
@@ -158,6 +186,7 @@ class Follower:
             after = self._through
             await self._file.run(source, lambda views: pass_by(views, after, last_seq))
             self._move(last_seq)
+        await self._keep_some()
         if self._log.last_seq > last_seq:
             await self._pause((self._clock.monotonic() - begun) * (1 / SHARE - 1))
 
