@@ -34,7 +34,7 @@ STEP = st.tuples(
     st.integers(0, 2),
     st.sampled_from(("create", "update", "update", "amend", "retract", "resolve")),
     st.integers(0, 2),
-    st.frozensets(st.integers(0, 7), max_size=3),
+    st.frozensets(st.sampled_from((0, 0, 0, 1, 1, 2, 5)), max_size=3),
     st.fixed_dictionaries({}, optional={name: st.sampled_from(texts) for name, texts in VALUES.items()}),
 )
 
@@ -108,12 +108,10 @@ def take_page(tablet: Tablet, ops: Sequence[Operation]) -> None:
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    steps=st.lists(STEP, min_size=1, max_size=12),
+    steps=st.lists(STEP, min_size=3, max_size=14),
     order=st.randoms(use_true_random=False),
     cut=st.integers(0, 12),
-    batches=st.lists(
-        st.tuples(st.sets(st.integers(0, 11), max_size=6), st.booleans(), st.booleans()), max_size=3
-    ),
+    batches=st.lists(st.tuples(st.sets(st.integers(0, 13), max_size=6), st.booleans()), max_size=3),
 )
 def test_a_snapshot_says_what_the_log_says(steps, order, cut, batches) -> None:
     """Whatever was in the snapshot, and whatever comes after it in whatever order, both devices say the same."""
@@ -123,13 +121,13 @@ def test_a_snapshot_says_what_the_log_says(steps, order, cut, batches) -> None:
         short, whole = Tablet(Path(folder) / "short"), Tablet(Path(folder) / "whole")
         take_snapshot(short, ops[:cut])
         take_page(whole, ops[:cut])
-        for places, by_snapshot, look in [*batches, (set(range(len(ops))), False, True)]:
-            some = [ops[place] for place in sorted(places) if place < len(ops)]
+        assert told(short) == told(whole)
+        for places, by_snapshot in [*batches, (set(range(len(ops))), False)]:
+            some = [ops[place] for place in sorted({place % len(ops) for place in places})]
             order.shuffle(some)
             (take_snapshot if by_snapshot else take_page)(short, some)
             take_page(whole, some)
-            if look:
-                assert told(short) == told(whole)
+            assert told(short) == told(whole)
         for tablet in (short, whole):
             tablet.store.close()
 
