@@ -6,7 +6,6 @@ have caught up with the log. States pass through as the texts that they were wri
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -23,12 +22,12 @@ from medxz.service.list_cursor import ListCursors, list_json
 from medxz.service.roles import require_reading
 from medxz.service.wanted import Wanted
 from medxz.store.base import LogStore
+from medxz.store.entity_index import Whose
 from medxz.store.views import Found
 from medxz.store.views.follower import Follower
 from medxz.work import Worker
 
 _READ_OPS: Final = 32  # of the largest: 8 MiB
-_TOGETHER: Final = 16
 
 
 class _Numbered(msgspec.Struct, gc=False):
@@ -117,14 +116,12 @@ class Entities:
         items: list[bytes] = []
         size = read = 0
         while read < len(rows) and size <= limits.PULL_PAGE_BYTES_MAX:
-            some = rows[read : read + _TOGETHER]
-            ops = await asyncio.gather(
-                *(self._log.entity_ops(row.entity_type, row.entity_id) for row in some)
-            )
+            wanted = [Whose(row.entity_type, row.entity_id) for row in rows[read:]]
+            ops = await self._log.entity_ops_of(wanted)
             told = await self._worker.run(_told, [own for own in ops if own])
             items += told
             size += sum(map(len, told))
-            read += len(some)
+            read += len(ops)
         return items, read
 
 

@@ -15,6 +15,7 @@ import msgspec
 from medxz.have import Have
 from medxz.op import Operation
 from medxz.scope import Scope
+from medxz.store.entity_index import Whose
 
 OutcomeKind = Literal["stored", "duplicate", "dead"]
 
@@ -220,6 +221,13 @@ class LogStore(Protocol):
         through: int | None = None,
     ) -> list[bytes]:
         """The ops of one entity in the order of server_seq, from behind one place through another."""
+        ...
+
+    async def entity_ops_of(self, entities: Sequence[Whose], through: int | None = None) -> list[list[bytes]]:
+        """The same of several, read together: one list for each, in their order, empty where there is none.
+
+        Fewer lists where PULL_PAGE_BYTES_MAX is reached before: one at least, and who wants the rest asks again.
+        """
         ...
 
     async def entities(self, after: bytes | None, count: int, scope: Scope, through: int) -> EntityBatch:

@@ -33,6 +33,10 @@ _PLACES: Final = (
     "WITH asked (entity, after) AS (VALUES {}) SELECT group_concat(place) FROM asked"
     " JOIN entity_op ON entity_op.entity = asked.entity AND place > after"
 )
+_ROWS: Final = (
+    "WITH asked (entity) AS (VALUES {}) SELECT group_concat(entity), group_concat(place) FROM asked"
+    " JOIN entity_op USING (entity)"
+)
 _MAY_SHARE: Final = (
     "INSERT OR IGNORE INTO shared_key SELECT entity FROM entity_op GROUP BY entity HAVING count(*) > 1"
 )
@@ -151,6 +155,16 @@ def places_in_table(connection: sqlcipher.Connection, asked: Sequence[Row]) -> s
         [(joined,)] = connection.execute(statement, values).fetchall()
         places.update(numbers_of(joined))
     return places
+
+
+def rows_in_table(connection: sqlcipher.Connection, keys: Sequence[int]) -> set[Row]:
+    """All rows of these keys."""
+    rows: set[Row] = set()
+    for part in portions(keys, LONG_SIZES):
+        statement = _ROWS.format(",".join(["(?)"] * len(part)))
+        [(found, places)] = connection.execute(statement, part).fetchall()
+        rows.update(zip(numbers_of(found), numbers_of(places), strict=True))
+    return rows
 
 
 def numbers_of(joined: str | int | None) -> Iterable[int]:

@@ -23,6 +23,7 @@ from medxz.store.entity_index import (
     last_place,
     numbers_of,
     places_in_table,
+    rows_in_table,
     whose,
 )  # fmt: skip
 from medxz.store.record import op_json_of
@@ -64,6 +65,25 @@ class EntityReader:
             if limit is not None and len(ops) >= limit:
                 break
         return ops[:limit]
+
+    def ops_of(self, entities: Sequence[Whose], through: int, also: Iterable[Row]) -> list[list[bytes]]:
+        """The ops of each of these, or of the first of them, where those are PULL_PAGE_BYTES_MAX already."""
+        seqs: dict[int, set[int]] = {key_of(entity.entity_id): set() for entity in entities}
+        for key, place in rows_in_table(self._beside.connection, list(seqs)) | set(also):
+            if place >> 1 <= through:
+                seqs[key].add(place >> 1)
+        found: list[list[bytes]] = []
+        size = 0
+        for part in _read_together([(entity, seqs[key_of(entity.entity_id)]) for entity in entities]):
+            own: dict[Whose, list[bytes]] = {entity: [] for entity, _ in part}
+            for op in self.ops_at(sorted({seq for _, wanted in part for seq in wanted})):
+                own.get(whose(op), []).append(op)
+            for entity, _ in part:
+                found.append(own[entity])
+                size += sum(map(len, own[entity]))
+                if size >= limits.PULL_PAGE_BYTES_MAX:
+                    return found
+        return found
 
     def ops_at(self, seqs: Sequence[int]) -> list[bytes]:
         """The ops of these places, in order; without those that are damaged."""
@@ -159,6 +179,20 @@ def _seen(rows: Iterable[Row], scope: Scope) -> Iterable[Row]:
 
 def _parts(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
     return (items[first : first + size] for first in range(0, len(items), size))
+
+
+def _read_together(entities: Iterable[tuple[Whose, set[int]]]) -> Iterable[list[tuple[Whose, set[int]]]]:
+    """Entities with the seqs of their ops, as many together as one statement reads: at least one."""
+    part: list[tuple[Whose, set[int]]] = []
+    count = 0
+    for entity, seqs in entities:
+        if part and count + len(seqs) > _READ_OPS:
+            yield part
+            part, count = [], 0
+        part.append((entity, seqs))
+        count += len(seqs)
+    if part:
+        yield part
 
 
 def _by_entity(ops: list[bytes]) -> list[list[bytes]]:

@@ -84,7 +84,9 @@ class SqliteLog:
         self._workers = workers
         self._beside = beside
         self._writer = Writer(file.writing, self._beside, held, dictionaries, clock)
-        self._readers = [(worker, Reader(file.open_reading(), dictionaries)) for worker in workers.readers]
+        self._readers = [
+            (worker, Reader(Beside(file.open_reading), dictionaries)) for worker in workers.readers
+        ]
         self._next_reader = cycle(self._readers)
         self._entity_readers = [
             (worker, EntityReader(Beside(file.open_reading), dictionaries)) for worker in workers.readers
@@ -220,6 +222,13 @@ class SqliteLog:
         seqs, also = range(after_seq + 1, last + 1), self._writer.held.open_entities.places(key_of(entity_id))
         return await self._read_entities(lambda reader: reader.ops(entity, seqs, limit, also))
 
+    async def entity_ops_of(self, entities: Sequence[Whose], through: int | None = None) -> list[list[bytes]]:
+        last = self._last_seq if through is None else min(through, self._last_seq)
+        keys = {key_of(entity.entity_id) for entity in entities}
+        opened = self._writer.held.open_entities
+        also = [(key, place) for key in keys for place in opened.places(key)]
+        return await self._read_entities(lambda reader: reader.ops_of(entities, last, also))
+
     async def entities(self, after: bytes | None, count: int, scope: Scope, through: int) -> EntityBatch:
         lost = [seq for seq in self._writer.held.damaged if seq <= through]
         if lost:
@@ -246,6 +255,7 @@ class SqliteLog:
         try:
             return await worker.run(read, reader)
         except sqlcipher.Error as error:
+            await worker.run(reader.close)  # it opens a new connection when it is next asked
             raise failure(error, self._file.path) from None
 
     async def _read_entities(self, read: Callable[[EntityReader], T]) -> T:

@@ -17,6 +17,7 @@ from medxz.op import Operation
 from medxz.scope import FRONT_DESK_TYPES, Scope
 from medxz.store.base import LogStore
 from medxz.store.cipher import open_database
+from medxz.store.entity_index import Whose
 from medxz.store.sqlite import SqliteLog, Workers
 from tests.making import batch, fixed_id, make_op
 from tests.store.conftest import KEY, Backend, inline_workers
@@ -91,6 +92,13 @@ async def test_each_entity_has_its_ops(backend: Backend, monkeypatch: pytest.Mon
     assert await log.count_entities("full", log.last_seq) == len(expected)
     assert await log.count_entities("front_desk", log.last_seq) == len(shown)
     assert await log.entity_ops("Patient", fixed_id(0xBAD)) == []
+    nobody = Whose("Patient", fixed_id(0xBAD))
+    asked = [nobody, *(Whose(*key) for key in expected), nobody]
+    together = await log.entity_ops_of(asked)
+    assert together == [await log.entity_ops(one.entity_type, one.entity_id) for one in asked]
+    early = [await log.entity_ops(one.entity_type, one.entity_id, through=700) for one in asked]
+    assert await log.entity_ops_of(asked, through=700) == early
+    assert await log.entity_ops_of([]) == []
 
 
 async def test_an_entity_is_read_piece_by_piece(log: LogStore) -> None:
@@ -224,4 +232,11 @@ async def test_a_batch_of_large_entities_ends_early(tmp_path: Path) -> None:
     assert sum(len(op) for ops in page.entities for op in ops) < 3 * limits.PULL_PAGE_BYTES_MAX
     assert len(await all_entities(log, "full", log.last_seq, count=500)) == 192
     assert len(await log.ops_after(0, 192)) < 192
+    wanted = [Whose(*key) for key in await all_entities(log, "full", log.last_seq)]
+    read: list[list[bytes]] = []
+    while len(read) < len(wanted):
+        some = await log.entity_ops_of(wanted[len(read) :])
+        assert 1 <= len(some) < 192
+        read += some
+    assert {Whose(*key) for key in told(read)} == set(wanted)
     await backend.close()

@@ -12,12 +12,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from medxz.errors import InternalError, Overloaded, StorageFull, StoreError
+from medxz.store.entity_index import Whose
 from medxz.store.views.file import ViewsFile, ViewsLost
 from medxz.store.views.taking import Batch, pass_by
 
 if TYPE_CHECKING:
     from medxz.clock import Clock
-    from medxz.merge.entity import Entity
     from medxz.store.base import LogStore
     from medxz.store.views.views import Views
 
@@ -34,8 +34,6 @@ HURRIED_BATCH_OPS: Final = 1_000
 # How much may have to be taken in again after a power cut. Each time it is written down costs some 30 KB and more.
 KEEP_OPS: Final = 8_000
 KEEP_S: Final = 600.0
-_LOADED_TOGETHER: Final = 16
-_LOADED_BYTES_MAX: Final = 4 * 1_024 * 1_024
 _RETRY_S: Final = (0.0, 1.0, 5.0, 30.0, 300.0)
 
 
@@ -194,21 +192,17 @@ class Follower:
         """Put the entities that these ops touch in; those that had ops before are read whole, a few at a time."""
         after = self._through
         batch = await self._file.run(source, lambda views: Batch(ops).look_up(views))
-        size = 0
-        for first in range(0, len(batch.to_load), _LOADED_TOGETHER):
-            entities = batch.to_load[first : first + _LOADED_TOGETHER]
-            loaded = await asyncio.gather(*(self._ops_of(entity, batch.last_seq) for entity in entities))
-            for entity, own in zip(entities, loaded, strict=True):
+        left = batch.to_load
+        while left:
+            wanted = [Whose(entity.entity_type, entity.entity_id) for entity in left]
+            loaded = await self._log.entity_ops_of(wanted, through=batch.last_seq)
+            for entity, own in zip(left, loaded, strict=False):
                 batch.loaded(entity, own)
-                size += sum(map(len, own))
-            if size > _LOADED_BYTES_MAX:
+            left = left[len(loaded) :]
+            if left:
                 await self._file.run(source, lambda views: batch.put_loaded(views, after))
-                size = 0
         await self._file.run(source, lambda views: batch.put_all(views, after))
         return batch.last_seq
-
-    async def _ops_of(self, entity: Entity, through: int) -> list[bytes]:
-        return await self._log.entity_ops(entity.entity_type, entity.entity_id, through=through)
 
     @property
     def _is_asked(self) -> bool:
