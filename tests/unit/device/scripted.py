@@ -24,6 +24,7 @@ from medxz.merge.line import line_of
 from medxz.op import Operation
 from medxz.replicate import Replicator, Report, SnapshotHead, SnapshotPart, StreamPage
 from medxz.rules import decode_op
+from medxz.scope import Scope
 from medxz.work import InlineWorker
 from tests.making import CLINIC, DEVICE, NOON_MS, USER, HandClock
 
@@ -69,6 +70,7 @@ class ScriptedServer:
     enrolled: list[str] = field(default_factory=list)
     snapshot_lines: list[bytes] | None = None  # None: it has no snapshots
     snapshot_scope: str | None = None
+    scope: Scope | None = None
     break_snapshot_after: int | None = None
     snapshots: int = 0
     moved: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -112,7 +114,7 @@ class ScriptedServer:
         return wire.StatusAnswer(
             server_id=self.server_id, epoch=self.epoch, last_push_at=None, last_pull_at=None,
             received_through=self.received_through(), cloud_through=self.cloud_through,
-            cloud_epoch=self.cloud_epoch, open_conflicts=0,
+            cloud_epoch=self.cloud_epoch, open_conflicts=0, scope=self.scope,
             refused_upstream=[wire.RefusedOp(op_id=op_id, code=code) for op_id, code in self.refused_upstream],
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from medxz.device.store.heads import known_heads
 from medxz.device.store.identity import change_identity
 from medxz.merge.entity import Entity
 from medxz.merge.history import history_of
@@ -80,6 +81,8 @@ def told(tablet: Tablet) -> list[object]:
             assert view.heads == tablet.store.heads_of(entity_type, entity.entity_id), (
                 "rows of heads are exact"
             )
+            with tablet.store._file.transaction() as connection:
+                known_heads(connection, entity)  # as whoever records an op does
         changes = [
             msgspec.structs.replace(change, server_seq=None, server_received_at=None)
             for change in tablet.store.entities.changes(entity_type, entity.entity_id)[1]

@@ -127,6 +127,22 @@ async def test_a_narrower_scope_takes_away(tablet: Tablet) -> None:
     assert tablet.store.heads_of("Observation", clinical[0].entity_id) == ()
 
 
+async def test_a_server_that_says_a_narrower_scope_takes_away(tablet: Tablet) -> None:
+    """A device learns from its status that it is a front desk's now; nobody has to give it a snapshot for that."""
+    patients = run_of(1, 3, OTHER_DEVICE, entity_type="Patient")
+    clinical = run_of(4, 6, OTHER_DEVICE)
+    server = serving([*patients, *clinical])
+    await tablet.sync(server)
+    mine = tablet.record()
+    server.verdict = lambda op: rejected(op, "forbidden")
+    server.scope = "front_desk"
+    await tablet.sync(server)
+    assert entities(tablet, "Patient") == {op.entity_id for op in patients}
+    assert entities(tablet) == set()
+    assert tablet.op_ids() == {mine.op_id}
+    assert OTHER_DEVICE not in tablet.store.have(), "what went is not claimed"
+
+
 async def test_what_was_parked_and_is_told(tablet: Tablet) -> None:
     """An op that one server rejected and that a snapshot tells of is stored after all."""
     op = tablet.record()
