@@ -267,6 +267,7 @@ class StatusAnswer(Answer):
     cloud_through: int
     cloud_epoch: str | None
     open_conflicts: int | None
+    scope: Literal["full", "front_desk"] | None = None
     refused_upstream: list[RefusedOp]
     upstream: Upstream | None = None
 

@@ -46,6 +46,8 @@ class DeviceSide:
             if info.server_id != log.server_id:
                 raise PeerUnreachable(f"{self._url} says that it is two servers")
             kind = info.kind
+        if status.scope is not None:
+            await self._worker.run(self._store.snapshots.hold_only, status.scope)
         meeting = await self._worker.run(self._store.meet, status, self._url, kind)
         await self._configure(remote, at_once=not known)
         return meeting

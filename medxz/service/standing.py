@@ -36,6 +36,7 @@ class Standing:
             cloud_through=self._upstream.through(device_id),
             cloud_epoch=self._upstream.cloud_epoch(),
             open_conflicts=await self._open_conflicts(caller),
+            scope=caller.scope,
             refused_upstream=[
                 RefusedOp(op_id=refused.op_id, code=refused.code)
                 for refused in self._upstream.refused(caller)

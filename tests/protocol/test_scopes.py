@@ -30,7 +30,9 @@ async def test_a_wider_scope_makes_the_device_start_again(server: Server, device
     desk = await desk_at(server)
     await device.push(make_op(1), make_op(2, entity_type="Patient"))
     cursor = (await desk.pull()).body["next_cursor"]
+    assert (await desk.status())["scope"] == "front_desk"
     await server.registry.put_device(OTHER_DEVICE, "full")
+    assert (await desk.status())["scope"] == "full"
     answer = await desk.pull(cursor)
     assert (answer.status, answer.code) == (409, "cursor_scope_changed")
     assert len((await desk.pull()).body["ops"]) == 2

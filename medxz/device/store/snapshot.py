@@ -27,7 +27,7 @@ from medxz.ids import UUID_PATTERN, uuid_bytes, uuid_text
 from medxz.merge.line import changes_of_line, line_of
 from medxz.op import ENTITY_TYPE_PATTERN
 from medxz.replicate import LogId, SnapshotHead
-from medxz.scope import FRONT_DESK_TYPES
+from medxz.scope import FRONT_DESK_TYPES, Scope
 
 TRIES_MAX: Final = 3
 ROWS_AT_ONCE: Final = 2_000
@@ -92,15 +92,29 @@ class Snapshots:
                 return None
         while self._clear():
             pass
-        if head.scope == "front_desk":
-            for table, place in (("op", "position"), ("entity_line", "number")):
-                self._drop_what_front_desks_may_not_hold(table, place)
+        if head.scope is not None:
+            self.hold_only(head.scope)
         with self._file.transaction() as connection:
             [(last,)] = connection.execute("SELECT coalesce(max(number), 0) FROM entity_line").fetchall()
             [(number,)] = connection.execute(
                 "UPDATE snapshot SET reading = reading + 1, first_line = ? RETURNING reading", (last + 1,)
             ).fetchall()
             return int(number)
+
+    def hold_only(self, scope: Scope) -> None:
+        """Let go of what a device of this scope may not hold, once it has become that. Begins again if it was cut off."""
+        with self._file.reading() as connection:
+            [(held,)] = connection.execute("SELECT scope FROM snapshot").fetchall()
+        if held == scope:
+            return
+        if scope == "front_desk":
+            with self._file.transaction() as connection:  # what is dropped is not here to be claimed
+                connection.execute("UPDATE snapshot SET have = '{}'")
+            for table, place in (("op", "position"), ("entity_line", "number")):
+                self._drop_what_front_desks_may_not_hold(table, place)
+        with self._file.transaction() as connection:
+            connection.execute("UPDATE snapshot SET scope = ?", (scope,))
+            audit.append(connection, self._clock.now_ms(), "scope", scope=scope)
 
     def take(self, number: int, lines: Sequence[bytes]) -> None:
         """Put these lines away."""

@@ -18,7 +18,9 @@ CREATE TABLE snapshot (
     complete    INTEGER NOT NULL DEFAULT 0,     -- the last that came to its end
     reading     INTEGER NOT NULL DEFAULT 0,     -- the last that was begun
     first_line  INTEGER NOT NULL DEFAULT 0,     -- where the lines of that begin
-    have        TEXT NOT NULL DEFAULT '{}'      -- which numbers of which devices the complete one told of
+    have        TEXT NOT NULL DEFAULT '{}',     -- which numbers of which devices the complete one told of
+    scope       TEXT NOT NULL DEFAULT 'full'    -- what this device may hold, as the last server said that knew
+                CHECK (scope IN ('full', 'front_desk'))
 ) STRICT;
 
 INSERT INTO snapshot (only_row) VALUES (1);
