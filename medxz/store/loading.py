@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.clock import parse_time
-from medxz.errors import OpInvalid, RowCorrupt
+from medxz.errors import RowCorrupt
 from medxz.limits import BLOCK_OPS
-from medxz.rules import decode_op
 from medxz.store.dictionaries import Dictionaries, authors_of
 from medxz.store.entity_index import indexed_through, key_of, place_of, rows_of
 from medxz.store.held import Held
-from medxz.store.record import op_json_of
+from medxz.store.record import op_json_of, stored_op
 from medxz.store.rows import Beside, records_of
 
 
@@ -31,8 +31,8 @@ def load_held(connection: sqlcipher.Connection, beside: Beside, dictionaries: Di
     ).fetchall()
     for seq, front_desk, body in rows:
         try:
-            op = decode_op(op_json_of(dictionaries.inflate([seq], body, [len(body)])[0]))
-        except (RowCorrupt, OpInvalid):
+            op = stored_op(op_json_of(dictionaries.inflate([seq], body, [len(body)])[0]))
+        except (RowCorrupt, msgspec.MsgspecError):
             held.take_damaged(seq)
             continue
         held.last_ms = parse_time(op.server_received_at or "")

@@ -15,12 +15,11 @@ from medxz.errors import RowCorrupt
 from medxz.have import Have, Numbers
 from medxz.ids import uuid_text
 from medxz.limits import BLOCK_OPS
-from medxz.rules import decode_op
 from medxz.scope import Scope
 from medxz.store.base import BEGINNING, Page, Position, PositionLost, ReviewRow, Standing
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.held import Block, misses
-from medxz.store.record import MAGIC, op_json_of, page_of
+from medxz.store.record import MAGIC, op_json_of, page_of, stored_op
 
 # Rows are joined into one value: handing them over one by one lets the interpreter lock go at each, and beside a
 # busy thread that is a hundred times slower.
@@ -143,7 +142,7 @@ class Reader:
             for seq, record in zip(rows.seqs, rows.records, strict=True):
                 if seq > through:
                     return self.position_of(through)
-                op = decode_op(op_json_of(record))
+                op = stored_op(op_json_of(record))
                 if misses(have, shared, op.device_id, op.device_seq):
                     return self.position_of(seq - 1)
             after = rows.seqs[-1]
@@ -159,7 +158,7 @@ class Reader:
         while after < through and (rows := self._read(after, _FIRST_ROWS, scope)) is not None:
             for seq, record in zip(rows.seqs, rows.records, strict=True):
                 if seq <= through:
-                    op = decode_op(op_json_of(record))
+                    op = stored_op(op_json_of(record))
                     have.setdefault(op.device_id, Numbers()).add(op.device_seq)
             after = rows.seqs[-1]
         return Standing(self.position_of(through), have)

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz import limits
@@ -28,10 +27,9 @@ from medxz.policy import policy_of
 from medxz.store.base import Conflicting
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.entity_index import OpenEntities, key_of, known_in_table, last_place, places_in_table
-from medxz.store.record import op_json_of
+from medxz.store.record import op_json_of, stored_op
 from medxz.store.rows import Beside, portions, records_of
 
-_DECODE: Final = msgspec.json.Decoder(Operation).decode
 _BASES: Final = "SELECT entity_id, entity_type, seq, base FROM entity_base WHERE entity_id IN ({})"
 _SHARE: Final = "INSERT OR IGNORE INTO shared_key (entity) VALUES (?)"
 _PUT_BASE: Final = (
@@ -177,7 +175,7 @@ class Touched:
         records |= read
         changes: dict[Entity, list[Change]] = {entity: [] for entity in after}
         for seq in sorted(records):
-            op = _DECODE(op_json_of(records[seq]))
+            op = stored_op(op_json_of(records[seq]))
             entity = _entity_of(op)
             if seq > after.get(entity, seq):  # of the same id under another type, or before the base
                 changes[entity].append(change_of(op))

@@ -16,7 +16,6 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from medxz.clock import Clock, format_time
 from medxz.ids import uuid_bytes
 from medxz.op import Operation
-from medxz.rules import decode_op
 from medxz.scope import FRONT_DESK_TYPES
 from medxz.store.base import Append, Conflicting, DeadLetter, Outcome
 from medxz.store.cipher import Blob
@@ -30,7 +29,7 @@ from medxz.store.entity_index import (
 )  # fmt: skip
 from medxz.store.held import Held
 from medxz.store.loading import load_held
-from medxz.store.record import MAGIC, op_json_of, render, text_of
+from medxz.store.record import MAGIC, op_json_of, render, stored_op, text_of
 from medxz.store.rows import Beside
 from medxz.store.tail import Committed
 from medxz.store.touched import Touched
@@ -369,4 +368,4 @@ def _with(conflicts: Mapping[int, Conflicting], outcomes: list[Outcome]) -> list
 
 def _same(op: Operation, text: bytes, record: bytes) -> bool:
     """Whether two ops with one id are the same: nearly always the texts are, else the digests decide."""
-    return text == text_of(record) or decode_op(op_json_of(record)).digest() == op.digest()
+    return text == text_of(record) or stored_op(op_json_of(record)).digest() == op.digest()

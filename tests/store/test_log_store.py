@@ -6,11 +6,14 @@ import asyncio
 import json
 import random
 
+import msgspec
 import pytest
 
 from medxz import limits
+from medxz.errors import OpInvalid
 from medxz.have import Numbers
 from medxz.ids import uuid_bytes
+from medxz.rules import check
 from medxz.scope import FRONT_DESK_TYPES, Scope
 from medxz.store.base import BEGINNING, DeadLetter, LogStore, Position, PositionLost
 from medxz.store.sqlite import SqliteLog
@@ -297,3 +300,23 @@ async def test_verifying_reads_every_row(log: LogStore) -> None:
     found = await log.verify(lambda state: seen.append(state.checked))
     assert (found.checked, found.total, found.damaged, found.done) == (750, 750, [], True)
     assert seen[0] < 750
+
+
+async def test_what_lies_in_the_log_is_taken_as_it_is(backend: Backend) -> None:
+    """An op that the rules of today refuse, stored when they were others, is read, resumed over and sound."""
+    log = await backend.open()
+    old = make_op(2, device_time="noon", schema_version=0, payload='{"a":1,"a":2}')
+    with pytest.raises(OpInvalid):
+        check(old)
+    await log.append(batch(make_op(1), old, make_op(3)))
+    log = await backend.reopen()
+    assert (log.settled_through(DEVICE), log.last_seq) == (3, 3)
+    assert [op["op_id"] for op in await read_all(log)][1] == old.op_id
+    assert (await log.locate({DEVICE: Numbers([(1, 2)])}, "full")).seq == 2
+    assert (await log.standing("full", 3)).have == {DEVICE: Numbers([(1, 3)])}
+    [again] = await log.append(batch(msgspec.structs.replace(old, hash=old.digest().hex())))
+    [later] = await log.append(
+        batch(make_op(4, entity_id=old.entity_id, op_type="update", parents=(old.op_id,)))
+    )
+    assert ((again.kind, again.seq), (later.kind, later.conflict)) == (("duplicate", 2), ("stored", None))
+    assert (await log.verify()).damaged == []

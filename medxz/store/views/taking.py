@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Self
 
-import msgspec
-
 from medxz.merge.change import Change, change_of
 from medxz.merge.entity import Entity
 from medxz.merge.view import resolved_of, view_of
-from medxz.op import Operation
+from medxz.store.record import stored_op
 from medxz.store.views.file import ViewsLost
 
 if TYPE_CHECKING:
     from medxz.store.views.views import Views
 
-# what lies in a log is taken as it is: it was lawful when it came
-_decode: Final = msgspec.json.Decoder(Operation).decode
 _RESOLVED_OPS_MIN: Final = 3  # two that do not agree, and one that joins them
 
 
@@ -28,7 +24,7 @@ class Batch:
     """
 
     def __init__(self, ops: Sequence[bytes]) -> None:
-        decoded = [_decode(op) for op in ops]
+        decoded = [stored_op(op) for op in ops]
         self.last_seq = decoded[-1].server_seq or 0
         self.last_op = decoded[-1].op_id
         self.to_load: list[Entity] = []
@@ -58,7 +54,7 @@ class Batch:
         _put(views, self._changes | self._take_loaded(), self.last_seq, self.last_op)
 
     def _take_loaded(self) -> dict[Entity, list[Change]]:
-        taken = {entity: [change_of(_decode(op)) for op in ops] for entity, ops in self._loaded.items()}
+        taken = {entity: [change_of(stored_op(op)) for op in ops] for entity, ops in self._loaded.items()}
         self._loaded = {}
         return taken
 
