@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +19,7 @@ from medxz.store.base import BEGINNING, Page, Position, PositionLost, ReviewRow,
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.held import Block, misses
 from medxz.store.record import MAGIC, op_json_of, page_of, stored_op
+from medxz.store.rows import Beside
 
 # Rows are joined into one value: handing them over one by one lets the interpreter lock go at each, and beside a
 # busy thread that is a hundred times slower.
@@ -58,8 +58,9 @@ class _Rows:
 class Reader:
     """One connection; its calls run one after another in a worker."""
 
-    def __init__(self, connection: sqlcipher.Connection, dictionaries: Dictionaries) -> None:
-        self._connection = connection
+    def __init__(self, beside: Beside, dictionaries: Dictionaries) -> None:
+        """Whoever is told of a damaged page closes this: the connection is opened anew when it is next asked."""
+        self._beside = beside
         self._dictionaries = dictionaries
 
     def page(self, after: Position, limit: int, scope: Scope) -> Page:
@@ -72,7 +73,7 @@ class Reader:
 
         Where a row is long all are asked for once more: by then it is known that they are not too much.
         """
-        [(at, top, count, last, op_id, lengths, bodies)] = self._connection.execute(
+        [(at, top, count, last, op_id, lengths, bodies)] = self._beside.connection.execute(
             _PAGE_OF[scope], (after.seq, MAGIC, longest, limit)
         ).fetchall()
         if at != after.op_id and after != BEGINNING:
@@ -110,7 +111,7 @@ class Reader:
         return Page(page_of(records), len(records), end, self._has_more(end, scope))
 
     def _read(self, after: int, wanted: int, scope: Scope) -> _Rows | None:
-        [(count, last, op_id, seqs, lengths, bodies)] = self._connection.execute(
+        [(count, last, op_id, seqs, lengths, bodies)] = self._beside.connection.execute(
             _ROWS_OF[scope], (MAGIC, after, wanted)
         ).fetchall()
         if not count:
@@ -122,7 +123,7 @@ class Reader:
     def _has_more(self, end: Position, scope: Scope) -> bool:
         condition = "" if scope == "full" else "AND front_desk = 1"
         return bool(
-            self._connection.execute(
+            self._beside.connection.execute(
                 f"SELECT 1 FROM op WHERE seq > ? {condition} LIMIT 1", (end.seq,)
             ).fetchall()
         )
@@ -130,7 +131,7 @@ class Reader:
     def position_of(self, seq: int) -> Position:
         if seq == 0:
             return BEGINNING
-        [(op_id,)] = self._connection.execute("SELECT op_id FROM op WHERE seq = ?", (seq,)).fetchall()
+        [(op_id,)] = self._beside.connection.execute("SELECT op_id FROM op WHERE seq = ?", (seq,)).fetchall()
         return Position(seq, op_id)
 
     def locate(
@@ -168,15 +169,18 @@ class Reader:
         seqs = range(after + 1, through + 1)
         try:
             sound = self._sound(after, through)
-        except sqlcipher.DatabaseError:  # a page of the file is damaged: which rows lie in it?
+        except sqlcipher.DatabaseError:  # a damaged page breaks the connection: which rows lie in it?
+            self._beside.close()
             sound = set()
             for seq in seqs:
-                with suppress(sqlcipher.DatabaseError):
+                try:
                     sound |= self._sound(seq - 1, seq)
+                except sqlcipher.DatabaseError:
+                    self._beside.close()
         return [seq for seq in seqs if seq not in sound]
 
     def _sound(self, after: int, through: int) -> set[int]:
-        rows = self._connection.execute(
+        rows = self._beside.connection.execute(
             "SELECT seq, op_id, body FROM op WHERE seq > ? AND seq <= ?", (after, through)
         ).fetchall()
         return {seq for seq, op_id, body in rows if self._is_sound(seq, op_id, body)}
@@ -190,7 +194,7 @@ class Reader:
         return record.startswith(b'{"server_seq":%d,' % seq) and uuid_text(op_id).encode() in record[:150]
 
     def reviews(self, after_id: int, limit: int) -> list[ReviewRow]:
-        rows = self._connection.execute(
+        rows = self._beside.connection.execute(
             "SELECT id, op_id, device_id, user_id, entity_type, entity_id, code, received_ms"
             " FROM review WHERE id > ? ORDER BY id LIMIT ?",
             (after_id, limit),
@@ -198,7 +202,7 @@ class Reader:
         return [ReviewRow(*row) for row in rows]
 
     def close(self) -> None:
-        self._connection.close()
+        self._beside.close()
 
 
 def _fitting(records: Sequence[bytes], room: int) -> int:
