@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medxz import limits
 from medxz.scope import Scope
 from medxz.store.base import Page, Position
 from medxz.store.record import op_json_of, page_of
+
+_Place = tuple[Position, int, Scope]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,11 @@ class Tail:
         self._sizes: deque[int] = deque()
         self._ops = 0
         self._bytes = 0
-        self._last_page: tuple[tuple[Position, int, Scope], Page] | None = None
+        self._pages: dict[_Place, Page] = {}
+        self._pages_bytes = 0
 
     def extend(self, run: Committed) -> None:
-        self._last_page = None
+        self._drop_pages([place for place, page in self._pages.items() if not page.more])
         size = sum(map(len, run.records))
         self._runs.append(run)
         self._sizes.append(size)
@@ -59,12 +62,13 @@ class Tail:
 
     def page(self, after: Position, limit: int, scope: Scope) -> Page | None:
         """The page after a position, where all of it lies in the window and the position is what it says."""
-        if self._last_page is not None and self._last_page[0] == (after, limit, scope):
-            return self._last_page[1]  # many streams stand at the same place
-        if self.op_id_at(after.seq) != after.op_id:
-            return None
-        page = self._page(after, limit, scope)
-        self._last_page = (after, limit, scope), page
+        place = after, limit, scope
+        page = self._pages.get(place)  # many streams come by the same places, each as fast as it is read
+        if page is None and self.op_id_at(after.seq) == after.op_id:
+            page = self._pages[place] = self._page(after, limit, scope)
+            self._pages_bytes += len(page.ops_json)
+            while self._pages_bytes > limits.TAIL_BYTES_MAX and len(self._pages) > 1:
+                self._drop_pages([next(iter(self._pages))])
         return page
 
     def ops_after(self, seq: int, limit: int) -> list[bytes] | None:
@@ -93,6 +97,10 @@ class Tail:
                 break
         end = Position(last, self.op_id_at(last) or after.op_id)
         return Page(page_of(records), len(records), end, more)
+
+    def _drop_pages(self, places: Iterable[_Place]) -> None:
+        for place in places:
+            self._pages_bytes -= len(self._pages.pop(place).ops_json)
 
     def _run_of(self, seq: int) -> Committed | None:
         if not self._runs or not self._runs[0].first_seq <= seq <= self._runs[-1].last_seq:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from medxz import limits
-from medxz.store.base import BEGINNING, DeadLetter
+from medxz.store.base import BEGINNING, DeadLetter, Page, Position
 from medxz.store.dictionaries import Dictionaries, shipped_dictionary
 from medxz.store.sqlite import Workers
 from medxz.store.tail import Committed, Tail
@@ -66,6 +66,32 @@ def test_the_tail_keeps_no_more_than_it_may() -> None:
     assert tail.op_id_at(20) is None
     tail.extend(Committed(21, [bytes(16)], [False], [b"x"], {}))
     assert (tail.op_id_at(20), tail.op_id_at(21)) == (None, bytes(16))
+
+
+def test_who_comes_by_the_same_places_shares_the_bytes_of_a_page() -> None:
+    """Streams that read several pages, each one all of them before the next stream, make none of them again."""
+    tail, size = Tail(), 400
+    op_ids = [number.to_bytes(16, "big") for number in range(2_000)]
+
+    def commit(first: int, last: int) -> None:
+        records = [b"x" * size] * (last - first)
+        tail.extend(Committed(first, op_ids[first:last], [False] * (last - first), records, {}))
+
+    def pages(places: list[Position]) -> list[Page | None]:
+        return [tail.page(place, 100, "full") for place in places]
+
+    commit(1, 251)
+    places = [Position(seq, op_ids[seq]) for seq in (10, 110, 210)]
+    first = pages(places)
+    assert [page.count if page else None for page in first] == [100, 100, 40]
+    assert all(one is other for one, other in zip(first, pages(places), strict=True))
+    commit(251, 261)
+    again = pages(places)
+    assert (again[0] is first[0], again[1] is first[1], again[2] is first[2]) == (True, True, False)
+    for seq in range(261, 2_000):
+        commit(seq, seq + 1)
+        pages([Position(seq - 150, op_ids[seq - 150])])
+    assert sum(len(page.ops_json) for page in tail._pages.values()) <= limits.TAIL_BYTES_MAX
 
 
 async def test_the_write_ahead_log_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
