@@ -9,15 +9,23 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from itertools import chain, islice
+from typing import Final, TypeVar
 
 from medxz.merge.fold import fold, joined, spellings, words
 from medxz.merge.members import State, member, objects, patient_id, texts
 
-# Of one patient; a payload of 256 KiB could hold tens of thousands.
+T = TypeVar("T")
+
+# Of one patient; a payload of 256 KiB could hold tens of thousands. The first ones count.
+NAMES_MAX: Final = 20
+NAME_PARTS_MAX: Final = 8
 WORDS_MAX: Final = 200
 VALUES_MAX: Final = 50
 LINKS_MAX: Final = 200
+# What it is compared by: each of these values is looked up whenever one of those who share it changes.
+SHARED_IDENTIFIERS_MAX: Final = 8
+SHARED_NAMES_MAX: Final = 4
 PHONE_DIGITS_MIN: Final = 6
 PHONE_DIGITS_MAX: Final = 20
 
@@ -63,11 +71,13 @@ class _Name:
 def facts_of(state: State) -> Facts:
     """What is to be known of a patient in this state."""
     names = list(_names(member(state, "name")))
-    born = _unique(found for text in texts(member(state, "birthDate")) for found in _stored_date(text))
+    born = _unique(
+        found for text in _first(texts(member(state, "birthDate"))) for found in _stored_date(text)
+    )
     identifiers = list(_identifiers(member(state, "identifier")))
     return Facts(
         sort_name=next((name.shown for name in names if name.shown), ""),
-        words=_unique((word for name in names for word in _name_words(name)), WORDS_MAX),
+        words=_unique(islice((word for name in names for word in _name_words(name)), WORDS_MAX), WORDS_MAX),
         birth_dates=born,
         identifiers=_unique(value for _, value in identifiers),
         phones=_unique(_phones(state)),
@@ -106,9 +116,9 @@ def piece_words(piece: str) -> list[str]:
 
 
 def _names(value: object) -> Iterator[_Name]:
-    found = [_Name(None, (), text) for text in texts(value)]
-    for name in objects(value):
-        parts = (*texts(name.get("family")), *texts(name.get("given")))
+    found = [_Name(None, (), text) for text in islice(texts(value), NAMES_MAX)]
+    for name in islice(objects(value), NAMES_MAX):
+        parts = tuple(islice(chain(texts(name.get("family")), texts(name.get("given"))), NAME_PARTS_MAX))
         found.append(_Name(name.get("use"), parts, next(texts(name.get("text")), "")))
     yield from sorted(found, key=lambda name: _USES.index(name.use) if name.use in _USES else len(_USES))
 
@@ -126,10 +136,10 @@ def _stored_date(text: str) -> list[str]:
 
 def _identifiers(value: object) -> Iterator[tuple[str, str]]:
     """System and value; a value alone is one without a system."""
-    for text in texts(value):
+    for text in _first(texts(value)):
         if whole := joined(fold(text)):
             yield "", whole
-    for item in objects(value):
+    for item in _first(objects(value)):
         found = item.get("value")
         if isinstance(found, int) and not isinstance(found, bool):
             found = str(found)
@@ -139,11 +149,11 @@ def _identifiers(value: object) -> Iterator[tuple[str, str]]:
 
 
 def _phones(state: State) -> Iterator[str]:
-    numbers = [*texts(member(state, "phone"))]
-    for item in objects(member(state, "telecom")):
+    numbers = [*_first(texts(member(state, "phone")))]
+    for item in _first(objects(member(state, "telecom"))):
         if item.get("system") not in _NO_PHONES:
-            numbers += texts(item.get("value"))
-    for number in numbers:
+            numbers += _first(texts(item.get("value")))
+    for number in numbers[:VALUES_MAX]:
         digits = phone_digits(fold(number))
         if digits is not None:
             yield digits
@@ -153,16 +163,17 @@ def _shared(
     names: Iterable[_Name], born: Iterable[str], identifiers: Iterable[tuple[str, str]]
 ) -> set[tuple[str, str]]:
     """A name counts by its words in whichever order: who is typed in under family and given the wrong way round, too."""
-    found = {("identifier", f"{system}|{value}") for system, value in identifiers}
-    for day in born:
-        for name in names:
-            if name.shown:
-                found.add(("name", f"{' '.join(sorted(name.shown.split()))}|{day}"))
-    return set(sorted(found)[:VALUES_MAX])
+    numbers = {f"{system}|{value}" for system, value in identifiers}
+    shown = {" ".join(sorted(name.shown.split())) for name in names} - {""}
+    named = {f"{words_of_name}|{day}" for day in born for words_of_name in shown}
+    return {
+        *(("identifier", value) for value in sorted(numbers)[:SHARED_IDENTIFIERS_MAX]),
+        *(("name", value) for value in sorted(named)[:SHARED_NAMES_MAX]),
+    }
 
 
 def _links(value: object) -> Iterator[str]:
-    for item in objects(value):
+    for item in islice(objects(value), LINKS_MAX):
         other = patient_id(item.get("other"))
         if other is not None:
             yield other
@@ -176,6 +187,10 @@ def _as_digits(year: str, month: str | None, day: str | None) -> str | None:
     if int(year) not in _YEARS:
         return None
     return year + "".join(part.zfill(2) for part in (month, day) if part is not None)
+
+
+def _first(values: Iterable[T]) -> Iterator[T]:
+    return islice(values, VALUES_MAX)
 
 
 def _unique(values: Iterable[str], most: int = VALUES_MAX) -> tuple[str, ...]:

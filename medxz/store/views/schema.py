@@ -16,7 +16,7 @@ from medxz.store.migrate import statements
 
 # Raise it when what is derived from a state changes (folding, dates, what makes a duplicate): tables that an older
 # version has filled are thrown away then. A change of the schema is noticed without it.
-RULES: Final = 1
+RULES: Final = 2
 
 
 def prepare(connection: sqlcipher.Connection, source: str = "") -> bool:

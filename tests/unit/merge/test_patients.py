@@ -5,14 +5,25 @@
 from __future__ import annotations
 
 import json
+from time import process_time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medxz.merge.fold import WORD_CHARS_MAX, fold, joined, spellings, words
-from medxz.merge.patients import LINKS_MAX, WORDS_MAX, Facts, dates_typed, facts_of, phone_digits
+from medxz.merge.fold import FOLDED_CHARS_MAX, WORD_CHARS_MAX, fold, joined, spellings, words
+from medxz.merge.patients import (
+    LINKS_MAX,
+    SHARED_IDENTIFIERS_MAX,
+    SHARED_NAMES_MAX,
+    VALUES_MAX,
+    WORDS_MAX,
+    Facts,
+    dates_typed,
+    facts_of,
+    phone_digits,
+)
 
 
 def facts(**state: Any) -> Facts:
@@ -178,7 +189,7 @@ def test_links_are_of_patients() -> None:
 def test_a_state_of_any_size_gives_a_bounded_number_of_facts() -> None:
     """Tens of thousands of names, numbers and links cost no more than hundreds."""
     found = facts(
-        name=[{"family": f"name{number}"} for number in range(5_000)],
+        name=[{"family": " ".join(f"name{number}x{part}" for part in range(20))} for number in range(5_000)],
         identifier=[{"value": f"x{number}"} for number in range(5_000)],
         link=[
             {"other": {"reference": f"Patient/{number:08x}-0000-0000-0000-000000000000"}}
@@ -187,4 +198,28 @@ def test_a_state_of_any_size_gives_a_bounded_number_of_facts() -> None:
         birthDate="1980",
     )
     assert (len(found.words), len(found.links)) == (WORDS_MAX, LINKS_MAX)
-    assert len(found.identifiers) + len(found.shared) <= 100
+    assert len(found.identifiers) == VALUES_MAX
+    assert len(found.shared) == SHARED_IDENTIFIERS_MAX + SHARED_NAMES_MAX
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a" + "\u0315" * 10_000 + "\u0300" * 10_000,
+        "\u0344" * 20_000,
+        ("\u0f73" * 50 + "\u0f71" * 50) * 200,
+        "\ufdfa" * 20_000,
+    ],
+    ids=["marks", "double marks", "marks in disguise", "one letter that is eighteen"],
+)
+def test_folding_takes_no_time(name: str) -> None:
+    """A text of marks alone, which a normal form sorts one by one, is folded as quickly as a name."""
+    begun = process_time()
+    found = facts(name=[{"family": name, "given": [name] * 3}, name], telecom=[{"value": name}])
+    assert process_time() - begun < 0.5
+    assert len(found.sort_name) <= FOLDED_CHARS_MAX
+
+
+def test_a_letter_keeps_its_marks() -> None:
+    """As many marks as people write on a letter are taken off it, and what follows is still read."""
+    assert fold("Ng\u0302\u0323\u0301\u0315a" + "\u0301" * 50 + "b") == "ngab"
