@@ -11,7 +11,10 @@ from collections.abc import Iterable, Sequence
 from typing import Self
 
 from medxz.merge.change import Change
+from medxz.merge.fields import Fields, Groups, differing
 from medxz.merge.standing import ALL_FIELDS, Finding, Ground, Merge, Retracted, Said, Standing, stub
+
+Values = Fields[bytes | None]  # None: removed, or torn
 
 
 class Voice:
@@ -19,7 +22,7 @@ class Voice:
 
     __slots__ = ("change", "mark", "values")
 
-    def __init__(self, change: Change, values: dict[str, bytes], mark: Retracted | None) -> None:
+    def __init__(self, change: Change, values: Values, mark: Retracted | None) -> None:
         self.change = change
         self.values = values
         self.mark = mark
@@ -36,7 +39,7 @@ class Contended(Standing):
     def __init__(
         self,
         closure: int,
-        values: dict[str, bytes],
+        values: Values,
         mark: Retracted | None = None,
         torn: dict[str, Voices] | None = None,
         torn_mark: Voices = (),
@@ -53,19 +56,23 @@ class Contended(Standing):
 
     @classmethod
     def nothing(cls) -> Self:
-        return cls(0, {})
+        return cls(0, Fields({}))
 
     @classmethod
     def joined(cls, sides: Sequence[Self]) -> Self:
-        values: dict[str, bytes] = {}
+        everybody = _together((_voice(side),) for side in sides)
+        torn_before = dict.fromkeys(name for torn in _each_torn(sides) for name in torn)
+        changed: dict[str, bytes | None] = dict.fromkeys(torn_before)
         torn: dict[str, Voices] = {}
-        for name in dict.fromkeys(name for side in sides for name in (*side.values, *side.torn)):
+        for name in torn_before:
             voices = _together(side.torn.get(name) or (_voice(side),) for side in sides)
-            first = voices[0].values.get(name)
-            if any(voice.values.get(name) != first for voice in voices):
-                torn[name] = voices
-            elif first is not None:
-                values[name] = first
+            changed[name] = voices[0].values.get(name)
+            if any(voice.values.get(name) != changed[name] for voice in voices):
+                torn[name], changed[name] = voices, None
+        for name, groups in differing([side.values for side in sides]):
+            if name not in torn_before and _apart(groups):
+                torn[name], changed[name] = everybody, None
+        values = sides[0].values.put(changed)
         voices = _together(side.torn_mark or (_voice(side),) for side in sides)
         marks = [voice.mark for voice in voices if voice.mark is not None]
         agreed = len(marks) in {0, len(voices)}
@@ -76,16 +83,12 @@ class Contended(Standing):
         return cls(closure, values, mark, torn, () if agreed else voices, sides)
 
     def followed_by(self, change: Change, bit: int) -> Self:
-        values, torn = dict(self.values), self.torn
         if change.op_type in {"create", "amend"}:
-            values, torn = {}, {}
-        elif torn:
+            values, torn = Values.of(change.fields), {}
+        else:
+            values, torn = self.values.put(change.fields), self.torn
+        if torn and torn.keys() & change.fields.keys():
             torn = {name: voices for name, voices in torn.items() if name not in change.fields}
-        for name, value in change.fields.items():
-            if value is None:
-                values.pop(name, None)
-            else:
-                values[name] = value
         mark, torn_mark = self.mark, self.torn_mark
         if change.op_type == "retract":
             there = (mark, *(voice.mark for voice in torn_mark), Retracted(change.op_id, change.reason))
@@ -97,7 +100,7 @@ class Contended(Standing):
         return result
 
     def shown(self) -> dict[str, bytes]:
-        state = dict(self.values)
+        state = {name: value for name, value in self.values.items() if value is not None}
         for name in self.torn:
             value = self._first_choice(name).values.get(name)
             if value is not None:
@@ -119,13 +122,12 @@ class Contended(Standing):
         retract = finding.kind == "retract"
         voices = {voice.change.op_id: voice for voice in self._voices()}
         values: dict[str, dict[str, bytes | None]] = {op_id: {} for op_id in sorted(voices)}
-        for name in sorted({*self.torn, *self.values} if retract else self.torn):
-            if name in self.torn:
-                for voice in self.torn[name]:
-                    values[voice.change.op_id][name] = voice.values.get(name)
-            else:
-                for some in values.values():
-                    some[name] = self.values[name]
+        for name in sorted(self.torn):
+            for voice in self.torn[name]:
+                values[voice.change.op_id][name] = voice.values.get(name)
+        if retract:
+            agreed = {name: value for name, value in self.values.items() if value is not None}
+            values = {op_id: dict(sorted({**agreed, **some}.items())) for op_id, some in values.items()}
         torn_mark = set(self.torn_mark)
         return [
             Said(voices[op_id].change, some, self._mark_of(voices[op_id], torn_mark))
@@ -138,7 +140,7 @@ class Contended(Standing):
         return Merge(tuple(sorted(_voice(side).change.op_id for side in self.sides)), {})
 
     def ground(self) -> Ground:
-        fields: dict[str, bytes | None] = dict(self.values)
+        fields: dict[str, bytes | None] = {n: value for n, value in self.values.items() if value is not None}
         marks = {} if self.mark is None else {self.mark.op_id: self.mark.reason}
         head = _voice(self).change.op_id
         return Ground(head, {head: fields}, marks)
@@ -146,7 +148,7 @@ class Contended(Standing):
     @classmethod
     def upon(cls, ground: Ground) -> Self:
         fields = ground.fields.get(ground.head, {})
-        values = {name: value for name, value in fields.items() if value is not None}
+        values = Values.of(fields)
         mark = _greater(*(Retracted(op_id, reason) for op_id, reason in ground.retracts.items()))
         result = cls(1, values, mark)
         result.voice, result.bit = Voice(stub(ground.head, fields), values, mark), 1
@@ -157,7 +159,7 @@ class Contended(Standing):
         head = self.voice.change.fields if self.voice else {}
         values = sum(len(value) for value in head.values() if value is not None)
         torn = sum(map(len, self.torn.values()))
-        return 900 + 100 * (len(self.values) + len(head) + torn) + values + self.closure.bit_length() // 8
+        return 1_500 + 400 * len(head) + 100 * torn + values + self.closure.bit_length() // 8
 
     def _mark_of(self, voice: Voice, torn_mark: set[Voice]) -> Retracted | None:
         if torn_mark:
@@ -165,7 +167,7 @@ class Contended(Standing):
         return self.mark and (voice.mark or self.mark)
 
     def _voices(self) -> Iterable[Voice]:
-        for voices in self.torn.values():
+        for voices in {id(voices): voices for voices in self.torn.values()}.values():
             yield from voices
         yield from self.torn_mark
 
@@ -187,6 +189,16 @@ class Contended(Standing):
 def _voice(side: Contended) -> Voice:
     assert side.voice is not None, "what is joined are the standings of ops"
     return side.voice
+
+
+def _each_torn(sides: Iterable[Contended]) -> Iterable[dict[str, Voices]]:
+    """What is torn on any side, each dict once: ops that follow one another share theirs."""
+    return {id(side.torn): side.torn for side in sides if side.torn}.values()
+
+
+def _apart(groups: Groups[bytes | None]) -> bool:
+    """Whether the sides do not all say the same: equal values may be different objects."""
+    return any(value != groups[0][0] for value, _ in groups)
 
 
 def _together(several: Iterable[Voices]) -> Voices:

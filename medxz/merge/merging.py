@@ -6,10 +6,11 @@ resolve descends from it, and retracts each head that it is behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Self
 
 from medxz.merge.change import Change
+from medxz.merge.fields import Fields, differing
 from medxz.merge.standing import ALL_FIELDS, Finding, Ground, Merge, Retracted, Said, Standing, greatest, stub
 
 
@@ -30,59 +31,83 @@ class Writer:
 Writers = tuple[Writer, ...]
 
 
+class Torn:
+    """The fields whose live writers do not say the same, and the finding that this is."""
+
+    __slots__ = ("_finding", "fields")
+
+    def __init__(self, fields: dict[str, Writers]) -> None:
+        self.fields = fields
+        self._finding: Finding | None = None
+
+    def without(self, names: Iterable[str]) -> Torn:
+        """What is left when these fields were written anew."""
+        gone = self.fields.keys() & names if self.fields else ()
+        return Torn({name: some for name, some in self.fields.items() if name not in gone}) if gone else self
+
+    def finding(self) -> Finding | None:
+        """What the ops up to here do not agree on; found once, for all that follow and do not change it."""
+        if self._finding is None and self.fields:
+            several = {id(writers): writers for writers in self.fields.values()}.values()
+            op_ids = {writer.change.op_id for writers in several for writer in writers}
+            self._finding = Finding("edit", tuple(sorted(self.fields)), tuple(sorted(op_ids)))
+        return self._finding
+
+
+_NOT_TORN: Final = Torn({})
+
+
 class Merged(Standing):
     """The live writers of each field that was ever written, and the live retracts."""
 
-    __slots__ = ("head", "live", "retracts", "shared", "sides")
+    __slots__ = ("head", "live", "retracts", "sides", "torn")
 
     def __init__(
         self,
         closure: int,
-        live: dict[str, Writers],
-        shared: tuple[str, ...] = (),
+        live: Fields[Writers],
+        torn: Torn | None = None,
         retracts: Writers = (),
         sides: Sequence[Merged] = (),
     ) -> None:
         self.bit = 0
         self.closure = closure
         self.live = live
-        self.shared = shared  # the fields with several live writers
+        self.torn = torn or _NOT_TORN
         self.retracts = retracts
         self.sides = sides
         self.head: Change | None = None
 
     @classmethod
     def nothing(cls) -> Self:
-        return cls(0, {})
+        return cls(0, Fields({}))
 
     @classmethod
     def joined(cls, sides: Sequence[Self]) -> Self:
-        live: dict[str, Writers] = {}
-        shared = []
-        for name in dict.fromkeys(name for side in sides for name in side.live):
-            live[name] = _still_live([(side.closure, side.live.get(name, ())) for side in sides])
-            if len(live[name]) > 1:
-                shared.append(name)
+        changed: dict[str, Writers] = {}
+        known: dict[tuple[tuple[int, int], ...], Writers] = {}
+        for name, groups in differing([side.live for side in sides]):
+            key = tuple((id(writers), places) for writers, places in groups)
+            if key not in known:
+                known[key] = _still_live([(_closure(sides, places), some or ()) for some, places in groups])
+            changed[name] = known[key]
+        live = sides[0].live.put(changed)
         retracts = _still_live([(side.closure, side.retracts) for side in sides])
-        closure = 0
-        for side in sides:
-            closure |= side.closure
-        return cls(closure, live, tuple(shared), retracts, sides)
+        return cls(_closure(sides), live, _torn_together(sides, changed), retracts, sides)
 
     def followed_by(self, change: Change, bit: int) -> Self:
         writers = (Writer(change, bit),)
-        live = dict(self.live)
+        live, torn = self.live, self.torn
         if change.op_type == "amend":  # it writes what it drops, too
-            live = dict.fromkeys(live, writers)
-        for name in change.fields:
-            live[name] = writers
-        shared = self.shared and tuple(name for name in self.shared if live[name] is self.live[name])
+            live, torn = live.filled(writers), _NOT_TORN
+        live = live.put(dict.fromkeys(change.fields, writers))
+        torn = torn.without(change.fields)
         retracts = self.retracts
         if change.op_type == "retract":
             retracts = (*retracts, *writers)
         elif change.op_type in {"amend", "resolve"}:
             retracts = ()
-        result = type(self)(self.closure | bit, live, shared, retracts)
+        result = type(self)(self.closure | bit, live, torn, retracts)
         result.head, result.bit = change, bit
         return result
 
@@ -108,26 +133,26 @@ class Merged(Standing):
     def findings(self) -> list[Finding]:
         found = []
         if self.retracts and self.sides:
-            unretracted = [side for side in self.sides if not self._behind(side)]
-            if 0 < len(unretracted) < len(self.sides):
+            mask = mask_of(self.retracts)
+            retracted = sum(1 for side in self.sides if side.closure & mask)
+            if 0 < retracted < len(self.sides):
                 found.append(Finding("retract", ALL_FIELDS, tuple(sorted(map(_head_id, self.sides)))))
-        torn = sorted(name for name in self.shared if _differ(self.live[name], name))
-        if torn:
-            ops = {writer.change.op_id for name in torn for writer in self.live[name]}
-            edit = Finding("edit", tuple(torn), tuple(sorted(ops)))
-            # the same ops are the same conflict: the retract's sides hold these fields too
-            if not found or found[0].op_ids != edit.op_ids:
-                found.append(edit)
+        edit = self.torn.finding()
+        # the same ops are the same conflict: the retract's sides hold these fields too
+        if edit is not None and (not found or found[0].op_ids != edit.op_ids):
+            found.append(edit)
         return found
 
     def said(self, finding: Finding) -> list[Said]:
         if finding.kind == "retract":
             return self._sides_said()
         unretracted = self._unretracted()
-        writers = {writer.change.op_id: writer for name in finding.fields for writer in self.live[name]}
+        writers = {
+            writer.change.op_id: writer for name in finding.fields for writer in self.torn.fields[name]
+        }
         values: dict[str, dict[str, bytes | None]] = {op_id: {} for op_id in sorted(writers)}
         for name in finding.fields:
-            for writer in self.live[name]:
+            for writer in self.torn.fields[name]:
                 values[writer.change.op_id][name] = writer.value(name)
         return [
             Said(writer.change, some, None if writer.bit & unretracted else self._mark_behind(writer.bit))
@@ -138,9 +163,10 @@ class Merged(Standing):
         if not self.sides:
             return None
         fields = {}
-        for name, writers in sorted(self.live.items()):
+        for name in sorted(name for name, _ in differing([self.live, *(side.live for side in self.sides)])):
+            writers = self.live.get(name) or ()
             apart = any(side.live.get(name) != writers for side in self.sides)
-            if apart and not _differ(writers, name):
+            if apart and not differ(writers, name):
                 fields[name] = writers[0].value(name), tuple(writer.change.op_id for writer in writers)
         if not fields and self.findings():
             return None
@@ -167,8 +193,8 @@ class Merged(Standing):
                 live.setdefault(name, []).append(writers[op_id])
         result = cls(
             (1 << len(writers)) - 1,
-            {name: tuple(some) for name, some in live.items()},
-            tuple(name for name, some in live.items() if len(some) > 1),
+            Fields.of({name: tuple(some) for name, some in live.items()}),
+            Torn({name: tuple(some) for name, some in live.items() if differ(tuple(some), name)}),
             tuple(writers[op_id] for op_id in ground.retracts),
         )
         result.head, result.bit = head, writers[ground.head].bit
@@ -178,7 +204,8 @@ class Merged(Standing):
     def bytes_kept(self) -> int:
         head = self.head.fields if self.head else {}
         values = sum(len(value) for value in head.values() if value is not None)
-        return 800 + 100 * (len(self.live) + len(head)) + values + self.closure.bit_length() // 8
+        own = len(self.live) if self.head and self.head.op_type in {"amend", ""} else len(head)
+        return 1_500 + 400 * own + values + self.closure.bit_length() // 8
 
     def _sides_said(self) -> list[Said]:
         states = [(side, side.shown()) for side in sorted(self.sides, key=_head_id)]
@@ -207,6 +234,35 @@ class Merged(Standing):
         )
 
 
+def mask_of(writers: Writers) -> int:
+    """The places of all of these."""
+    mask = 0
+    for writer in writers:
+        mask |= writer.bit
+    return mask
+
+
+def _closure(sides: Sequence[Merged], places: int = -1) -> int:
+    """All that these sides follow, or are: of all sides, or those in these places."""
+    closure = 0
+    for place, side in enumerate(sides):
+        if places >> place & 1:
+            closure |= side.closure
+    return closure
+
+
+def _torn_together(sides: Sequence[Merged], changed: Mapping[str, Writers]) -> Torn:
+    """What is torn where these sides are beside each other. What is the same on all is torn as it was."""
+    several = {id(side.torn): side.torn for side in sides if side.torn.fields}
+    torn = {name: writers for name, writers in changed.items() if differ(writers, name)}
+    if not torn and len(several) == 1:
+        [there] = several.values()
+        return there.without(changed)
+    for there in several.values():
+        torn |= {name: writers for name, writers in there.fields.items() if name not in changed}
+    return Torn(torn) if torn else _NOT_TORN
+
+
 def _still_live(sides: Iterable[tuple[int, Writers]]) -> Writers:
     """Those writers that are live on each side that knows them."""
     closures: dict[Writers, int] = {}
@@ -217,15 +273,13 @@ def _still_live(sides: Iterable[tuple[int, Writers]]) -> Writers:
     found = {writer.bit: writer for writers in closures for writer in writers}
     dead = 0
     for writers, closure in closures.items():
-        mask = 0
-        for writer in writers:
-            mask |= writer.bit
-        dead |= closure & ~mask
+        dead |= closure & ~mask_of(writers)
     living = [writer for bit, writer in found.items() if not bit & dead]
     return tuple(sorted(living, key=lambda writer: writer.change.op_id))
 
 
-def _differ(writers: Writers, name: str) -> bool:
+def differ(writers: Writers, name: str) -> bool:
+    """Whether these do not all write the same into that field."""
     first = writers[0].value(name)
     return any(writer.value(name) != first for writer in writers)
 

@@ -130,23 +130,23 @@ def resolved_of(entity: Entity, changes: Iterable[Change]) -> tuple[Resolved, ..
     """The conflicts among an op's ancestors that are gone with that op, unless they are open now.
 
     Ordered by the op that resolved them (parents first), `retract` before `edit`. One that several concurrent ops
-    resolved is told once for each of them.
+    resolved is told once, by the first of them.
     """
     graph = graph_of(changes)
     walk = Walk(entity.entity_type, graph)
     provisional = bool(graph.missing)
-    resolved = []
+    resolved: dict[tuple[str, tuple[str, ...]], Resolved] = {}
     for change, before, after in walk.steps():
         gone = before.findings()
         if gone:
             left = {finding.op_ids for finding in after.findings()}
-            resolved += [
-                Resolved(_conflict(entity, before, finding, provisional=provisional), change.op_id)
-                for finding in gone
-                if finding.op_ids not in left
-            ]
+            for finding in gone:
+                key = finding.kind, finding.op_ids
+                if finding.op_ids not in left and key not in resolved:
+                    conflict = _conflict(entity, before, finding, provisional=provisional)
+                    resolved[key] = Resolved(conflict, change.op_id)
     now = {finding.op_ids for finding in walk.end.findings()} if resolved else set()
-    return tuple(one for one in resolved if one.conflict.op_ids not in now)
+    return tuple(one for one in resolved.values() if one.conflict.op_ids not in now)
 
 
 def _view_of_one(entity: Entity, change: Change) -> View:

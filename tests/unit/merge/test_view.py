@@ -6,6 +6,7 @@ import pytest
 
 from medxz.merge.change import Change
 from medxz.merge.entity import Entity
+from medxz.merge.history import history_of
 from medxz.merge.line import line_of
 from medxz.merge.view import View, resolved_of, view_of
 from tests.unit.merge.naive import Ops, contender_view, naive_id, naive_view
@@ -96,14 +97,33 @@ def test_what_is_resolved_was_in_conflict(entity: Entity) -> None:
         world = World(seed, entity, 3 + seed % 10)
         ops = Ops(world.changes)
         now = {conflict["id"] for conflict in naive_view(entity, world.changes)["conflicts"]}
-        expected = set()
+        expected: dict[str, set[str]] = {}
         for op_id in ops.all:
             before = naive_view(entity, world.changes, ops.ancestors[op_id])["conflicts"]
             after = naive_view(entity, world.changes, ops.closure(op_id))["conflicts"]
             gone = {conflict["id"] for conflict in before} - {conflict["id"] for conflict in after}
-            expected |= {(op_id, conflict_id) for conflict_id in gone - now}
-        resolved = resolved_of(entity, world.shuffled())
-        assert {(one.by, one.conflict.conflict_id) for one in resolved} == expected, seed
+            for conflict_id in gone - now:
+                expected.setdefault(conflict_id, set()).add(op_id)
+        order = [entry.change.op_id for entry in history_of(entity, world.changes).entries]
+        resolved = {
+            (one.conflict.kind, one.conflict.conflict_id): one.by
+            for one in resolved_of(entity, world.shuffled())
+        }
+        assert {conflict_id for _, conflict_id in resolved} == expected.keys(), seed
+        firsts = {conflict_id: min(ops, key=order.index) for conflict_id, ops in expected.items()}
+        for conflict_id, first in firsts.items():
+            assert first in {by for (_, told), by in resolved.items() if told == conflict_id}, seed
+        assert all(by in expected[conflict_id] for (_, conflict_id), by in resolved.items()), seed
+
+
+@by_policy
+def test_a_conflict_that_many_resolve_is_told_once(entity: Entity) -> None:
+    """However many ops resolve it beside each other, its sides are put together once, for the first."""
+    heads = [change(f"h{n}", "amend", ["a"], fields={"note": b"%d" % n}) for n in range(20)]
+    ids = [head.op_id for head in heads]
+    resolves = [change(f"r{n:02}", "resolve", ids, fields={"note": b"0"}) for n in range(60)]
+    [once] = resolved_of(entity, [change("a", "create"), *heads, *resolves])
+    assert (once.by, len(once.conflict.sides)) == ("r00", 20)
 
 
 def test_the_id_of_a_conflict() -> None:
