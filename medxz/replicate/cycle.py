@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from medxz import limits
 from medxz.clock import Clock
 from medxz.errors import MedxzError, PeerRefused, PeerUnreachable
+from medxz.have import Numbers
 from medxz.op import Operation
 from medxz.replicate.sides import (
     START,
@@ -25,6 +26,7 @@ from medxz.replicate.sides import (
     Progress,
     Remote,
     Report,
+    SnapshotHead,
     SnapshotPart,
 )
 
@@ -38,6 +40,8 @@ PUSH_BYTES_AT_FIRST: Final = limits.MIB
 PUSH_FAST_S: Final = 2.0
 STALL_S: Final = 120.0
 ROUNDS_MAX: Final = 6
+# a shorter log is read in no more time, and whole ops tell more than a snapshot does
+SNAPSHOT_OPS_MIN: Final = 1_000
 FAILED_IN_A_ROW_MAX: Final = 8
 
 _ABOUT_AN_OP: Final = {400, 413, 422}
@@ -201,7 +205,7 @@ class Cycle:
     async def _resumed(self, log: LogId) -> str:
         """A cursor in a log that was never read from, by what is here already; with nothing here, from a snapshot."""
         if await self._local.wants_snapshot():
-            cursor = await self._from_snapshot(log)
+            cursor = await self._from_snapshot(log, ops_min=SNAPSHOT_OPS_MIN)
             if cursor is not None:
                 return cursor
         have = await self._local.have()
@@ -214,7 +218,7 @@ class Cycle:
     async def _after_refused_cursor(self, log: LogId, refusal: PeerRefused) -> str:
         match refusal.code:
             case "cursor_scope_changed":
-                cursor = await self._from_snapshot(log)
+                cursor = await self._from_snapshot(log, ops_min=0)
                 if cursor is None:
                     cursor = START
                     await self._local.begin_at(log, cursor)
@@ -229,8 +233,11 @@ class Cycle:
             case _:
                 raise refusal
 
-    async def _from_snapshot(self, log: LogId) -> str | None:
-        """Take in every entity as it stands there; the cursor after that. None: read the log, as it has no snapshots."""
+    async def _from_snapshot(self, log: LogId, *, ops_min: int) -> str | None:
+        """Take in every entity as it stands there; the cursor after that.
+
+        None: read the log, for it has no snapshots, or fewer ops than these.
+        """
         done = 0
         async with aclosing(self._remote.snapshot()) as parts:
             try:
@@ -241,7 +248,7 @@ class Cycle:
                 return None
             if LogId(head.server_id, head.epoch) != log:
                 raise LogChanged
-            if not await self._local.begin_snapshot(head):
+            if _ops_told(head) < ops_min or not await self._local.begin_snapshot(head):
                 return None
             async with aclosing(_one_ahead(parts)) as ahead:
                 async for part in ahead:
@@ -266,6 +273,14 @@ class Cycle:
         await self._local.begin_at(log, START)
         await self._pull_all(log)
         self.report.recorded_again += await self._local.take_new_identity(self._remote)
+
+
+def _ops_told(head: SnapshotHead) -> int:
+    try:
+        have = [Numbers.from_wire(numbers) for numbers in head.have.values()]
+    except ValueError:
+        raise PeerUnreachable("the snapshot does not say lawfully whose numbers it has") from None
+    return sum(last - first + 1 for numbers in have for first, last in numbers)
 
 
 async def _one_ahead(parts: AsyncIterator[SnapshotPart]) -> AsyncGenerator[SnapshotPart, None]:

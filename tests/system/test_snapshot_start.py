@@ -16,7 +16,7 @@ from medxz.errors import PeerRefused
 from medxz.ids import RandomIds
 from medxz.merge.view import View
 from medxz.peer import Peer
-from medxz.replicate import SnapshotPart
+from medxz.replicate import SnapshotPart, cycle
 from tests.system.hub_process import HubProcess
 
 pytestmark = pytest.mark.slow
@@ -48,8 +48,9 @@ def hub(tmp_path: Path) -> Iterator[HubProcess]:
     process.kill()
 
 
-async def test_while_others_push(hub: HubProcess, tmp_path: Path) -> None:
+async def test_while_others_push(hub: HubProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Devices that begin in the midst of pushes agree with one that read every op: states, heads, conflicts, findings."""
+    monkeypatch.setattr(cycle, "SNAPSHOT_OPS_MIN", 1)
 
     async def device(name: str, machine: Machine | None = None) -> Device:
         token = await asyncio.to_thread(hub.token, IDS.uuid7(), IDS.uuid7())

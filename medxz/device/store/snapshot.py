@@ -8,7 +8,6 @@ for what it wrote itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
@@ -143,11 +142,10 @@ class Snapshots:
                 connection, now_ms, "snapshot", server_id=head.server_id, epoch=head.epoch, entities=head.entities
             )  # fmt: skip
             identity = read_identity(connection)
-            with suppress(ValueError):
-                ours = Numbers.from_wire(head.have.get(identity.device_id, 0))
-                if ours.highest() > identity.last_seq:
-                    identity_is_taken(connection, "numbers beyond its last", ours.highest(), now_ms)
-                    return False
+            ours = Numbers.from_wire(head.have.get(identity.device_id, 0))
+            if ours.highest() > identity.last_seq:
+                identity_is_taken(connection, "numbers beyond its last", ours.highest(), now_ms)
+                return False
             return True
 
     def tidy(self) -> None:

@@ -10,9 +10,15 @@ import pytest
 
 from medxz.errors import PeerRefused, PeerUnreachable
 from medxz.op import Operation
-from medxz.replicate import Progress, Replicator
+from medxz.replicate import Progress, Replicator, cycle
 from tests.making import DEVICE, OTHER_DEVICE, make_op, run_of
 from tests.unit.device.scripted import ScriptedServer, Tablet, rejected
+
+
+@pytest.fixture(autouse=True)
+def _short_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few ops are enough."""
+    monkeypatch.setattr(cycle, "SNAPSHOT_OPS_MIN", 1)
 
 
 @pytest.fixture
@@ -66,6 +72,14 @@ async def test_a_server_without_snapshots_has_its_log(tablet: Tablet) -> None:
     server = ScriptedServer(log=run_of(1, 5, OTHER_DEVICE))
     assert (await tablet.sync(server)).pulled == 5
     assert len(entities(tablet)) == 5
+
+
+async def test_a_short_log_is_read_whole(tablet: Tablet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the log is short, a snapshot spares nothing: the ops themselves are read."""
+    monkeypatch.setattr(cycle, "SNAPSHOT_OPS_MIN", 6)
+    ops = run_of(1, 5, OTHER_DEVICE)
+    assert (await tablet.sync(serving(ops))).pulled == 5
+    assert tablet.op_ids() == {op.op_id for op in ops}
 
 
 async def test_an_interrupted_one_is_not_believed(tablet: Tablet) -> None:
