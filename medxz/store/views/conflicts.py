@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
+from medxz import limits
 from medxz.ids import uuid_bytes, uuid_text
+from medxz.store.views import duplicates
 from medxz.store.views.entities import among
-from medxz.store.views.rows import ConflictState, HeldConflict, Portion
+from medxz.store.views.rows import DUPLICATE, ConflictState, HeldConflict, Portion
 
 if TYPE_CHECKING:
-    from medxz.merge.view import Resolved, View
+    from medxz.merge.view import Conflict, Resolved, View
 
-DUPLICATE: Final = "duplicate"  # not of one entity: these come and go with what patients share
+_Row = tuple[bytes, str, int, str, bytes, bytes | None]
 
 _FIELDS: Final = "conflict_id, kind, is_open, entity_type, entity_id, body"
 _PUT: Final = f"INSERT OR REPLACE INTO view_conflict ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?)"
@@ -31,19 +33,14 @@ def put(
     raw = uuid_bytes(entity.entity_id)
     if had_some:
         connection.execute(_FORGET, (entity.entity_type, raw))
-    rows = [
-        (uuid_bytes(found.conflict.conflict_id), found.conflict.kind, False, entity.entity_type, raw,
-         _resolved_json(found))
-        for found in reversed(resolved)  # the first of several that resolved one counts
-    ]  # fmt: skip
-    rows += [
-        (uuid_bytes(found.conflict_id), found.kind, True, entity.entity_type, raw,
-         found.to_wire_json())
-        for found in view.conflicts
-    ]  # fmt: skip
-    if rows:
-        connection.executemany(_PUT, rows)
-    return bool(rows)
+    written: set[tuple[str, str]] = set()
+    for conflict, by in _told(view, resolved):
+        row = conflict.conflict_id, conflict.kind
+        if row not in written:  # each has one row: made and let go of before the next, they can be long
+            written.add(row)
+            values = (uuid_bytes(conflict.conflict_id), conflict.kind, by is None, entity.entity_type, raw)
+            connection.execute(_PUT, (*values, _body(conflict, by)))
+    return bool(written)
 
 
 def listed(
@@ -53,15 +50,22 @@ def listed(
     after: str | None,
     limit: int,
 ) -> Portion[HeldConflict]:
+    """Conflicts by their ids, fewer than `limit` where a page is full before: one at least."""
     of_types, values = among(types)
     last_id, _, last_kind = (after or "").partition("/")
     rows = connection.execute(
         f"SELECT {_FIELDS} FROM view_conflict WHERE is_open = ? AND (conflict_id, kind) > (?, ?) {of_types}"
         " ORDER BY conflict_id, kind LIMIT ?",
         (state == "open", uuid_bytes(last_id), last_kind, *values, limit + 1),
-    ).fetchall()
-    found = [_row(*row) for row in rows[:limit]]
-    return Portion(found, f"{found[-1].conflict_id}/{found[-1].kind}" if len(rows) > limit else None)
+    )
+    found: list[HeldConflict] = []
+    size = 0
+    for row in rows:
+        if len(found) == limit or size > limits.PULL_PAGE_BYTES_MAX:
+            return Portion(found, f"{found[-1].conflict_id}/{found[-1].kind}")
+        found.append(_row(connection, row))
+        size += len(found[-1].body)
+    return Portion(found, None)
 
 
 def one(connection: sqlcipher.Connection, conflict_id: bytes) -> HeldConflict | None:
@@ -70,7 +74,7 @@ def one(connection: sqlcipher.Connection, conflict_id: bytes) -> HeldConflict | 
         f"SELECT {_FIELDS} FROM view_conflict WHERE conflict_id = ? ORDER BY is_open DESC, kind DESC LIMIT 1",
         (conflict_id,),
     ).fetchall()
-    return _row(*rows[0]) if rows else None
+    return _row(connection, rows[0]) if rows else None
 
 
 def count_open(connection: sqlcipher.Connection, types: Collection[str] | None) -> int:
@@ -81,13 +85,22 @@ def count_open(connection: sqlcipher.Connection, types: Collection[str] | None) 
     return int(count)
 
 
-def _resolved_json(found: Resolved) -> bytes:
-    """A resolved conflict as it is told: what it was, and by which op it ended."""
-    return found.conflict.to_wire_json()[:-1] + b',"resolved_by":"%b"}' % found.by.encode()
+def _told(view: View, resolved: Sequence[Resolved]) -> Iterator[tuple[Conflict, str | None]]:
+    """Each with the op that resolved it; what is open, and the first of several that resolved one, come first."""
+    for conflict in view.conflicts:
+        yield conflict, None
+    for found in resolved:
+        yield found.conflict, found.by
 
 
-def _row(
-    conflict_id: bytes, kind: str, is_open: int, entity_type: str, entity_id: bytes, body: bytes
-) -> HeldConflict:
+def _body(conflict: Conflict, by: str | None) -> bytes:
+    """A conflict as it is told; of a resolved one, also by which op it ended."""
+    body = conflict.to_wire_json()
+    return body if by is None else b'%b,"resolved_by":"%b"}' % (body[:-1], by.encode())
+
+
+def _row(connection: sqlcipher.Connection, row: _Row) -> HeldConflict:
+    conflict_id, kind, is_open, entity_type, entity_id, body = row
     state: ConflictState = "open" if is_open else "resolved"
-    return HeldConflict(uuid_text(conflict_id), kind, state, entity_type, uuid_text(entity_id), body)
+    told = duplicates.told(connection, conflict_id) if body is None else body
+    return HeldConflict(uuid_text(conflict_id), kind, state, entity_type, uuid_text(entity_id), told)

@@ -1,7 +1,8 @@
 """Patients that may be one: those that share an identifier, or a name and a birth date. They are told, never merged.
 
 A finding is a set of patients. It is open until people have linked all of them, directly or by way of others, and it is
-gone when they share nothing any more, or one of them is retracted.
+gone when they share nothing any more, or one of them is retracted. What is told of its patients is put together when
+it is asked for: a patient can be in many findings, and a change of one is written once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from medxz.ids import uuid_bytes, uuid_text
 from medxz.merge.change import object_json
 from medxz.merge.entity import Entity
-from medxz.store.views.conflicts import DUPLICATE
+from medxz.store.views.rows import DUPLICATE
 
 if TYPE_CHECKING:
     from medxz.merge.patients import Facts
@@ -25,11 +26,23 @@ if TYPE_CHECKING:
 
 # A value that more patients share than this stands for "unknown" and tells nothing of anybody.
 SHARING_MAX: Final = 200
-LINKED_MAX: Final = 1_000
+LINKED_MAX: Final = 400
+# Of a patient in a finding: a member that does not fit any more is left out.
+SHOWN_BYTES_MAX: Final = 1_024
 
 _SHOWN: Final = ("name", "birthDate", "identifier")
 _FIELDS: Final = {b"i": ("identifier",), b"n": ("name", "birthDate")}
 _VALUE_BYTES: Final = 12
+_FORGET: Final = "DELETE FROM view_conflict WHERE conflict_id = ? AND kind = ?"
+_PUT: Final = (
+    "INSERT OR REPLACE INTO view_conflict (conflict_id, kind, is_open, entity_type, entity_id)"
+    " VALUES (?, ?, ?, 'Patient', ?)"
+)
+_IS_OPEN: Final = f"SELECT is_open FROM view_conflict WHERE conflict_id = ? AND kind = '{DUPLICATE}'"
+_FINDINGS_OF: Final = (
+    "SELECT DISTINCT d.conflict_id FROM view_shared s JOIN view_duplicate d ON d.value = s.value"
+    " WHERE s.patient = ?"
+)
 _TOGETHER: Final = (
     "WITH RECURSIVE together (patient) AS (VALUES (?)"
     " UNION SELECT l.other FROM view_link l JOIN together t ON l.patient = t.patient"
@@ -56,51 +69,92 @@ def known_of(view: View, facts: Facts) -> Known:
         kind[:1].encode() + hashlib.blake2b(value.encode(), digest_size=_VALUE_BYTES).digest()
         for kind, value in facts.shared
     )
-    shown = object_json({name: view.state[name] for name in _SHOWN if name in view.state})
-    return Known(view.entity, values, links, shown)
+    return Known(view.entity, values, links, _shown(view))
 
 
 def put(connection: sqlcipher.Connection, patients: Sequence[Known]) -> None:
     """Compare these patients with all others anew, and tell what is found."""
     values: set[bytes] = set()
+    linked: set[bytes] = set()
     for known in patients:
-        values |= _replace(connection, known)
+        patient = uuid_bytes(known.entity.entity_id)
+        _replace_shown(connection, patient, known.shown)
+        values |= _replace_values(connection, patient, known.values)
+        linked |= _replace_links(connection, patient, known.links)
     findings: set[bytes] = set()
     for value in sorted(values):
         findings |= _find(connection, patients[0].entity.clinic_id, value)
+    for patient in sorted(linked):
+        findings |= _column(connection, _FINDINGS_OF, patient)
     for finding in sorted(findings):
         _tell(connection, finding)
 
 
-def _replace(connection: sqlcipher.Connection, known: Known) -> set[bytes]:
-    """Write down what is known of a patient; the values whose findings that may change."""
-    patient = uuid_bytes(known.entity.entity_id)
+def told(connection: sqlcipher.Connection, finding: bytes) -> bytes:
+    """A finding as JSON, with what its patients say of themselves now."""
+    values = _values_of(connection, finding)
+    sides = connection.execute(
+        "SELECT s.patient, w.body FROM view_shared s JOIN view_shown w ON w.patient = s.patient"
+        " WHERE s.value = ? ORDER BY s.patient",
+        (min(values),),
+    ).fetchall()
+    return object_json(
+        {
+            "conflict_id": orjson.dumps(uuid_text(finding)),
+            "kind": orjson.dumps(DUPLICATE),
+            "entity_type": b'"Patient"',
+            "entity_id": orjson.dumps(uuid_text(sides[0][0])),
+            "fields": orjson.dumps([name for kind in b"in" for name in _fields(kind, values)]),
+            "heads": b"[]",
+            "sides": b"[" + b",".join(_side(patient, shown) for patient, shown in sides) + b"]",
+        }
+    )
+
+
+def _shown(view: View) -> bytes:
+    """What a finding says of a patient."""
+    left = SHOWN_BYTES_MAX
+    shown: dict[str, bytes] = {}
+    for name in _SHOWN:
+        value = view.state.get(name)
+        if value is not None and len(value) <= left:
+            shown[name] = value
+            left -= len(value)
+    return object_json(shown)
+
+
+def _replace_shown(connection: sqlcipher.Connection, patient: bytes, shown: bytes | None) -> None:
+    if _column(connection, "SELECT body FROM view_shown WHERE patient = ?", patient) == {shown} - {None}:
+        return
+    connection.execute("DELETE FROM view_shown WHERE patient = ?", (patient,))
+    if shown is not None:
+        connection.execute("INSERT INTO view_shown VALUES (?, ?)", (patient, shown))
+
+
+def _replace_values(connection: sqlcipher.Connection, patient: bytes, values: frozenset[bytes]) -> set[bytes]:
+    """Write down what a patient is compared by; those values that it has got or lost."""
     held = _column(connection, "SELECT value FROM view_shared WHERE patient = ?", patient)
-    shown = _column(connection, "SELECT body FROM view_shown WHERE patient = ?", patient)
-    touched = set()
-    if held != known.values or shown != {known.shown} - {None}:
-        touched |= held | known.values
-        connection.executemany(
-            "DELETE FROM view_shared WHERE value = ? AND patient = ?",
-            [(value, patient) for value in sorted(held - known.values)],
-        )
-        connection.executemany(
-            "INSERT INTO view_shared (value, patient) VALUES (?, ?)",
-            [(value, patient) for value in sorted(known.values - held)],
-        )
-        connection.execute("DELETE FROM view_shown WHERE patient = ?", (patient,))
-        if known.shown is not None:
-            connection.execute("INSERT INTO view_shown VALUES (?, ?)", (patient, known.shown))
-    if _column(connection, "SELECT other FROM view_link WHERE patient = ?", patient) != known.links:
-        together = _together(connection, patient)
-        connection.execute("DELETE FROM view_link WHERE patient = ?", (patient,))
-        connection.executemany(
-            "INSERT INTO view_link (patient, other) VALUES (?, ?)",
-            [(patient, other) for other in sorted(known.links)],
-        )
-        for one in together | _together(connection, patient):
-            touched |= _column(connection, "SELECT value FROM view_shared WHERE patient = ?", one)
-    return touched
+    connection.executemany(
+        "DELETE FROM view_shared WHERE value = ? AND patient = ?",
+        [(value, patient) for value in sorted(held - values)],
+    )
+    connection.executemany(
+        "INSERT INTO view_shared (value, patient) VALUES (?, ?)",
+        [(value, patient) for value in sorted(values - held)],
+    )
+    return held ^ values
+
+
+def _replace_links(connection: sqlcipher.Connection, patient: bytes, links: frozenset[bytes]) -> set[bytes]:
+    """Write down a patient's links; whom they hold together, or held, where they are others."""
+    if _column(connection, "SELECT other FROM view_link WHERE patient = ?", patient) == links:
+        return set()
+    together = _together(connection, patient)
+    connection.execute("DELETE FROM view_link WHERE patient = ?", (patient,))
+    connection.executemany(
+        "INSERT INTO view_link (patient, other) VALUES (?, ?)", [(patient, other) for other in sorted(links)]
+    )
+    return together | _together(connection, patient)
 
 
 def _find(connection: sqlcipher.Connection, clinic_id: str, value: bytes) -> set[bytes]:
@@ -120,33 +174,21 @@ def _find(connection: sqlcipher.Connection, clinic_id: str, value: bytes) -> set
 
 
 def _tell(connection: sqlcipher.Connection, finding: bytes) -> None:
-    connection.execute("DELETE FROM view_conflict WHERE conflict_id = ? AND kind = ?", (finding, DUPLICATE))
-    values = _column(connection, "SELECT value FROM view_duplicate WHERE conflict_id = ?", finding)
+    """Say whether there is such a finding, and whether it is open."""
+    values = _values_of(connection, finding)
     if not values:
+        connection.execute(_FORGET, (finding, DUPLICATE))
         return
-    sides = connection.execute(
-        "SELECT s.patient, w.body FROM view_shared s JOIN view_shown w ON w.patient = s.patient"
-        " WHERE s.value = ? ORDER BY s.patient",
-        (min(values),),
-    ).fetchall()
-    patients = [patient for patient, _ in sides]
-    is_open = not set(patients) <= _together(connection, patients[0])
-    body = object_json(
-        {
-            "conflict_id": orjson.dumps(uuid_text(finding)),
-            "kind": orjson.dumps(DUPLICATE),
-            "entity_type": b'"Patient"',
-            "entity_id": orjson.dumps(uuid_text(patients[0])),
-            "fields": orjson.dumps([name for kind in b"in" for name in _fields(kind, values)]),
-            "heads": b"[]",
-            "sides": b"[" + b",".join(_side(patient, shown) for patient, shown in sides) + b"]",
-        }
-    )
-    connection.execute(
-        "INSERT INTO view_conflict (conflict_id, kind, is_open, entity_type, entity_id, body)"
-        " VALUES (?, ?, ?, 'Patient', ?, ?)",
-        (finding, DUPLICATE, is_open, patients[0], body),
-    )
+    patients = _column(connection, "SELECT patient FROM view_shared WHERE value = ?", min(values))
+    first = min(patients)
+    is_open = not patients <= _together(connection, first)
+    if connection.execute(_IS_OPEN, (finding,)).fetchall() != [(is_open,)]:
+        connection.execute(_PUT, (finding, DUPLICATE, is_open, first))
+
+
+def _values_of(connection: sqlcipher.Connection, finding: bytes) -> set[bytes]:
+    """By what these patients were found."""
+    return _column(connection, "SELECT value FROM view_duplicate WHERE conflict_id = ?", finding)
 
 
 def _fields(kind: int, values: Iterable[bytes]) -> tuple[str, ...]:

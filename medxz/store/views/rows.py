@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 Row = TypeVar("Row")
 ConflictState = Literal["open", "resolved"]
+
+# The kind of conflict that is not of one entity: it comes and goes with what patients share.
+DUPLICATE: Final = "duplicate"
 
 
 @dataclass(frozen=True, slots=True)

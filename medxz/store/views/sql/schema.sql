@@ -23,14 +23,15 @@ CREATE TABLE view_count (
     entities INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- Conflicts as they are told. Of two kinds of one entity the ids can be the same.
+-- Conflicts as they are told. Of two kinds of one entity the ids can be the same. Without body: a duplicate, of which
+-- is told what its patients say of themselves when it is asked for.
 CREATE TABLE view_conflict (
     conflict_id BLOB NOT NULL,
     kind TEXT NOT NULL,
     is_open INTEGER NOT NULL,
     entity_type TEXT NOT NULL,
     entity_id BLOB NOT NULL,
-    body BLOB NOT NULL,
+    body BLOB,
     PRIMARY KEY (conflict_id, kind)
 ) WITHOUT ROWID;
 CREATE INDEX view_conflict_listed ON view_conflict (is_open, conflict_id, kind, entity_type);
