@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
-from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 from medxz.merge.members import State, member, objects, patient_id
 
@@ -21,16 +23,14 @@ _DATES: Final = (
     "effectiveDateTime", "effectivePeriod", "effectiveInstant", "period", "performedDateTime", "performedPeriod",
     "occurrenceDateTime", "start", "date", "authoredOn", "recordedDate", "onsetDateTime", "issued",
 )  # fmt: skip
-_MOMENT: Final = re.compile(
-    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:\d\d)?)?)?)?",
-    re.ASCII,
-)
+_DAY: Final = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?", re.ASCII)
+_DAY_CHARS: Final = 10
+_TIME: Final = re.compile(r"T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _DAY_MS: Final = 86_400_000
 _MINUTE_MS: Final = 60_000
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True, gc=False):
     """The milliseconds that a written date covers, both included."""
 
     first_ms: int
@@ -60,20 +60,16 @@ def date_of(state: State) -> Span | None:
 
 def span_of(text: str) -> Span | None:
     """What a FHIR date, dateTime or instant covers; None for anything else, a 30th of February included."""
-    found = _MOMENT.fullmatch(text)
+    days = _days(text[:_DAY_CHARS])
+    if days is None or len(text) <= _DAY_CHARS:
+        return days
+    found = _TIME.fullmatch(text, _DAY_CHARS)
     if found is None:
         return None
-    year, month, day, hour, minute, second, fraction, zone = found.groups()
-    try:
-        first = date(int(year), int(month or 1), int(day or 1))
-        if hour is None:
-            last = date(int(year), int(month or 12), int(day or _last_day(year, month)))
-            return Span(first.toordinal() * _DAY_MS, (last.toordinal() + 1) * _DAY_MS - 1)
-    except ValueError:
-        return None
+    hour, minute, second, fraction, zone = found.groups()
     if int(hour) > 23 or int(minute) > 59 or int(second or 0) > 60:
         return None
-    moment = first.toordinal() * _DAY_MS + (int(hour) * 60 + int(minute)) * _MINUTE_MS - _offset_ms(zone)
+    moment = days.first_ms + (int(hour) * 60 + int(minute)) * _MINUTE_MS - _offset_ms(zone)
     if second is None:
         return Span(moment, moment + _MINUTE_MS - 1)
     moment += int(second) * 1_000
@@ -81,6 +77,21 @@ def span_of(text: str) -> Span | None:
         return Span(moment, moment + 999)
     moment += int(fraction[:3].ljust(3, "0"))
     return Span(moment, moment)
+
+
+@lru_cache(maxsize=1_024)
+def _days(text: str) -> Span | None:
+    """A year, a month or a day; what is written together is mostly of the same few days."""
+    found = _DAY.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day = found.groups()
+    try:
+        first = date(int(year), int(month or 1), int(day or 1))
+        last = date(int(year), int(month or 12), int(day or _last_day(year, month)))
+    except ValueError:
+        return None
+    return Span(first.toordinal() * _DAY_MS, (last.toordinal() + 1) * _DAY_MS - 1)
 
 
 def _last_day(year: str, month: str | None) -> int:

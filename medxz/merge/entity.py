@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from medxz.ids import uuid_bytes, uuid_text
 
 _NAMESPACE: Final = uuid_bytes("ecedffc5-1d05-5e10-b09a-ad54783bcf93")
 
 
-@dataclass(frozen=True, slots=True)
-class Entity:
+class Entity(msgspec.Struct, frozen=True, gc=False):
     """The name of an entity. The same id under two types is two entities."""
 
     clinic_id: str

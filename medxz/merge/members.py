@@ -15,7 +15,7 @@ State = Mapping[str, bytes]
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=str)  # a number's size is never a reason to fail
 _UUID: Final = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
-_PATIENT: Final = re.compile(f"(?:(?:.*/)?Patient/|urn:uuid:)({_UUID})(?:/_history/.*)?")
+_PATIENT: Final = re.compile(f"(?:Patient/|urn:uuid:|.*/Patient/)({_UUID})(?:/_history/.*)?")
 
 
 def member(state: State, name: str) -> object:

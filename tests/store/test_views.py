@@ -274,8 +274,8 @@ def test_what_has_no_ops_any_more_goes() -> None:
             for gone in (one, other, view("Coverage", ENTITY, {}))
         ),
     )
-    counts = told(views).pop("count")
-    assert told(views) | {"count": before["count"]} == before
+    counts = told(views).pop("type")
+    assert told(views) | {"type": before["type"]} == before
     assert counts == [("Encounter", 0), ("Patient", 1)]
     assert views.entities("Encounter", None, 9).rows == of_patient(views, PEOPLE[0]) == []
 

@@ -153,7 +153,7 @@ def fill(byte: int) -> Callable[[Path], None]:
 def other_schema(path: Path) -> None:
     connection = open_database(path, KEY)
     connection.execute("UPDATE view_about SET made_by = '0.older'")
-    connection.execute("DROP TABLE view_count")
+    connection.execute("DROP TABLE view_type")
     connection.close()
 
 

@@ -81,13 +81,13 @@ def told(views: Views) -> dict[str, Any]:
     """All that the tables say, without the numbers that rows were given by chance."""
     connection = views._connection
     tables = {
-        name: sorted(connection.execute(f"SELECT {columns} FROM view_{name}").fetchall())
+        name: sorted(connection.execute(f"SELECT {columns} FROM view_{name}").fetchall(), key=repr)
         for name, columns in (
-            ("entity", "entity_type, entity_id, flags, place IS NULL, seal"),
-            ("count", "*"),
+            ("entity JOIN view_type USING (kind)", "entity_type, entity_id, flags, place IS NULL, found_by"),
+            ("type", "entity_type, entities"),
             ("conflict", "*"),
             ("patient", "entity_id, is_retracted, sort_name"),
-            ("dated", "entity_type, entity_id, place >> 24"),
+            ("dated JOIN view_type USING (kind)", "entity_type, entity_id, patient, place"),
             ("shared", "*"),
             ("shown", "*"),
             ("link", "*"),

@@ -14,7 +14,8 @@ from medxz.store.views.entities import among
 from medxz.store.views.rows import DUPLICATE, ConflictState, HeldConflict, Portion
 
 if TYPE_CHECKING:
-    from medxz.merge.view import Conflict, Resolved, View
+    from medxz.merge.entity import Entity
+    from medxz.merge.view import Conflict, Resolved
 
 _Row = tuple[bytes, str, int, str, bytes, bytes | None]
 
@@ -26,15 +27,16 @@ _FORGET: Final = (
 
 
 def put(
-    connection: sqlcipher.Connection, view: View, resolved: Sequence[Resolved], *, had_some: bool
+    connection: sqlcipher.Connection,
+    entity: Entity,
+    open_ones: Sequence[Conflict],
+    resolved: Sequence[Resolved],
 ) -> bool:
     """Replace what is told of an entity; whether there is anything to tell."""
-    entity = view.entity
     raw = uuid_bytes(entity.entity_id)
-    if had_some:
-        connection.execute(_FORGET, (entity.entity_type, raw))
+    connection.execute(_FORGET, (entity.entity_type, raw))
     written: set[tuple[str, str]] = set()
-    for conflict, by in _told(view, resolved):
+    for conflict, by in _told(open_ones, resolved):
         row = conflict.conflict_id, conflict.kind
         if row not in written:  # each has one row: made and let go of before the next, they can be long
             written.add(row)
@@ -85,9 +87,9 @@ def count_open(connection: sqlcipher.Connection, types: Collection[str] | None) 
     return int(count)
 
 
-def _told(view: View, resolved: Sequence[Resolved]) -> Iterator[tuple[Conflict, str | None]]:
+def _told(open_ones: Sequence[Conflict], resolved: Sequence[Resolved]) -> Iterator[tuple[Conflict, str | None]]:
     """Each with the op that resolved it; what is open, and the first of several that resolved one, come first."""
-    for conflict in view.conflicts:
+    for conflict in open_ones:
         yield conflict, None
     for found in resolved:
         yield found.conflict, found.by

@@ -1,40 +1,54 @@
-"""What is of a patient, newest first: entities by their dates, and an index that says of whom and of which type.
+"""What is of a patient, newest first: an index by patient and moment, in runs.
 
-The number of a row is its date, so that the index gives them in order.
+A run holds some thousands of entities in one part of the table, and is not written again when it is full: an index of
+all would write a page for nearly every op. Who asks looks into each run.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+import orjson
 from sqlcipher3 import dbapi2 as sqlcipher
 
-from medxz.ids import uuid_bytes, uuid_text
-from medxz.merge.dated import Span, date_of, patients_of, span_of
-from medxz.store.views.entities import RETRACTED
-from medxz.store.views.places import PLACE_MAX, first_place, place_of_moment
+from medxz.ids import is_uuid, uuid_bytes, uuid_text
+from medxz.merge.dated import date_of, patients_of, span_of
+from medxz.store.cipher import Blob
+from medxz.store.views.entities import RETRACTED, Held
 from medxz.store.views.rows import Found, Portion
+from medxz.store.views.statements import insert
 
 if TYPE_CHECKING:
-    from medxz.merge.entity import Entity
-    from medxz.merge.view import View
+    from medxz.merge.members import State
 
-_PUT: Final = "INSERT INTO view_dated (place, entity_type, entity_id) VALUES (?, ?, ?)"
-_PUT_INDEX: Final = "INSERT INTO view_dated_index (rowid, of_whom) VALUES (?, ?)"
-_FORGET: Final = "DELETE FROM view_dated WHERE place = ?"
-_FORGET_INDEX: Final = "DELETE FROM view_dated_index WHERE rowid = ?"
-_IS_TAKEN: Final = "SELECT 1 FROM view_dated WHERE place = ?"
-_LISTED: Final = (
-    "SELECT rowid FROM view_dated_index WHERE view_dated_index MATCH ? AND rowid BETWEEN ? AND ?"
-    " ORDER BY rowid DESC LIMIT ?"
+RUN_ENTITIES: Final = 8_192
+
+_UNDATED: Final = 0
+_LAST: Final = 2**63 - 1
+_ID_BYTES: Final = 16
+_PUT: Final = "INSERT INTO view_dated (run, patient, place, entity_id, kind) VALUES"
+_FORGET: Final = (
+    "DELETE FROM view_dated WHERE run = ? AND patient = ? AND place = ? AND entity_id = ? AND kind = ?"
 )
-_FOUND: Final = (
-    "SELECT d.entity_type, d.entity_id, e.flags FROM view_dated d JOIN view_entity e"
-    " ON e.entity_type = d.entity_type AND e.entity_id = d.entity_id WHERE d.place = ?"
-)
+_RUN: Final = "SELECT dated FROM view_about"
+_COUNT: Final = "UPDATE view_about SET dated = dated + ?"
+_LISTED: Final = f"""
+    WITH RECURSIVE of_run (run) AS (
+        VALUES (0) UNION ALL SELECT run + 1 FROM of_run WHERE run < (SELECT dated FROM view_about) / {RUN_ENTITIES}
+    ), found AS (
+        SELECT d.place, d.entity_id, d.kind FROM of_run CROSS JOIN view_dated d
+        ON d.run = of_run.run AND d.patient = ? AND d.place BETWEEN ? AND ?
+        WHERE (d.place, d.entity_id, d.kind) < (?, ?, ?) {{}}
+        ORDER BY d.place DESC, d.entity_id DESC, d.kind DESC LIMIT ?
+    )
+    SELECT found.place, found.entity_id, found.kind, entity_type, flags
+    FROM found JOIN view_type USING (kind) JOIN view_entity USING (kind, entity_id)
+    ORDER BY found.place DESC, found.entity_id DESC, found.kind DESC
+"""
+_OF_KINDS: Final = "AND d.kind IN (SELECT value FROM json_each(?))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,78 +61,88 @@ class Asked:
     last: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Of whom an entity is and when it was; `seal` stands for all of that."""
+class Entry(msgspec.Struct, gc=False):
+    """Of whom an entity is, as their ids one behind the other, and when it was: milliseconds, or 0."""
 
-    seal: int
-    of_whom: str
-    span: Span | None
+    patients: bytearray
+    place: int
 
 
-def entry_of(view: View) -> Entry | None:
+def entry_of(entity_type: str, state: State) -> Entry | None:
     """What is to be entered for an entity; None where it is of no patient."""
-    patients = patients_of(view.entity.entity_type, view.state)
+    patients = patients_of(entity_type, state)
     if not patients:
         return None
-    span = date_of(view.state)
-    digits = [patient.replace("-", "") for patient in patients]
-    kind = view.entity.entity_type.lower()
-    of_whom = " ".join([*digits, *(f"{patient}{kind}" for patient in digits)])
-    return Entry(zlib.crc32(f"{of_whom} {span}".encode()), of_whom, span)
-
-
-def forget(connection: sqlcipher.Connection, places: Collection[int]) -> None:
-    rows = [(place,) for place in sorted(places)]
-    connection.executemany(_FORGET, rows)
-    connection.executemany(_FORGET_INDEX, rows)
-
-
-def enter(connection: sqlcipher.Connection, entries: Sequence[tuple[Entity, Entry]]) -> dict[Entity, int]:
-    """Enter what is not entered yet, in the order of dates; which place each has got."""
-    places: dict[int, tuple[Entity, Entry]] = {}
-
-    def is_taken(place: int) -> bool:
-        return place in places or bool(connection.execute(_IS_TAKEN, (place,)).fetchall())
-
-    for entity, entry in entries:
-        raw = uuid_bytes(entity.entity_id)
-        moment = entry.span.first_ms if entry.span is not None else None
-        is_exact = entry.span is not None and entry.span.first_ms == entry.span.last_ms
-        places[place_of_moment(moment, is_taken, raw, is_exact=is_exact)] = (entity, entry)
-    ordered = sorted(places.items())
-    connection.executemany(
-        _PUT, [(place, entity.entity_type, uuid_bytes(entity.entity_id)) for place, (entity, _) in ordered]
+    span = date_of(state)
+    return Entry(
+        Blob.fromhex("".join(patients).replace("-", "")), span.first_ms if span is not None else _UNDATED
     )
-    connection.executemany(_PUT_INDEX, [(place, entry.of_whom) for place, (_, entry) in ordered])
-    return {entity: place for place, (entity, _) in ordered}
 
 
-def listed(connection: sqlcipher.Connection, asked: Asked, after: str | None, limit: int) -> Portion[Found]:
+class Moving:
+    """Entities on their way to where they stand now; nothing is written before `write`."""
+
+    def __init__(self, connection: sqlcipher.Connection) -> None:
+        self._connection = connection
+        [(entered,)] = connection.execute(_RUN).fetchall()
+        self._run = int(entered) // RUN_ENTITIES
+        self._entered = 0
+        self._added: list[tuple[int, bytearray, int, bytearray, int]] = []
+        self._gone: list[tuple[int, bytearray, int, bytearray, int]] = []
+
+    def move(
+        self, kind: int, raw: bytearray, before: Held | None, entry: Entry | None
+    ) -> tuple[int | None, bytearray | None]:
+        """Where it stood, and where it stands from now on: its run, and by whom it is found there."""
+        found_by = before.found_by if before is not None else None
+        if before is not None and isinstance(found_by, bytearray):
+            run, place = before.run or 0, before.place or 0
+            if entry is not None and (entry.place, entry.patients) == (place, found_by):
+                return run, entry.patients
+            self._gone += [(run, patient, place, raw, kind) for patient in _each(found_by)]
+        if entry is None:
+            return None, None
+        self._entered += 1
+        self._added += [(self._run, patient, entry.place, raw, kind) for patient in _each(entry.patients)]
+        return self._run, entry.patients
+
+    def write(self) -> None:
+        self._connection.executemany(_FORGET, self._gone)
+        if self._added:
+            insert(self._connection, _PUT, sorted(self._added))
+            self._connection.execute(_COUNT, (self._entered,))
+
+
+def listed(
+    connection: sqlcipher.Connection, kinds: Mapping[str, int], asked: Asked, after: str | None, limit: int
+) -> Portion[Found]:
     """What is of a patient, newest first and at last what has no date; with a first or last date, only what has one."""
-    digits = asked.patient_id.replace("-", "")
-    tokens = [digits] if asked.types is None else [f"{digits}{kind.lower()}" for kind in sorted(asked.types)]
-    if not tokens or (within := _range(asked)) is None:
+    if (within := _range(asked)) is None or not is_uuid(asked.patient_id.lower()):
         return Portion([], None)
-    newest = within[1] if after is None else min(within[1], int(after) - 1)
-    match = " OR ".join(f'"{token}"' for token in tokens)
-    places = [
-        place for (place,) in connection.execute(_LISTED, (match, within[0], newest, limit + 1)).fetchall()
-    ]
-    found = [
-        Found(kind, uuid_text(raw), bool(flags & RETRACTED))
-        for place in places[:limit]
-        for kind, raw, flags in connection.execute(_FOUND, (place,)).fetchall()
-    ]
-    return Portion(found, str(places[limit - 1]) if len(places) > limit else None)
+    of_kinds = ""
+    place, last_id, kind = (after or f"{_LAST}..0").split(".")
+    values = [uuid_bytes(asked.patient_id), *within, int(place), bytes.fromhex(last_id), int(kind)]
+    if asked.types is not None:
+        of_kinds = _OF_KINDS
+        values.append(orjson.dumps([kinds[name] for name in asked.types if name in kinds]).decode())
+    rows = connection.execute(_LISTED.format(of_kinds), (*values, limit + 1)).fetchall()
+    found = [Found(name, uuid_text(raw), bool(flags & RETRACTED)) for _, raw, _, name, flags in rows[:limit]]
+    if len(rows) <= limit:
+        return Portion(found, None)
+    place, raw, kind, _, _ = rows[limit - 1]
+    return Portion(found, f"{place}.{raw.hex()}.{kind}")
+
+
+def _each(patients: bytearray) -> list[bytearray]:
+    return [patients[at : at + _ID_BYTES] for at in range(0, len(patients), _ID_BYTES)]
 
 
 def _range(asked: Asked) -> tuple[int, int] | None:
-    """The places between two dates, both days included; None where one of them is no date."""
+    """The places between two dates, with the whole seconds at both ends; None where one of them is no date."""
     if asked.first is None and asked.last is None:
-        return 0, PLACE_MAX
+        return _UNDATED, _LAST
     first = span_of(asked.first or "0001")
     last = span_of(asked.last or "9999")
     if first is None or last is None:
         return None
-    return first_place(first.first_ms), first_place(last.last_ms + 1_000) - 1
+    return max(first.first_ms // 1_000 * 1_000, _UNDATED + 1), last.last_ms // 1_000 * 1_000 + 999

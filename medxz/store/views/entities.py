@@ -1,17 +1,19 @@
-"""Which entities there are: one short row each, by type and id, and how many of each type."""
+"""Which entities there are: one short row each, by type and id; and the types, by numbers that make the rows shorter."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.ids import uuid_bytes, uuid_text
+from medxz.store.cipher import Blob
+from medxz.store.rows import LONG_SIZES, portions
 from medxz.store.views.rows import Found, Portion
+from medxz.store.views.statements import insert
 
 if TYPE_CHECKING:
     from medxz.merge.entity import Entity
@@ -19,50 +21,88 @@ if TYPE_CHECKING:
 RETRACTED: Final = 1
 HAS_CONFLICTS: Final = 2
 
-_HELD: Final = "SELECT flags, place, seal FROM view_entity WHERE entity_type = ? AND entity_id = ?"
-_PUT: Final = (
-    "INSERT OR REPLACE INTO view_entity (entity_type, entity_id, flags, place, seal) VALUES (?, ?, ?, ?, ?)"
+_KINDS: Final = "SELECT entity_type, kind FROM view_type"
+_NAME_KIND: Final = "INSERT INTO view_type (entity_type, entities) VALUES (?, 0) RETURNING kind"
+_HELD: Final = (
+    "WITH asked (at, kind, entity_id) AS (VALUES {})"
+    " SELECT at, flags, place, run, found_by FROM asked CROSS JOIN view_entity USING (kind, entity_id)"
 )
-_FORGET: Final = "DELETE FROM view_entity WHERE entity_type = ? AND entity_id = ?"
-_COUNT: Final = (
-    "INSERT INTO view_count (entity_type, entities) VALUES (?, ?)"
-    " ON CONFLICT (entity_type) DO UPDATE SET entities = entities + excluded.entities"
+_PUT: Final = "INSERT OR REPLACE INTO view_entity (kind, entity_id, flags, place, run, found_by) VALUES"
+_FORGET: Final = "DELETE FROM view_entity WHERE kind = ? AND entity_id = ?"
+_COUNT: Final = "UPDATE view_type SET entities = entities + ? WHERE kind = ?"
+_LISTED: Final = (
+    "SELECT entity_id, flags FROM view_entity"
+    " WHERE kind = (SELECT kind FROM view_type WHERE entity_type = ?) AND entity_id > ? ORDER BY entity_id LIMIT ?"
 )
-_LISTED: Final = "SELECT entity_id, flags FROM view_entity WHERE entity_type = ? AND entity_id > ? ORDER BY entity_id LIMIT ?"
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """The row of an entity. `seal` stands for all that it is found by: the same seal, the same entries."""
+class Held(NamedTuple):
+    """The row of an entity: where it is entered, and by what it is found there.
+
+    Of a patient `place` is the number of its row and `found_by` a seal of its state; of anything else they are its
+    moment and the patients that it is of, and `run` tells which part of the index it lies in.
+    """
 
     flags: int
     place: int | None
-    seal: int | None
+    run: int | None
+    found_by: int | bytearray | None
 
 
-def held(connection: sqlcipher.Connection, entity: Entity) -> Held | None:
-    rows = connection.execute(_HELD, (entity.entity_type, uuid_bytes(entity.entity_id))).fetchall()
-    return Held(*rows[0]) if rows else None
+class Put(NamedTuple):
+    """An entity's row before, and from now on; None where there is none."""
+
+    kind: int
+    raw: bytearray
+    before: Held | None
+    now: Held | None
 
 
-def put(connection: sqlcipher.Connection, rows: Sequence[tuple[Entity, Held | None, Held | None]]) -> None:
+def blob_of(entity_id: str) -> bytearray:
+    return Blob.fromhex(entity_id.replace("-", ""))
+
+
+def kinds_of(connection: sqlcipher.Connection, types: Iterable[str] = ()) -> dict[str, int]:
+    """The numbers of all types; these have one from now on."""
+    kinds: dict[str, int] = dict(connection.execute(_KINDS).fetchall())
+    for name in sorted(set(types) - kinds.keys()):
+        [(kinds[name],)] = connection.execute(_NAME_KIND, (name,)).fetchall()
+    return kinds
+
+
+def held(
+    connection: sqlcipher.Connection, kinds: Mapping[str, int], entities: Sequence[Entity]
+) -> dict[Entity, Held]:
+    """The rows of those that are here."""
+    asked = [
+        (at, kinds[entity.entity_type], blob_of(entity.entity_id))
+        for at, entity in enumerate(entities)
+        if entity.entity_type in kinds
+    ]
+    found: dict[Entity, Held] = {}
+    for part in portions(asked, LONG_SIZES):
+        statement = _HELD.format(",".join(["(?,?,?)"] * len(part)))
+        rows = connection.execute(statement, [value for one in part for value in one]).fetchall()
+        for at, flags, place, run, found_by in rows:
+            by = Blob(found_by) if isinstance(found_by, bytes) else found_by
+            found[entities[at]] = Held(flags, place, run, by)
+    return found
+
+
+def put(connection: sqlcipher.Connection, rows: Iterable[Put]) -> None:
     """Write each entity's row, or take it out; with what it was before, so that it is counted once."""
-    connection.executemany(
-        _PUT,
-        [
-            (entity.entity_type, uuid_bytes(entity.entity_id), now.flags, now.place, now.seal)
-            for entity, before, now in rows
-            if now is not None and now != before
-        ],
-    )
-    connection.executemany(
-        _FORGET,
-        [(entity.entity_type, uuid_bytes(entity.entity_id)) for entity, _, now in rows if now is None],
-    )
-    counts: Counter[str] = Counter()
-    for entity, before, now in rows:
-        counts[entity.entity_type] += (now is not None) - (before is not None)
-    connection.executemany(_COUNT, [(kind, count) for kind, count in counts.items() if count])
+    written: list[tuple[object, ...]] = []
+    gone: list[tuple[int, bytearray]] = []
+    counts: Counter[int] = Counter()
+    for kind, raw, before, now in sorted(rows, key=_in_order):
+        counts[kind] += (now is not None) - (before is not None)
+        if now is None:
+            gone.append((kind, raw))
+        elif now != before:
+            written.append((kind, raw, *now))
+    insert(connection, _PUT, written)
+    connection.executemany(_FORGET, gone)
+    connection.executemany(_COUNT, [(count, kind) for kind, count in counts.items() if count])
 
 
 def listed(
@@ -78,7 +118,7 @@ def listed(
 def count(connection: sqlcipher.Connection, types: Collection[str] | None) -> int:
     of_types, values = among(types)
     [(entities,)] = connection.execute(
-        f"SELECT coalesce(sum(entities), 0) FROM view_count WHERE 1 {of_types}", values
+        f"SELECT coalesce(sum(entities), 0) FROM view_type WHERE 1 {of_types}", values
     ).fetchall()
     return int(entities)
 
@@ -88,3 +128,7 @@ def among(types: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
     if types is None:
         return "", ()
     return "AND entity_type IN (SELECT value FROM json_each(?))", (orjson.dumps(sorted(types)).decode(),)
+
+
+def _in_order(row: Put) -> tuple[int, bytearray]:
+    return row.kind, row.raw

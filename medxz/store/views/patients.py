@@ -21,6 +21,7 @@ from medxz.store.views.rows import Found, Portion
 
 if TYPE_CHECKING:
     from medxz.merge.entity import Entity
+    from medxz.merge.view import View
 
 PATIENT: Final = "Patient"
 
@@ -33,11 +34,14 @@ _PLACES: Final = "SELECT rowid FROM view_patient_index WHERE view_patient_index 
 _FOUND: Final = "SELECT entity_id, is_retracted, sort_name FROM view_patient WHERE place = ?"
 
 
+# All that a patient is found by, compared by and shown by among duplicates.
+_SEALED: Final = ("birthDate", "identifier", "link", "name", "phone", "telecom")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a patient is listed and found by; `seal` stands for all of that."""
+    """What a patient is listed and found by."""
 
-    seal: int
     sort_name: str
     found_by: str
     is_retracted: bool
@@ -53,9 +57,15 @@ def entry_of(facts: Facts, *, is_retracted: bool) -> Entry:
             *(("!",) if is_retracted else ()),
         ]
     )
-    return Entry(
-        zlib.crc32(f"{facts.sort_name}\n{found_by}".encode()), facts.sort_name, found_by, is_retracted
-    )
+    return Entry(facts.sort_name, found_by, is_retracted)
+
+
+def seal_of(view: View) -> int:
+    """Stands for all of a state that is looked at: with the same seal, nothing about a patient has changed here."""
+    seal = zlib.crc32(b"retracted" if view.retracted is not None else b"")
+    for name in _SEALED:
+        seal = zlib.crc32(b"%b:%b\n" % (name.encode(), view.state.get(name, b"")), seal)
+    return seal
 
 
 def forget(connection: sqlcipher.Connection, places: Collection[int]) -> None:

@@ -1,4 +1,4 @@
-"""Numbers for rows, in the order in which people want to read them: so an index answers in that order, and a page
+"""Numbers for the rows of patients, in the order in which people want to read them: so an index answers in that order, and a page
 begins where the one before ended, without sorting all that was found.
 
 The upper bits say what is sorted by, as far as they reach; the lower ones keep apart what is alike there. Where the bits
@@ -21,12 +21,6 @@ _OTHER_SCRIPTS: Final = 1 << 62
 _CHARACTER_BITS: Final = 21
 _FIRST_LETTER: Final = ord("a") - 1
 
-# A moment: seconds, then the milliseconds or chance, then chance.
-_TIE_BITS: Final = 24
-_MILLIS_BITS: Final = 10
-_MILLIS_SHIFT: Final = _TIE_BITS - _MILLIS_BITS
-_UNDATED: Final = 0
-
 # So many places are tried before the number is taken from anywhere: it takes as many rows of one beginning.
 _TRIES: Final = 64
 
@@ -42,23 +36,6 @@ def place_of_name(sort_name: str, taken: Callable[[int], bool], entity_id: bytes
         characters = first << _CHARACTER_BITS | second
         base, bits = _OTHER_SCRIPTS | characters << _NAME_TIE_BITS, _NAME_TIE_BITS
     return _free(base, bits, taken, entity_id)
-
-
-def place_of_moment(
-    moment_ms: int | None, taken: Callable[[int], bool], entity_id: bytes, *, is_exact: bool
-) -> int:
-    """A free place for a moment; what has none is oldest. `is_exact`: its milliseconds mean something."""
-    if moment_ms is None:
-        return _free(_UNDATED, _TIE_BITS, taken, entity_id)
-    base = first_place(moment_ms)
-    if is_exact:
-        return _free(base | (moment_ms % 1_000) << _MILLIS_SHIFT, _MILLIS_SHIFT, taken, entity_id)
-    return _free(base, _TIE_BITS, taken, entity_id)
-
-
-def first_place(moment_ms: int) -> int:
-    """The first place of a moment's second; never one of what is undated."""
-    return max(moment_ms // 1_000, 1) << _TIE_BITS
 
 
 def _latin(sort_name: str) -> int:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Self
 
-from medxz.merge.change import Change, change_of
+from medxz.merge.change import Change, change_of, raw_members
 from medxz.merge.entity import Entity
 from medxz.merge.view import resolved_of, view_of
 from medxz.store.record import stored_op
 from medxz.store.views.file import ViewsLost
+from medxz.store.views.filling import Taken, taken_of, taken_of_one
+from medxz.store.views.patients import PATIENT
 
 if TYPE_CHECKING:
+    from medxz.op import Operation
     from medxz.store.views.views import Views
 
 _RESOLVED_OPS_MIN: Final = 3  # two that do not agree, and one that joins them
@@ -27,36 +30,32 @@ class Batch:
         decoded = [stored_op(op) for op in ops]
         self.last_seq = decoded[-1].server_seq or 0
         self.last_op = decoded[-1].op_id
-        self.to_load: list[Entity] = []
-        self._changes: dict[Entity, list[Change]] = {}
-        self._loaded: dict[Entity, Sequence[bytes]] = {}
+        self.to_load: Sequence[Entity] = ()
+        self._new: dict[Entity, list[Operation]] = {}
+        self._loaded: dict[Entity, list[Operation]] = {}
         for op in decoded:
-            entity = Entity(op.clinic_id, op.entity_type, op.entity_id)
-            self._changes.setdefault(entity, []).append(change_of(op))
+            self._new.setdefault(Entity(op.clinic_id, op.entity_type, op.entity_id), []).append(op)
 
     def look_up(self, views: Views) -> Self:
         """Find out which entities had ops before."""
-        self.to_load = [entity for entity in self._changes if views.holds(entity)]
+        self.to_load = list(views.held_among(list(self._new)))
         return self
 
     def loaded(self, entity: Entity, ops: Sequence[bytes]) -> None:
         """All ops of an entity, through the last of the batch."""
-        del self._changes[entity]
-        self._loaded[entity] = ops
+        del self._new[entity]
+        self._loaded[entity] = [stored_op(op) for op in ops]
 
     def put_loaded(self, views: Views, after: int) -> None:
         """Put in what was loaded so far, and let go of it; the views do not say yet that they hold the batch."""
         _is_at(views, after)
-        _put(views, self._take_loaded())
+        views.take([_taken(entity, ops) for entity, ops in self._loaded.items()], None, None)
+        self._loaded = {}
 
     def put_all(self, views: Views, after: int) -> None:
         _is_at(views, after)
-        _put(views, self._changes | self._take_loaded(), self.last_seq, self.last_op)
-
-    def _take_loaded(self) -> dict[Entity, list[Change]]:
-        taken = {entity: [change_of(stored_op(op)) for op in ops] for entity, ops in self._loaded.items()}
-        self._loaded = {}
-        return taken
+        entities = self._new | self._loaded
+        views.take([_taken(entity, ops) for entity, ops in entities.items()], self.last_seq, self.last_op)
 
 
 def pass_by(views: Views, after: int, through: int) -> None:
@@ -65,15 +64,14 @@ def pass_by(views: Views, after: int, through: int) -> None:
     views.put((), through)
 
 
-def _put(
-    views: Views,
-    changes: dict[Entity, list[Change]],
-    through: int | None = None,
-    last_op: str | None = None,
-) -> None:
-    made = [view_of(entity, own) for entity, own in changes.items()]
-    resolved = {entity: resolved_of(entity, own) for entity, own in changes.items() if _may_have_joined(own)}
-    views.put(made, through, resolved, last_op)
+def _taken(entity: Entity, ops: Sequence[Operation]) -> Taken:
+    if len(ops) == 1 and entity.entity_type != PATIENT:  # most entities are one op: nothing there to merge
+        [op] = ops
+        return taken_of_one(entity, raw_members(op.payload), is_retracted=op.op_type == "retract")
+    changes = [change_of(op) for op in ops]
+    return taken_of(
+        view_of(entity, changes), resolved_of(entity, changes) if _may_have_joined(changes) else ()
+    )
 
 
 def _may_have_joined(changes: Sequence[Change]) -> bool:

@@ -20,6 +20,7 @@ from medxz.store.views.rows import ConflictState, Found, HeldConflict, Portion
 if TYPE_CHECKING:
     from medxz.merge.entity import Entity
     from medxz.merge.view import Resolved, View
+    from medxz.store.views.filling import Taken
 
 _NOBODY: Mapping[Entity, Sequence[Resolved]] = {}
 
@@ -55,8 +56,16 @@ class Views:
         last view counts; one whose view is of no ops is here no more.
         """
         latest = {view.entity: view for view in views}
+        self.take(
+            [filling.taken_of(view, resolved.get(entity, ())) for entity, view in latest.items()],
+            through,
+            last_op,
+        )
+
+    def take(self, taken: Sequence[Taken], through: int | None, last_op: str | None) -> None:
+        """The same of what each entity leaves in the tables; each is given once."""
         with self._writing() as connection:
-            filling.put(connection, list(latest.values()), resolved)
+            filling.put(connection, taken)
             if through is not None:
                 raw = uuid_bytes(last_op) if last_op is not None else None
                 connection.execute("UPDATE view_about SET through = ?, last_op = ?", (through, raw))
@@ -67,9 +76,9 @@ class Views:
         [(raw,)] = self._connection.execute("SELECT last_op FROM view_about").fetchall()
         return uuid_text(raw) if raw is not None else None
 
-    def holds(self, entity: Entity) -> bool:
-        """Whether this entity is among them."""
-        return entities.held(self._connection, entity) is not None
+    def held_among(self, asked: Sequence[Entity]) -> Collection[Entity]:
+        """Those of these entities that are here."""
+        return entities.held(self._connection, entities.kinds_of(self._connection), asked)
 
     # Reading.
 
@@ -98,7 +107,7 @@ class Views:
 
     def of_patient(self, asked: Asked, after: str | None, limit: int) -> Portion[Found]:
         """What is of a patient, newest first, then what has no date; between dates only what has one."""
-        return dated.listed(self._connection, asked, after, limit)
+        return dated.listed(self._connection, entities.kinds_of(self._connection), asked, after, limit)
 
     def count_open(self, types: Collection[str] | None = None) -> int:
         return conflicts.count_open(self._connection, types)

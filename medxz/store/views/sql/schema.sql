@@ -5,22 +5,27 @@ CREATE TABLE view_about (
     made_by TEXT NOT NULL,
     source TEXT NOT NULL DEFAULT '',
     through INTEGER NOT NULL DEFAULT 0,
-    last_op BLOB
+    last_op BLOB,
+    dated INTEGER NOT NULL DEFAULT 0 -- how many were ever entered by moment: in which run the next one lies
 );
 
--- Every entity, by type. place: where it stands among the patients, or among what is dated.
+-- Types by numbers, and how many entities there are of each.
+CREATE TABLE view_type (
+    kind INTEGER PRIMARY KEY,
+    entity_type TEXT NOT NULL UNIQUE,
+    entities INTEGER NOT NULL
+);
+
+-- Every entity, by type. place: the number of a patient's row, or the moment of what is dated, which lies in a run of
+-- the index. found_by: a seal of a patient's state, or the patients that something is of.
 CREATE TABLE view_entity (
-    entity_type TEXT NOT NULL,
+    kind INTEGER NOT NULL,
     entity_id BLOB NOT NULL,
     flags INTEGER NOT NULL,
     place INTEGER,
-    seal INTEGER,
-    PRIMARY KEY (entity_type, entity_id)
-) WITHOUT ROWID;
-
-CREATE TABLE view_count (
-    entity_type TEXT PRIMARY KEY,
-    entities INTEGER NOT NULL
+    run INTEGER,
+    found_by,
+    PRIMARY KEY (kind, entity_id)
 ) WITHOUT ROWID;
 
 -- Conflicts as they are told. Of two kinds of one entity the ids can be the same. Without body: a duplicate, of which
@@ -48,15 +53,15 @@ CREATE VIRTUAL TABLE view_patient_index USING fts5(
     found_by, content='', contentless_delete=1, detail=none, prefix='1 2 3 4 5 6 8', tokenize="ascii tokenchars '#+@!'"
 );
 
--- What is of a patient, in the order of its dates; of whom and of which type lies in the index.
+-- What is of a patient, by its moments; run by run, so that what is written together lies together.
 CREATE TABLE view_dated (
-    place INTEGER PRIMARY KEY,
-    entity_type TEXT NOT NULL,
-    entity_id BLOB NOT NULL
-);
-CREATE VIRTUAL TABLE view_dated_index USING fts5(
-    of_whom, content='', contentless_delete=1, detail=none, tokenize="ascii"
-);
+    run INTEGER NOT NULL,
+    patient BLOB NOT NULL,
+    place INTEGER NOT NULL,
+    entity_id BLOB NOT NULL,
+    kind INTEGER NOT NULL,
+    PRIMARY KEY (run, patient, place, entity_id, kind)
+) WITHOUT ROWID;
 
 -- What two patients should not share; shown: what a finding says of them.
 CREATE TABLE view_shared (
