@@ -18,7 +18,7 @@ from medxz.store.rows import Beside, records_of
 def load_held(connection: sqlcipher.Connection, beside: Beside, dictionaries: Dictionaries) -> Held:
     """What the log holds, from its block summaries, the ops behind the last block, and the dead letters."""
     held = Held()
-    for (text,) in connection.execute("SELECT held FROM block ORDER BY number").fetchall():
+    for (text,) in connection.execute("SELECT held FROM block ORDER BY number"):  # many: never all at once
         held.take_block(text)
     held.last_seq = len(held.blocks) * BLOCK_OPS
     unindexed = range(indexed_through(len(held.blocks)) + 1, held.last_seq + 1)
