@@ -58,6 +58,9 @@ SNAPSHOTS_MAX: Final = 8
 SNAPSHOT_RETRY_S: Final = 5
 SNAPSHOT_BATCH_ENTITIES: Final = 500
 
+# Entities of many ops that are worked out at the same time: each can take as much memory as a clinic's day of ops.
+LARGE_ENTITIES_MAX: Final = 2
+
 # How long a status waits for what is derived; a question that is about that waits longer.
 STATUS_CATCH_UP_S: Final = 2.0
 

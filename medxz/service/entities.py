@@ -6,7 +6,9 @@ have caught up with the log. States pass through as the texts that they were wri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -14,6 +16,8 @@ import msgspec
 
 from medxz import limits
 from medxz.errors import NotFound
+from medxz.merge.change import Change
+from medxz.merge.entity import Entity
 from medxz.merge.history import history_of, merge_json
 from medxz.merge.view import view_of
 from medxz.service.changes import entity_and_changes
@@ -45,12 +49,13 @@ class Entities:
         self._follower: Final = follower
         self._cursors: Final = cursors
         self._worker: Final = worker
+        self._large: Final = asyncio.Semaphore(limits.LARGE_ENTITIES_MAX)
 
     async def one(self, caller: Caller, entity_type: str, entity_id: str) -> bytes:
         """The entity as it stands, as JSON."""
         _require(caller, entity_type)
-        [told] = await self._worker.run(_told, [await self._ops_of(entity_type, entity_id)])
-        return told
+        async with self._changes_of(entity_type, entity_id) as (entity, changes):
+            return await self._worker.run(lambda: view_of(entity, changes).to_wire_json())
 
     async def page(self, caller: Caller, wanted: Wanted, cursor: str | None, limit: int) -> bytes:
         """A page of the entities that are wanted, as JSON; it also ends at PULL_PAGE_BYTES_MAX."""
@@ -86,16 +91,36 @@ class Entities:
         _require(caller, entity_type)
         named = ("history", entity_type, entity_id)
         after = self._cursors.read(cursor, *named)
-        ops = await self._ops_of(entity_type, entity_id)
-        items, end, merged = await self._worker.run(_history, ops, after, limit)
+        async with self._changes_of(entity_type, entity_id) as (entity, changes):
+            items, end, merged = await self._worker.run(_history, entity, changes, after, limit)
         following = self._cursors.following(end, *named)
         return list_json("history", items, following, b'"merged":%b,' % merged)
 
-    async def _ops_of(self, entity_type: str, entity_id: str) -> list[bytes]:
-        ops = await self._log.entity_ops(entity_type, entity_id)
+    @asynccontextmanager
+    async def _changes_of(
+        self, entity_type: str, entity_id: str
+    ) -> AsyncIterator[tuple[Entity, list[Change]]]:
+        """The entity and its changes, to be used at once: of entities of many ops there are few at a time."""
+        ops = await self._log.entity_ops(entity_type, entity_id, limit=_READ_OPS)
         if not ops:
             raise _not_here()
-        return ops
+        if len(ops) < _READ_OPS:
+            yield await self._worker.run(entity_and_changes, ops)
+            return
+        del ops  # who waits here holds nothing
+        async with self._large:
+            yield await self._many_changes_of(entity_type, entity_id)
+
+    async def _many_changes_of(self, entity_type: str, entity_id: str) -> tuple[Entity, list[Change]]:
+        """Read a few ops at a time, whose texts are let go of before the next ones."""
+        ops = await self._log.entity_ops(entity_type, entity_id, limit=_READ_OPS)
+        entity, changes = await self._worker.run(entity_and_changes, ops)
+        while len(ops) == _READ_OPS:
+            last_seq = _NUMBER.decode(ops[-1]).server_seq
+            ops = await self._log.entity_ops(entity_type, entity_id, after_seq=last_seq, limit=_READ_OPS)
+            if ops:
+                changes += (await self._worker.run(entity_and_changes, ops))[1]
+        return entity, changes
 
     async def _some_ops(self, entity_type: str, entity_id: str, after: int, count: int) -> list[bytes]:
         """The next ops, read a few at a time, until there are so many of them or so many bytes."""
@@ -135,9 +160,11 @@ def _told(entities: Sequence[Sequence[bytes]]) -> list[bytes]:
     return [view_of(*entity_and_changes(ops)).to_wire_json() for ops in entities]
 
 
-def _history(ops: Sequence[bytes], after: str | None, limit: int) -> tuple[list[bytes], str | None, bytes]:
+def _history(
+    entity: Entity, changes: Sequence[Change], after: str | None, limit: int
+) -> tuple[list[bytes], str | None, bytes]:
     """Some items behind an op, the op to go on behind, and what merged over the present heads."""
-    history = history_of(*entity_and_changes(ops))
+    history = history_of(entity, changes)
     entries = history.entries
     first = 0
     if after is not None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medxz.errors import Invalid
-from medxz.store.views import Asked
+from medxz.store.views import Asked, Portion
 
 if TYPE_CHECKING:
-    from medxz.store.views import Found, Portion, Views
+    from medxz.store.views import Found, Views
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,11 @@ class Wanted:
         return "entities", self.entity_type, *map(repr, (self.words, self.patient_id, self.first, self.last))
 
     def portion(self, views: Views, after: str | None, limit: int) -> Portion[Found]:
+        """What is wanted of them, and nothing of another type: whoever asks may read this one alone."""
+        found = self._found(views, after, limit)
+        return Portion([row for row in found.rows if row.entity_type == self.entity_type], found.after)
+
+    def _found(self, views: Views, after: str | None, limit: int) -> Portion[Found]:
         if self.words is not None:
             return views.patients(self.words, after, limit)
         if self.patient_id is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from medxz import limits
 from medxz.op import Operation
+from medxz.service.wanted import Wanted
+from medxz.store.views import Asked, Found, Portion, Views
 from tests.making import DEVICE, OTHER_DEVICE, USER, fixed_id, make_op
 from tests.protocol.conftest import Caller, Server
 from tests.protocol.refused import assert_refused, assert_well
@@ -316,3 +319,68 @@ async def test_nothing_of_a_patient_is_told(server: Server, device: Caller) -> N
     for secret in (SECRET, "Zwicky", "1931-07-19", found[0]["entity_id"]):
         assert secret.encode() not in said
         assert json.dumps(secret)[1:-1].encode() not in said
+
+
+@pytest.mark.parametrize("ending", ["", "/history"])
+async def test_entities_of_many_ops_are_worked_out_a_few_at_a_time(
+    server: Server, device: Caller, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many ask, a few such entities are in memory, each read in portions; the answer is the same for all."""
+    ops = [patient(1, '{"n":1}')]
+    for number in range(2, 101):
+        ops.append(follow(ops[-1], number, f'{{"n":{number}}}'))
+    await device.push_exact(*ops)
+    read, reading, most = server.log.entity_ops, 0, 0
+
+    async def counted(*asked: Any, **how: Any) -> list[bytes]:
+        nonlocal reading, most
+        assert how["limit"] * limits.OP_BYTES_MAX <= limits.PULL_PAGE_BYTES_MAX
+        is_large = how.get("after_seq", 0) > 0
+        reading += is_large
+        most = max(most, reading)
+        await asyncio.sleep(0)
+        found = await read(*asked, **how)
+        reading -= is_large
+        return found
+
+    monkeypatch.setattr(server.log, "entity_ops", counted)
+    answers = await asyncio.gather(*(device.raw(path_of(ops[0]) + ending) for _ in range(6)))
+    assert len(set(answers)) == 1
+    told = json.loads(answers[0])
+    assert told.get("version", len(told.get("history", ()))) == 100
+    assert 1 <= most <= limits.LARGE_ENTITIES_MAX
+
+
+async def test_a_type_of_other_letters_is_another_type(server: Server) -> None:
+    """Who reads appointments sees nothing of a type that is spelt in capitals, of a patient or at all."""
+    admin, desk = (
+        await server.caller("admin"),
+        await server.caller("front_desk", device_id=OTHER_DEVICE, user_id=fixed_id(0xE8)),
+    )
+    who = fixed_id(0x71)
+    of_patient = json.dumps(
+        {"subject": {"reference": f"Patient/{who}"}, "start": "2026-01-01", "note": SECRET}
+    )
+    ops = [
+        make_op(number, entity_type=name, entity_id=fixed_id(0x80 + number), payload=of_patient)
+        for number, name in enumerate(("Appointment", "APPOINTMENT"), start=1)
+    ]
+    assert (await admin.push(*ops)).statuses == ["accepted", "accepted"]
+    for query in ({}, {"patient": who}):
+        found = await listed(desk, "/v1/entities/Appointment", **query)
+        assert [entity["entity_id"] for entity in found] == [ops[0].entity_id], query
+    refused = await desk.ask("GET", "/v1/entities/APPOINTMENT", params={"patient": who})
+    assert_refused(refused, 403, "forbidden")
+
+
+def test_what_lists_say_too_much_is_left_out() -> None:
+    """A row of another type than the one asked for is passed over, wherever it comes from."""
+
+    class TooMuch(Views):
+        def __init__(self) -> None: ...
+
+        def of_patient(self, asked: Asked, after: str | None, limit: int) -> Portion[Found]:
+            return Portion([Found(name, fixed_id(1), False) for name in ("APPOINTMENT", "Appointment")], "1")
+
+    portion = Wanted("Appointment", patient_id=fixed_id(2)).portion(TooMuch(), None, 10)
+    assert ([row.entity_type for row in portion.rows], portion.after) == (["Appointment"], "1")
