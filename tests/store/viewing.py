@@ -83,7 +83,7 @@ def told(views: Views) -> dict[str, Any]:
     tables = {
         name: sorted(connection.execute(f"SELECT {columns} FROM view_{name}").fetchall(), key=repr)
         for name, columns in (
-            ("entity JOIN view_type USING (kind)", "entity_type, entity_id, flags, place IS NULL, found_by"),
+            ("entity JOIN view_type USING (kind)", "entity_type, entity_id, flags, place IS NULL, seal"),
             ("type", "entity_type, entities"),
             ("conflict", "*"),
             ("patient", "entity_id, is_retracted, sort_name"),

@@ -87,7 +87,9 @@ def count_open(connection: sqlcipher.Connection, types: Collection[str] | None) 
     return int(count)
 
 
-def _told(open_ones: Sequence[Conflict], resolved: Sequence[Resolved]) -> Iterator[tuple[Conflict, str | None]]:
+def _told(
+    open_ones: Sequence[Conflict], resolved: Sequence[Resolved]
+) -> Iterator[tuple[Conflict, str | None]]:
     """Each with the op that resolved it; what is open, and the first of several that resolved one, come first."""
     for conflict in open_ones:
         yield conflict, None

@@ -6,6 +6,7 @@ all would write a page for nearly every op. Who asks looks into each run.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from medxz.ids import is_uuid, uuid_bytes, uuid_text
 from medxz.merge.dated import date_of, patients_of, span_of
 from medxz.store.cipher import Blob
+from medxz.store.rows import LONG_SIZES, portions
 from medxz.store.views.entities import RETRACTED, Held
 from medxz.store.views.rows import Found, Portion
 from medxz.store.views.statements import insert
@@ -30,9 +32,7 @@ _UNDATED: Final = 0
 _LAST: Final = 2**63 - 1
 _ID_BYTES: Final = 16
 _PUT: Final = "INSERT INTO view_dated (run, patient, place, entity_id, kind) VALUES"
-_FORGET: Final = (
-    "DELETE FROM view_dated WHERE run = ? AND patient = ? AND place = ? AND entity_id = ? AND kind = ?"
-)
+_FORGET: Final = "DELETE FROM view_dated WHERE run = ? AND (entity_id, kind) IN (VALUES {})"
 _RUN: Final = "SELECT dated FROM view_about"
 _COUNT: Final = "UPDATE view_about SET dated = dated + ?"
 _LISTED: Final = f"""
@@ -66,6 +66,7 @@ class Entry(msgspec.Struct, gc=False):
 
     patients: bytearray
     place: int
+    seal: int
 
 
 def entry_of(entity_type: str, state: State) -> Entry | None:
@@ -74,9 +75,9 @@ def entry_of(entity_type: str, state: State) -> Entry | None:
     if not patients:
         return None
     span = date_of(state)
-    return Entry(
-        Blob.fromhex("".join(patients).replace("-", "")), span.first_ms if span is not None else _UNDATED
-    )
+    ids = Blob.fromhex("".join(patients).replace("-", ""))
+    place = span.first_ms if span is not None else _UNDATED
+    return Entry(ids, place, zlib.crc32(b"%d" % place, zlib.crc32(ids)))
 
 
 class Moving:
@@ -88,26 +89,28 @@ class Moving:
         self._run = int(entered) // RUN_ENTITIES
         self._entered = 0
         self._added: list[tuple[int, bytearray, int, bytearray, int]] = []
-        self._gone: list[tuple[int, bytearray, int, bytearray, int]] = []
+        self._gone: dict[int, list[tuple[bytearray, int]]] = {}
 
-    def move(
-        self, kind: int, raw: bytearray, before: Held | None, entry: Entry | None
-    ) -> tuple[int | None, bytearray | None]:
-        """Where it stood, and where it stands from now on: its run, and by whom it is found there."""
-        found_by = before.found_by if before is not None else None
-        if before is not None and isinstance(found_by, bytearray):
-            run, place = before.run or 0, before.place or 0
-            if entry is not None and (entry.place, entry.patients) == (place, found_by):
-                return run, entry.patients
-            self._gone += [(run, patient, place, raw, kind) for patient in _each(found_by)]
+    def move(self, kind: int, raw: bytearray, before: Held | None, entry: Entry | None) -> int | None:
+        """The run where it stands from now on."""
+        if before is not None and before.place is not None:
+            if entry is not None and entry.seal == before.seal:
+                return before.place
+            self._gone.setdefault(before.place, []).append((raw, kind))
         if entry is None:
-            return None, None
+            return None
         self._entered += 1
-        self._added += [(self._run, patient, entry.place, raw, kind) for patient in _each(entry.patients)]
-        return self._run, entry.patients
+        ids = entry.patients
+        for at in range(0, len(ids), _ID_BYTES):
+            self._added.append((self._run, ids[at : at + _ID_BYTES], entry.place, raw, kind))
+        return self._run
 
     def write(self) -> None:
-        self._connection.executemany(_FORGET, self._gone)
+        """What moves is looked for in all of its run, once for all: a row that says where would cost every entity."""
+        for run, gone in self._gone.items():
+            for part in portions(gone, LONG_SIZES):
+                values = [value for one in part for value in one]
+                self._connection.execute(_FORGET.format(",".join(["(?,?)"] * len(part))), (run, *values))
         if self._added:
             insert(self._connection, _PUT, sorted(self._added))
             self._connection.execute(_COUNT, (self._entered,))
@@ -131,10 +134,6 @@ def listed(
         return Portion(found, None)
     place, raw, kind, _, _ = rows[limit - 1]
     return Portion(found, f"{place}.{raw.hex()}.{kind}")
-
-
-def _each(patients: bytearray) -> list[bytearray]:
-    return [patients[at : at + _ID_BYTES] for at in range(0, len(patients), _ID_BYTES)]
 
 
 def _range(asked: Asked) -> tuple[int, int] | None:

@@ -18,7 +18,11 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from medxz.ids import uuid_bytes, uuid_text
 from medxz.merge.change import object_json
 from medxz.merge.entity import Entity
+from medxz.store.cipher import Blob
+from medxz.store.rows import LONG_SIZES, portions
+from medxz.store.views.entities import blob_of
 from medxz.store.views.rows import DUPLICATE
+from medxz.store.views.statements import insert
 
 if TYPE_CHECKING:
     from medxz.merge.patients import Facts
@@ -43,6 +47,13 @@ _FINDINGS_OF: Final = (
     "SELECT DISTINCT d.conflict_id FROM view_shared s JOIN view_duplicate d ON d.value = s.value"
     " WHERE s.patient = ?"
 )
+_PUT_SHARED: Final = "INSERT INTO view_shared (value, patient) VALUES"
+_PUT_SHOWN: Final = "INSERT INTO view_shown (patient, body) VALUES"
+_TELLING: Final = (
+    "WITH asked (value) AS (VALUES {}) SELECT value FROM asked WHERE"
+    " (SELECT count(*) FROM (SELECT 1 FROM view_shared s WHERE s.value = asked.value LIMIT 2)) > 1"
+    " OR EXISTS (SELECT 1 FROM view_duplicate d WHERE d.value = asked.value)"
+)
 _TOGETHER: Final = (
     "WITH RECURSIVE together (patient) AS (VALUES (?)"
     " UNION SELECT l.other FROM view_link l JOIN together t ON l.patient = t.patient"
@@ -59,30 +70,33 @@ class Known:
     values: frozenset[bytes]
     links: frozenset[bytes]
     shown: bytes | None
+    is_new: bool  # nothing is written down of it yet
 
 
-def known_of(view: View, facts: Facts) -> Known:
+def known_of(view: View, facts: Facts, *, is_new: bool) -> Known:
     links = frozenset(uuid_bytes(other) for other in facts.links)
     if view.retracted is not None or not view.version:
-        return Known(view.entity, frozenset(), links, None)
+        return Known(view.entity, frozenset(), links, None, is_new)
     values = frozenset(
         kind[:1].encode() + hashlib.blake2b(value.encode(), digest_size=_VALUE_BYTES).digest()
         for kind, value in facts.shared
     )
-    return Known(view.entity, values, links, _shown(view))
+    return Known(view.entity, values, links, _shown(view), is_new)
 
 
 def put(connection: sqlcipher.Connection, patients: Sequence[Known]) -> None:
     """Compare these patients with all others anew, and tell what is found."""
-    values: set[bytes] = set()
+    values = _add(connection, [known for known in patients if known.is_new])
     linked: set[bytes] = set()
     for known in patients:
         patient = uuid_bytes(known.entity.entity_id)
-        _replace_shown(connection, patient, known.shown)
-        values |= _replace_values(connection, patient, known.values)
-        linked |= _replace_links(connection, patient, known.links)
+        if not known.is_new:
+            _replace_shown(connection, patient, known.shown)
+            values |= _replace_values(connection, patient, known.values)
+        if known.links or not known.is_new:
+            linked |= _replace_links(connection, patient, known.links)
     findings: set[bytes] = set()
-    for value in sorted(values):
+    for value in sorted(_telling(connection, values)):
         findings |= _find(connection, patients[0].entity.clinic_id, value)
     for patient in sorted(linked):
         findings |= _column(connection, _FINDINGS_OF, patient)
@@ -121,6 +135,30 @@ def _shown(view: View) -> bytes:
             shown[name] = value
             left -= len(value)
     return object_json(shown)
+
+
+def _add(connection: sqlcipher.Connection, patients: Sequence[Known]) -> set[bytes]:
+    """Write down the values of patients of whom nothing is written down yet: nearly all; and what is shown of them."""
+    shared: list[tuple[bytearray, bytearray]] = []
+    shown: list[tuple[bytearray, bytearray]] = []
+    for known in patients:
+        patient = blob_of(known.entity.entity_id)
+        shared += [(Blob(value), patient) for value in known.values]
+        if known.shown is not None:
+            shown.append((patient, Blob(known.shown)))
+    insert(connection, _PUT_SHARED, sorted(shared))
+    insert(connection, _PUT_SHOWN, sorted(shown))
+    return {value for known in patients for value in known.values}
+
+
+def _telling(connection: sqlcipher.Connection, values: Iterable[bytes]) -> set[bytes]:
+    """Those of the values that make a finding, or have made one: few."""
+    found: set[bytes] = set()
+    for part in portions(sorted(values), LONG_SIZES):
+        statement = _TELLING.format(",".join(["(?)"] * len(part)))
+        rows = connection.execute(statement, [Blob(value) for value in part]).fetchall()
+        found.update(value for (value,) in rows)
+    return found
 
 
 def _replace_shown(connection: sqlcipher.Connection, patient: bytes, shown: bytes | None) -> None:

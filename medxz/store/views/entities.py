@@ -25,9 +25,9 @@ _KINDS: Final = "SELECT entity_type, kind FROM view_type"
 _NAME_KIND: Final = "INSERT INTO view_type (entity_type, entities) VALUES (?, 0) RETURNING kind"
 _HELD: Final = (
     "WITH asked (at, kind, entity_id) AS (VALUES {})"
-    " SELECT at, flags, place, run, found_by FROM asked CROSS JOIN view_entity USING (kind, entity_id)"
+    " SELECT at, flags, place, seal FROM asked CROSS JOIN view_entity USING (kind, entity_id)"
 )
-_PUT: Final = "INSERT OR REPLACE INTO view_entity (kind, entity_id, flags, place, run, found_by) VALUES"
+_PUT: Final = "INSERT OR REPLACE INTO view_entity (kind, entity_id, flags, place, seal) VALUES"
 _FORGET: Final = "DELETE FROM view_entity WHERE kind = ? AND entity_id = ?"
 _COUNT: Final = "UPDATE view_type SET entities = entities + ? WHERE kind = ?"
 _LISTED: Final = (
@@ -37,16 +37,14 @@ _LISTED: Final = (
 
 
 class Held(NamedTuple):
-    """The row of an entity: where it is entered, and by what it is found there.
+    """The row of an entity. `place`: the number of a patient's row, or the run that anything else is dated in.
 
-    Of a patient `place` is the number of its row and `found_by` a seal of its state; of anything else they are its
-    moment and the patients that it is of, and `run` tells which part of the index it lies in.
+    `seal` stands for what it is found by there: the same seal, the same entry.
     """
 
     flags: int
     place: int | None
-    run: int | None
-    found_by: int | bytearray | None
+    seal: int | None
 
 
 class Put(NamedTuple):
@@ -83,9 +81,8 @@ def held(
     for part in portions(asked, LONG_SIZES):
         statement = _HELD.format(",".join(["(?,?,?)"] * len(part)))
         rows = connection.execute(statement, [value for one in part for value in one]).fetchall()
-        for at, flags, place, run, found_by in rows:
-            by = Blob(found_by) if isinstance(found_by, bytes) else found_by
-            found[entities[at]] = Held(flags, place, run, by)
+        for at, flags, place, seal in rows:
+            found[entities[at]] = Held(flags, place, seal)
     return found
 
 

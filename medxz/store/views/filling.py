@@ -74,8 +74,8 @@ def put(connection: sqlcipher.Connection, taken: Sequence[Taken]) -> None:
         if now is not None:
             now = now._replace(flags=flags)
         elif entity.entity_type != patients.PATIENT:
-            run, found_by = moving.move(kind, raw, before, one.entry)
-            now = Held(flags, one.entry.place if one.entry is not None else None, run, found_by)
+            run = moving.move(kind, raw, before, one.entry)
+            now = Held(flags, run, one.entry.seal if one.entry is not None else None)
         rows.append(Put(kind, raw, before, None if one.is_gone else now))
     moving.write()
     entities.put(connection, rows)
@@ -102,7 +102,7 @@ def _put_people(
         if view is None or one.entity.entity_type != patients.PATIENT:
             continue
         seal = seals[one.entity] = patients.seal_of(view)
-        if before is not None and before.found_by == seal and not one.is_gone:
+        if before is not None and before.seal == seal and not one.is_gone:
             rows[one.entity] = before
             continue
         if before is not None and before.place is not None:
@@ -118,6 +118,9 @@ def _put_people(
                 if view.version
             ],
         )
-        rows |= {entity: Held(0, place, None, seals[entity]) for entity, place in places.items()}
-        duplicates.put(connection, [duplicates.known_of(view, facts) for view, facts in changed])
+        rows |= {entity: Held(0, place, seals[entity]) for entity, place in places.items()}
+        duplicates.put(
+            connection,
+            [duplicates.known_of(view, facts, is_new=view.entity not in held) for view, facts in changed],
+        )
     return rows

@@ -30,7 +30,7 @@ BATCH_OPS: Final = 200
 GATHER_S: Final = 0.5
 SHARE: Final = 0.1
 # When none do, or somebody waits.
-HURRIED_BATCH_OPS: Final = 1_000
+HURRIED_BATCH_OPS: Final = 500  # twice as many take as long, and 2 MB more
 # How much may have to be taken in again after a power cut. Each time it is written down costs some 30 KB and more.
 KEEP_OPS: Final = 8_000
 KEEP_S: Final = 600.0

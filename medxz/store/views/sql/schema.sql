@@ -16,15 +16,13 @@ CREATE TABLE view_type (
     entities INTEGER NOT NULL
 );
 
--- Every entity, by type. place: the number of a patient's row, or the moment of what is dated, which lies in a run of
--- the index. found_by: a seal of a patient's state, or the patients that something is of.
+-- Every entity, by type. place: the number of a patient's row, or the run in which something is dated.
 CREATE TABLE view_entity (
     kind INTEGER NOT NULL,
     entity_id BLOB NOT NULL,
     flags INTEGER NOT NULL,
     place INTEGER,
-    run INTEGER,
-    found_by,
+    seal INTEGER,
     PRIMARY KEY (kind, entity_id)
 ) WITHOUT ROWID;
 
