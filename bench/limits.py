@@ -23,11 +23,8 @@ from medxz.store.cipher import open_database
 ROWS_A_TRANSACTION: Final = 500
 APPEND_BYTES: Final = 4_096
 
-_AS_ROWS: Final = "SELECT seq, op_id, body FROM op WHERE seq > ? ORDER BY seq LIMIT ?"
-_JOINED: Final = (
-    "SELECT group_concat(seq), CAST(group_concat(op_id, '') AS BLOB), CAST(group_concat(body, '') AS BLOB)"
-    f" FROM ({_AS_ROWS})"
-)
+_AS_ROWS: Final = "SELECT seq, body FROM op WHERE seq > ? ORDER BY seq LIMIT ?"
+_JOINED: Final = f"SELECT group_concat(seq), CAST(group_concat(body, '') AS BLOB) FROM ({_AS_ROWS})"
 
 Row = tuple[Any, ...]
 Ways = dict[str, float]
@@ -38,12 +35,11 @@ class RawInsert:
 
     def __init__(self, folder: Path, source: Path, key: bytes) -> None:
         self._source = open_database(source, key)
-        self._columns = [row[1] for row in self._source.execute("PRAGMA table_info(op)").fetchall()]
         schema = self._source.execute(
             "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
             " ORDER BY type = 'table' DESC"
         ).fetchall()
-        self._ways: dict[str, Callable[[sqlcipher.Connection, Sequence[Row]], None]] = {
+        self._ways: dict[str, Callable[[sqlcipher.Connection, str, Sequence[Row]], None]] = {
             "one statement of 500 rows": self._in_one_statement,
             "executemany": self._by_executemany,
         }
@@ -59,9 +55,9 @@ class RawInsert:
             self._targets[way] = target
 
     def rows_after(self, seq: int) -> list[Row]:
-        """What the hub has written since."""
+        """What the hub has written since: of each op its row, and the id that its place stands under."""
         rows: list[Row] = self._source.execute(
-            "SELECT * FROM op WHERE seq > ? ORDER BY seq", (seq,)
+            "SELECT op.*, op_id FROM op JOIN op_place USING (seq) WHERE seq > ? ORDER BY seq", (seq,)
         ).fetchall()
         return rows
 
@@ -71,13 +67,16 @@ class RawInsert:
     def rows_a_second(self, rows: Sequence[Row]) -> Ways:
         """Insert them each way into its own file."""
         rates = {}
+        parts = [rows[at : at + ROWS_A_TRANSACTION] for at in range(0, len(rows), ROWS_A_TRANSACTION)]
+        tables = [([row[:-1] for row in part], [(row[-1], row[0]) for row in part]) for part in parts]
         for way, insert in self._ways.items():
             target = self._targets[way]
             with _no_collector():
                 begun = time.perf_counter()
-                for at in range(0, len(rows), ROWS_A_TRANSACTION):
+                for ops, places in tables:
                     target.execute("BEGIN IMMEDIATE")
-                    insert(target, rows[at : at + ROWS_A_TRANSACTION])
+                    insert(target, "op", ops)
+                    insert(target, "op_place", places)
                     target.execute("COMMIT")
                 rates[way] = len(rows) / (time.perf_counter() - begun)
             target.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -87,15 +86,11 @@ class RawInsert:
         for connection in (self._source, *self._targets.values()):
             connection.close()
 
-    def _by_executemany(self, target: sqlcipher.Connection, rows: Sequence[Row]) -> None:
-        target.executemany(self._statement(1), rows)
+    def _by_executemany(self, target: sqlcipher.Connection, table: str, rows: Sequence[Row]) -> None:
+        target.executemany(_statement(table, rows[:1]), rows)
 
-    def _in_one_statement(self, target: sqlcipher.Connection, rows: Sequence[Row]) -> None:
-        target.execute(self._statement(len(rows)), [value for row in rows for value in row])
-
-    def _statement(self, rows: int) -> str:
-        marks = f"({','.join('?' * len(self._columns))})"
-        return f"INSERT INTO op ({','.join(self._columns)}) VALUES {','.join([marks] * rows)}"
+    def _in_one_statement(self, target: sqlcipher.Connection, table: str, rows: Sequence[Row]) -> None:
+        target.execute(_statement(table, rows), [value for row in rows for value in row])
 
 
 class RawPages:
@@ -151,6 +146,11 @@ def best_rates(samples: Sequence[Ways]) -> list[float]:
 def best_times(samples: Sequence[Ways]) -> list[float]:
     """The same for seconds, of which fewer are better."""
     return _of(samples, min(samples[0], key=lambda way: median(_of(samples, way))))
+
+
+def _statement(table: str, rows: Sequence[Row]) -> str:
+    marks = f"({','.join('?' * len(rows[0]))})"
+    return f"INSERT INTO {table} VALUES {','.join([marks] * len(rows))}"
 
 
 def _of(samples: Sequence[Ways], way: str) -> list[float]:

@@ -111,8 +111,10 @@ class Dictionaries:
                 raise RowCorrupt(f"server_seq {seq} of the log is damaged: {error}") from None
             at += length + len(MAGIC)
 
-    def inflate_page(self, first: int, last: int, joined: bytes, lengths: Sequence[int]) -> bytes | None:
-        """The page that rows between two seqs are; None where it takes a closer look, row by row."""
+    def inflate_page(
+        self, first: int, last: int, joined: bytes, lengths: Sequence[int]
+    ) -> tuple[bytes, bytes] | None:
+        """The page that rows between two seqs are, and its last record; None where it takes a closer look, row by row."""
         number = self._number(first)
         if number != self._number(last):
             return None

@@ -12,34 +12,35 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from medxz import limits
 from medxz.errors import RowCorrupt
 from medxz.have import Have, Numbers
-from medxz.ids import uuid_text
 from medxz.limits import BLOCK_OPS
 from medxz.scope import Scope
 from medxz.store.base import BEGINNING, Page, Position, PositionLost, ReviewRow, Standing
+from medxz.store.cipher import Blob
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.held import Block, misses
-from medxz.store.record import MAGIC, op_json_of, page_of, stored_op
-from medxz.store.rows import Beside
+from medxz.store.record import MAGIC, op_id_of, op_json_of, page_of, stored_op
+from medxz.store.rows import LONG_SIZES, Beside, portions
 
 # Rows are joined into one value: handing them over one by one lets the interpreter lock go at each, and beside a
 # busy thread that is a hundred times slower.
 _ROWS: Final = (
-    "SELECT count(*), max(seq), op_id, group_concat(seq), group_concat(length(body)),"
+    "SELECT count(*), max(seq), group_concat(seq), group_concat(length(body)),"
     " CAST(group_concat(body, ?) AS BLOB)"
-    " FROM (SELECT seq, op_id, body FROM op WHERE seq > ? {} ORDER BY seq LIMIT ?)"
+    " FROM (SELECT seq, body FROM op WHERE seq > ? {} ORDER BY seq LIMIT ?)"
 )
 _ROWS_OF: Final = {"full": _ROWS.format(""), "front_desk": _ROWS.format("AND front_desk = 1")}
-# A page in one statement: whether it begins where its reader stands, its rows, how long each is, how long the log is.
+# A page in one statement: the op that its reader stands at, its rows, how long each is, how long the log is.
 # Rows that are long as they lie there are left out of the joined value, which is therefore bounded.
 _PAGE: Final = (
-    "SELECT (SELECT op_id FROM op WHERE seq = ?1), (SELECT max(seq) FROM op), count(*), max(seq), op_id,"
+    "SELECT (SELECT body FROM op WHERE seq = ?1), (SELECT max(seq) FROM op), count(*), max(seq),"
     " group_concat(length(body)), CAST(group_concat(body, ?2) FILTER (WHERE length(body) <= ?3) AS BLOB) FROM "
 )
 _PAGE_OF: Final = {
     "full": _PAGE + "op WHERE seq > ?1 AND seq <= ?1 + ?4",
     "front_desk": _PAGE
-    + "(SELECT seq, op_id, body FROM op WHERE seq > ?1 AND front_desk = 1 ORDER BY seq LIMIT ?4)",
+    + "(SELECT seq, body FROM op WHERE seq > ?1 AND front_desk = 1 ORDER BY seq LIMIT ?4)",
 }
+_PLACED: Final = "SELECT op_id, seq FROM op_place WHERE op_id IN ({})"
 _SHORT_BYTES: Final = 4 * limits.KIB
 _JOINED_BYTES_MAX: Final = 2 * limits.MIB
 _LARGE_ROWS: Final = 32  # 8 MiB at most
@@ -73,20 +74,21 @@ class Reader:
 
         Where a row is long all are asked for once more: by then it is known that they are not too much.
         """
-        [(at, top, count, last, op_id, lengths, bodies)] = self._beside.connection.execute(
+        [(at, top, count, last, lengths, bodies)] = self._beside.connection.execute(
             _PAGE_OF[scope], (after.seq, MAGIC, longest, limit)
         ).fetchall()
-        if at != after.op_id and after != BEGINNING:
+        if after != BEGINNING and (at is None or self._op_id(after.seq, at) != after.op_id):
             raise PositionLost
         sizes = orjson.loads(f"[{lengths or ''}]")
         if not count or sum(sizes) > _JOINED_BYTES_MAX:
             return None
         if max(sizes) > longest:
             return self._short_page(after, limit, scope, _JOINED_BYTES_MAX)
-        ops_json = self._dictionaries.inflate_page(after.seq + 1, last, bodies, sizes)
-        if ops_json is None or len(ops_json) > limits.PULL_PAGE_BYTES_MAX:
+        page = self._dictionaries.inflate_page(after.seq + 1, last, bodies, sizes)
+        if page is None or len(page[0]) > limits.PULL_PAGE_BYTES_MAX:
             return None
-        end = Position(last, op_id)
+        ops_json, record = page
+        end = Position(last, op_id_of(record))
         more = top > last and (scope == "full" or (count == limit and self._has_more(end, scope)))
         return Page(ops_json, count, end, more)
 
@@ -111,14 +113,14 @@ class Reader:
         return Page(page_of(records), len(records), end, self._has_more(end, scope))
 
     def _read(self, after: int, wanted: int, scope: Scope) -> _Rows | None:
-        [(count, last, op_id, seqs, lengths, bodies)] = self._beside.connection.execute(
+        [(count, last, seqs, lengths, bodies)] = self._beside.connection.execute(
             _ROWS_OF[scope], (MAGIC, after, wanted)
         ).fetchall()
         if not count:
             return None
         numbers = range(after + 1, last + 1) if last - after == count else list(map(int, seqs.split(",")))
         records = self._dictionaries.inflate(numbers, bodies, list(map(int, lengths.split(","))))
-        return _Rows(numbers, Position(last, op_id), records)
+        return _Rows(numbers, Position(last, op_id_of(records[-1])), records)
 
     def _has_more(self, end: Position, scope: Scope) -> bool:
         condition = "" if scope == "full" else "AND front_desk = 1"
@@ -131,8 +133,21 @@ class Reader:
     def position_of(self, seq: int) -> Position:
         if seq == 0:
             return BEGINNING
-        [(op_id,)] = self._beside.connection.execute("SELECT op_id FROM op WHERE seq = ?", (seq,)).fetchall()
-        return Position(seq, op_id)
+        [(body,)] = self._beside.connection.execute("SELECT body FROM op WHERE seq = ?", (seq,)).fetchall()
+        return Position(seq, self._op_id(seq, body))
+
+    def _op_id(self, seq: int, body: bytes) -> bytes:
+        """Which op lies there. Where its record is damaged the ids are gone through: whoever stands there goes on."""
+        try:
+            [record] = self._dictionaries.inflate([seq], body, [len(body)])
+        except RowCorrupt:
+            found = self._beside.connection.execute(
+                "SELECT op_id FROM op_place WHERE seq = ?", (seq,)
+            ).fetchall()
+            if not found:
+                raise
+            return bytes(found[0][0])
+        return op_id_of(record)
 
     def locate(
         self, block: int, have: Have, shared: set[tuple[str, int]], scope: Scope, through: int
@@ -165,7 +180,10 @@ class Reader:
         return Standing(self.position_of(through), have)
 
     def check(self, after: int, through: int) -> list[int]:
-        """Hold the rows after a seq, through another, against their checksums: those that are damaged or gone."""
+        """Hold the rows after a seq, through another, against their checksums and the places of their ids.
+
+        Those that are damaged or gone.
+        """
         seqs = range(after + 1, through + 1)
         try:
             sound = self._sound(after, through)
@@ -181,17 +199,23 @@ class Reader:
 
     def _sound(self, after: int, through: int) -> set[int]:
         rows = self._beside.connection.execute(
-            "SELECT seq, op_id, body FROM op WHERE seq > ? AND seq <= ?", (after, through)
+            "SELECT seq, body FROM op WHERE seq > ? AND seq <= ?", (after, through)
         ).fetchall()
-        return {seq for seq, op_id, body in rows if self._is_sound(seq, op_id, body)}
+        own = {op_id: seq for seq, body in rows if (op_id := self._sound_id(seq, body)) is not None}
+        found: list[tuple[bytes, int]] = []
+        for part in portions(list(map(Blob, own)), LONG_SIZES):
+            found += self._beside.connection.execute(
+                _PLACED.format(",".join("?" * len(part))), part
+            ).fetchall()
+        return {seq for op_id, seq in found if own.get(op_id) == seq}
 
-    def _is_sound(self, seq: int, op_id: bytes, body: bytes) -> bool:
-        """Whether the checksum fits, and the record is of that row."""
+    def _sound_id(self, seq: int, body: bytes) -> bytes | None:
+        """The id of an op whose checksum fits, and whose record is of that row."""
         try:
             [record] = self._dictionaries.inflate([seq], body, [len(body)])
         except RowCorrupt:
-            return False
-        return record.startswith(b'{"server_seq":%d,' % seq) and uuid_text(op_id).encode() in record[:150]
+            return None
+        return op_id_of(record) if record.startswith(b'{"server_seq":%d,' % seq) else None
 
     def reviews(self, after_id: int, limit: int) -> list[ReviewRow]:
         rows = self._beside.connection.execute(

@@ -19,12 +19,14 @@ import zstandard
 
 from medxz import limits
 from medxz.errors import RowCorrupt
+from medxz.ids import uuid_bytes
 from medxz.op import Operation
 from medxz.store.cipher import Blob
 
 MAGIC: Final = zstandard.FRAME_HEADER
 # What lies in a log is taken as it is: it was lawful when it came, whatever the rules of today say.
 stored_op: Final = msgspec.json.Decoder(Operation).decode
+_OP_ID: Final = b'"op_id":"'
 _LEVEL: Final = 3
 # Tables half and a quarter as large as the level has them: 6 % less time and 0.15 % more bytes.
 _HASH_LOG: Final = 15
@@ -47,6 +49,15 @@ def text_of(record: bytes) -> bytes:
 def op_json_of(record: bytes) -> bytes:
     """The record as a JSON object."""
     return record[:-1]
+
+
+def op_id_of(record: bytes) -> bytes:
+    """The op's id: nearly always it stands first."""
+    at = record.index(b'Z",') + 3
+    if record.startswith(_OP_ID, at):
+        at += len(_OP_ID)
+        return uuid_bytes(record[at : at + 36].decode())
+    return uuid_bytes(stored_op(op_json_of(record)).op_id)
 
 
 def page_of(records: Sequence[bytes]) -> bytes:
@@ -83,8 +94,10 @@ class Codec:
         records = self._inflate(MAGIC + joined, *_places(lengths))
         return [records[index].tobytes() for index in range(len(records))]
 
-    def inflate_page(self, joined: bytes, lengths: Sequence[int]) -> bytes | None:
-        """The same as a JSON array; None where so many frames say that they are long that it may be no page."""
+    def inflate_page(self, joined: bytes, lengths: Sequence[int]) -> tuple[bytes, bytes] | None:
+        """The same as a JSON array, and the last record; None where so many frames say that they are long that it
+        may be no page.
+        """
         starts, sizes = _places(lengths)
         firsts = [joined[start] for start in starts]
         if max(firsts) >= _LONG_FRAME and sum(first >= _LONG_FRAME for first in firsts) > _LONG_FRAMES_MAX:
@@ -92,7 +105,8 @@ class Codec:
         records = self._inflate(MAGIC + joined, starts, sizes)
         last = len(records) - 1
         buffers: list[Any] = [records[index] for index in range(last)]  # the stubs don't say that they are
-        return b"".join((b"[", *buffers, op_json_of(records[last].tobytes()), b"]"))
+        end = records[last].tobytes()
+        return b"".join((b"[", *buffers, op_json_of(end), b"]")), end
 
     def _inflate(
         self, frames: bytes, starts: Sequence[int], sizes: Sequence[int]

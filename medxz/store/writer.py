@@ -1,7 +1,7 @@
 """The one writer of a log: what waits goes into one transaction with one fsync.
 
 It runs in the worker's thread and is the only one who changes what the log holds. The quick way knows from memory
-that a number is new and lets the index on op_id object; only when it does, or when a number is known, are rows
+that a number is new and lets the table of ids object; only when it does, or when a number is known, are rows
 looked at.
 """
 
@@ -37,10 +37,11 @@ from medxz.store.touched import Touched
 # Each statement hands the interpreter lock over and back: few long ones, of few sizes, so that they stay prepared.
 _LONG: Final = 125
 _SHORT: Final = 25
-_INSERT: Final = "INSERT INTO op (seq, op_id, front_desk, body) VALUES "
+_INSERT: Final = "INSERT INTO op (seq, front_desk, body) VALUES "
+_PLACE: Final = "INSERT INTO op_place (op_id, seq) VALUES "
 _FIND: Final = (
     "SELECT group_concat(seq), CAST(group_concat(op_id, '') AS BLOB), group_concat(length(body)),"
-    " CAST(group_concat(body, ?) AS BLOB) FROM op WHERE op_id IN "
+    " CAST(group_concat(body, ?) AS BLOB) FROM op_place JOIN op USING (seq) WHERE op_id IN "
 )
 _INSERT_DEAD: Final = (
     "INSERT OR IGNORE INTO dead_letter (device_id, device_seq, op_id, settles, code, field, message, received_ms)"
@@ -80,7 +81,7 @@ _Stored = dict[bytes, tuple[int, bytes]]
 
 
 class Collision(Exception):  # not an error: the log begins again, carefully
-    """The index on op_id objected: this transaction has to look before it writes. It is undone."""
+    """An op_id is there already: this transaction has to look before it writes. It is undone."""
 
 
 class Writer:
@@ -249,14 +250,18 @@ class Writer:
     def _flush(self, draft: _Draft) -> None:
         """Write the records, in as few statements as there are sizes for."""
         frames = self._dictionaries.newest.compress(draft.records)
-        values: list[object] = [None] * (4 * len(frames))
-        values[::4] = range(draft.first_seq, draft.first_seq + len(frames))
-        values[1::4] = map(Blob, draft.op_ids)
-        values[2::4] = map(int, draft.front_desk)
-        values[3::4] = frames
+        seqs = range(draft.first_seq, draft.first_seq + len(frames))
+        rows: list[object] = [None] * (3 * len(frames))
+        rows[::3], rows[1::3], rows[2::3] = seqs, map(int, draft.front_desk), frames
+        places: list[object] = [None] * (2 * len(frames))
+        places[::2], places[1::2] = map(Blob, draft.op_ids), seqs
         for first, size in _portions(len(frames)):
-            statement = _INSERT + ",".join(["(?,?,?,?)"] * size)
-            self._connection.execute(statement, values[4 * first : 4 * (first + size)])
+            self._connection.execute(
+                _INSERT + ",".join(["(?,?,?)"] * size), rows[3 * first : 3 * (first + size)]
+            )
+            self._connection.execute(
+                _PLACE + ",".join(["(?,?)"] * size), places[2 * first : 2 * (first + size)]
+            )
 
     def _find(self, ops: Sequence[Operation]) -> _Stored:
         """Of these ops, those whose ids are in the file: their seqs and texts."""

@@ -18,12 +18,17 @@ CREATE TABLE dictionary (
 -- server_seq 1, 2, 3 … without gaps. A body is a compressed record of medxz/store/record.py.
 CREATE TABLE op (
     seq         INTEGER PRIMARY KEY,
-    op_id       BLOB NOT NULL UNIQUE,
     front_desk  INTEGER NOT NULL,
     body        BLOB NOT NULL
 ) STRICT;
 
 CREATE INDEX op_front_desk ON op (seq) WHERE front_desk = 1;
+
+-- Where an op lies: an id is stored once. An op's own row does not say it again: its record does.
+CREATE TABLE op_place (
+    op_id  BLOB PRIMARY KEY,
+    seq    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- Which numbers of which devices each run of 1,000 ops holds; the rest of the log is read at start.
 CREATE TABLE block (
