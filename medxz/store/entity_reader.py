@@ -89,7 +89,7 @@ class EntityReader:
         """The ops of these places, in order; without those that are damaged."""
         records, damaged = records_of(self._beside, self._dictionaries, seqs)
         self.damaged.update(damaged)
-        return [op_json_of(records[seq]) for seq in sorted(records)]
+        return [op_json_of(records.pop(seq)) for seq in sorted(records)]
 
     def ops_after(self, seq: int, limit: int, through: int) -> list[bytes]:
         """Ops of the log in order, at most `limit`, and about PULL_PAGE_BYTES_MAX; none where there are no more."""
