@@ -26,6 +26,7 @@ _DATES: Final = (
 _DAY: Final = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?", re.ASCII)
 _DAY_CHARS: Final = 10
 _TIME: Final = re.compile(r"T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
+_SHORT_BYTES: Final = 128
 _DAY_MS: Final = 86_400_000
 _MINUTE_MS: Final = 60_000
 
@@ -39,11 +40,24 @@ class Span(msgspec.Struct, frozen=True, gc=False):
 
 def patients_of(entity_type: str, state: State) -> tuple[str, ...]:
     """The ids of the patients that an entity is of, sorted; an appointment names them among its participants."""
-    references = [member(state, name) for name in _REFERENCES if name in state]
+    found = [_patient_in(state[name]) for name in _REFERENCES if name in state]
     if entity_type == "Appointment":
-        references += [who.get("actor") for who in objects(member(state, "participant"))]
-    found = {patient for reference in references if (patient := patient_id(reference)) is not None}
-    return tuple(sorted(found)[:PATIENTS_MAX])
+        found += [patient_id(who.get("actor")) for who in objects(member(state, "participant"))]
+    return tuple(sorted({patient for patient in found if patient is not None})[:PATIENTS_MAX])
+
+
+def _patient_in(reference: bytes) -> str | None:
+    return (
+        _patient_in_short(bytes(reference)) if len(reference) <= _SHORT_BYTES else _patient_in_any(reference)
+    )
+
+
+def _patient_in_any(reference: bytes) -> str | None:
+    return patient_id(member({"": reference}, ""))
+
+
+# What is written together is mostly of the same patients.
+_patient_in_short = lru_cache(maxsize=1_024)(_patient_in_any)
 
 
 def date_of(state: State) -> Span | None:

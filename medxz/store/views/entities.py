@@ -91,7 +91,7 @@ def put(connection: sqlcipher.Connection, rows: Iterable[Put]) -> None:
     written: list[tuple[object, ...]] = []
     gone: list[tuple[int, bytearray]] = []
     counts: Counter[int] = Counter()
-    for kind, raw, before, now in sorted(rows, key=_in_order):
+    for kind, raw, before, now in sorted(rows):
         counts[kind] += (now is not None) - (before is not None)
         if now is None:
             gone.append((kind, raw))
@@ -125,7 +125,3 @@ def among(types: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
     if types is None:
         return "", ()
     return "AND entity_type IN (SELECT value FROM json_each(?))", (orjson.dumps(sorted(types)).decode(),)
-
-
-def _in_order(row: Put) -> tuple[int, bytearray]:
-    return row.kind, row.raw

@@ -57,10 +57,9 @@ def taken_of_one(entity: Entity, members: State, *, is_retracted: bool) -> Taken
     return Taken(entity, is_retracted=is_retracted, entry=entry)
 
 
-def put(connection: sqlcipher.Connection, taken: Sequence[Taken]) -> None:
+def put(connection: sqlcipher.Connection, taken: Sequence[Taken], held: Mapping[Entity, Held]) -> None:
     """Replace all that is held of these entities; one that has no ops any more goes. To be called in a transaction."""
     kinds = entities.kinds_of(connection, {one.entity.entity_type for one in taken if not one.is_gone})
-    held = entities.held(connection, kinds, [one.entity for one in taken])
     people = _put_people(connection, taken, held)
     moving = dated.Moving(connection)
     rows: list[Put] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Self
 
 from medxz.merge.change import Change, change_of, raw_members
@@ -15,6 +15,7 @@ from medxz.store.views.patients import PATIENT
 
 if TYPE_CHECKING:
     from medxz.op import Operation
+    from medxz.store.views.entities import Held
     from medxz.store.views.views import Views
 
 _RESOLVED_OPS_MIN: Final = 3  # two that do not agree, and one that joins them
@@ -31,6 +32,7 @@ class Batch:
         self.last_seq = decoded[-1].server_seq or 0
         self.last_op = decoded[-1].op_id
         self.to_load: Sequence[Entity] = ()
+        self._held: Mapping[Entity, Held] = {}
         self._new: dict[Entity, list[Operation]] = {}
         self._loaded: dict[Entity, list[Operation]] = {}
         for op in decoded:
@@ -38,7 +40,8 @@ class Batch:
 
     def look_up(self, views: Views) -> Self:
         """Find out which entities had ops before."""
-        self.to_load = list(views.held_among(list(self._new)))
+        self._held = views.held_among(list(self._new))
+        self.to_load = list(self._held)
         return self
 
     def loaded(self, entity: Entity, ops: Sequence[bytes]) -> None:
@@ -49,13 +52,14 @@ class Batch:
     def put_loaded(self, views: Views, after: int) -> None:
         """Put in what was loaded so far, and let go of it; the views do not say yet that they hold the batch."""
         _is_at(views, after)
-        views.take([_taken(entity, ops) for entity, ops in self._loaded.items()], None, None)
+        views.take([_taken(entity, ops) for entity, ops in self._loaded.items()], self._held)
         self._loaded = {}
 
     def put_all(self, views: Views, after: int) -> None:
         _is_at(views, after)
-        entities = self._new | self._loaded
-        views.take([_taken(entity, ops) for entity, ops in entities.items()], self.last_seq, self.last_op)
+        every = self._new | self._loaded
+        taken = [_taken(entity, ops) for entity, ops in every.items()]
+        views.take(taken, self._held, self.last_seq, self.last_op)
 
 
 def pass_by(views: Views, after: int, through: int) -> None:

@@ -20,6 +20,7 @@ from medxz.store.views.rows import ConflictState, Found, HeldConflict, Portion
 if TYPE_CHECKING:
     from medxz.merge.entity import Entity
     from medxz.merge.view import Resolved, View
+    from medxz.store.views.entities import Held
     from medxz.store.views.filling import Taken
 
 _NOBODY: Mapping[Entity, Sequence[Resolved]] = {}
@@ -56,16 +57,19 @@ class Views:
         last view counts; one whose view is of no ops is here no more.
         """
         latest = {view.entity: view for view in views}
-        self.take(
-            [filling.taken_of(view, resolved.get(entity, ())) for entity, view in latest.items()],
-            through,
-            last_op,
-        )
+        taken = [filling.taken_of(view, resolved.get(entity, ())) for entity, view in latest.items()]
+        self.take(taken, self.held_among(list(latest)), through, last_op)
 
-    def take(self, taken: Sequence[Taken], through: int | None, last_op: str | None) -> None:
-        """The same of what each entity leaves in the tables; each is given once."""
+    def take(
+        self,
+        taken: Sequence[Taken],
+        held: Mapping[Entity, Held],
+        through: int | None = None,
+        last_op: str | None = None,
+    ) -> None:
+        """The same of what each entity leaves in the tables. Each is given once; `held`: what is held of them now."""
         with self._writing() as connection:
-            filling.put(connection, taken)
+            filling.put(connection, taken, held)
             if through is not None:
                 raw = uuid_bytes(last_op) if last_op is not None else None
                 connection.execute("UPDATE view_about SET through = ?, last_op = ?", (through, raw))
@@ -76,8 +80,8 @@ class Views:
         [(raw,)] = self._connection.execute("SELECT last_op FROM view_about").fetchall()
         return uuid_text(raw) if raw is not None else None
 
-    def held_among(self, asked: Sequence[Entity]) -> Collection[Entity]:
-        """Those of these entities that are here."""
+    def held_among(self, asked: Sequence[Entity]) -> Mapping[Entity, Held]:
+        """The rows of those of these entities that are here."""
         return entities.held(self._connection, entities.kinds_of(self._connection), asked)
 
     # Reading.
