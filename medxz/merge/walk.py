@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 from medxz.merge.change import Change
 from medxz.merge.contending import Contended
@@ -25,10 +26,10 @@ def standing_of(entity_type: str, graph: Graph) -> Standing:
 class Walk:
     """One walk through a graph.
 
-    A standing is dropped when the last child has been there, and only the heads' stay, unless all are to be kept.
+    A standing is dropped when the last child has been there: only the heads' stay, and those in the places to `keep`.
     """
 
-    def __init__(self, entity_type: str, graph: Graph, *, keep: bool = False) -> None:
+    def __init__(self, entity_type: str, graph: Graph, *, keep: AbstractSet[int] = frozenset()) -> None:
         self._keep = keep
         self._graph = graph
         self._reading = reading_of(entity_type)
@@ -37,9 +38,8 @@ class Walk:
     def steps(self) -> Iterator[tuple[Change, Standing, Standing]]:
         """Each op, with what stands before it and after it."""
         graph, standings = self._graph, self._standings
-        forked = (
-            self._keep or graph.forked
-        )  # where nothing is beside anything, nobody asks who is behind whom
+        # where nothing is beside anything, nobody asks who is behind whom
+        forked = bool(self._keep) or graph.forked
         children = [0] * len(standings)
         for parents in graph.parents:
             for parent in parents:
@@ -51,7 +51,7 @@ class Walk:
             standings[place] = after
             for parent in parents:
                 children[parent] -= 1
-                if not children[parent] and not self._keep:
+                if not children[parent] and parent not in self._keep:
                     standings[parent] = None
             yield change, before, after
 
@@ -71,6 +71,12 @@ class Walk:
         standing = self._standings[place]
         assert standing is not None, "parents come first, and stay until their last child"
         return standing
+
+    def kept(self) -> Iterator[tuple[int, Standing]]:
+        """What a walk that was gone to its end has left, with the places."""
+        for place, standing in enumerate(self._standings):
+            if standing is not None:
+                yield place, standing
 
     def _joined(self, places: Sequence[int]) -> Standing:
         if len(places) == 1:

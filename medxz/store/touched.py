@@ -188,20 +188,23 @@ class Touched:
     ) -> Iterator[tuple[int, Conflicting]]:
         for entity, ops in own.items():
             known = self._known[entity]
-            added: list[Change] = []
-            for seq, op in ops:
-                added.append(change_of(op))
+            changes = [change_of(op) for _, op in ops]
+            stored: list[Change] | None = None
+            for place, (seq, _) in enumerate(ops):
                 before = known.growing.conflict
-                if not known.growing.add(added[-1]):
-                    stored = self._changes({entity: 0}, opened)[entity]
-                    known.growing = Growing.of(entity, [*stored, *added])
-                    known.ops = len(stored) + len(added) - 1
+                if not known.growing.add(changes[place]):
+                    if stored is None:  # once for all that this push has of the entity
+                        stored = self._changes({entity: 0}, opened)[entity]
+                    named = (parent for change in changes[place + 1 :] for parent in change.parents)
+                    known.growing = Growing.whole(entity, [*stored, *changes[: place + 1]], named)
+                    known.ops = len(stored) + place
                 known.ops += 1
                 conflict = known.growing.conflict
                 if conflict is not None or before is not None:
                     self.contended_seq = max(self.contended_seq, seq)
                 if conflict is not None:
                     yield seq, Conflicting(*conflict)
+            known.growing.settle()
             if known.ops >= limits.ENTITY_BASE_OPS:
                 self._collapse(entity, known, ops[-1][0])
 
