@@ -8,7 +8,7 @@ answered once everything is in that was durable then. Where the views and the lo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from medxz.errors import InternalError, Overloaded, StorageFull, StoreError
@@ -52,8 +52,8 @@ class Follower:
         self._kept_at = clock.monotonic()
         self._source: str | None = None  # None: nothing is known of the file yet
         self._asking: list[int] = []  # which seqs are waited for
-        self._hurry = asyncio.Event()
-        self._moved = asyncio.Event()
+        self._hurry = _Signal()
+        self._moved = _Signal()
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
         self._furthest = 0
@@ -98,13 +98,13 @@ class Follower:
         """Hurry until the log is taken in up to `seq`; whether it was in time."""
         give_up_at = self._clock.monotonic() + within_s
         self._asking.append(seq)
-        self._hurry.set()
+        self._hurry.give()
         try:
             while self._source is None or self._through < seq:
                 left_s = give_up_at - self._clock.monotonic()
                 if left_s <= 0:
                     return False
-                await _first_of(self._moved.wait(), self._clock.sleep(left_s))
+                await asyncio.wait([self._moved.next()], timeout=left_s)
             return True
         finally:
             self._asking.remove(seq)
@@ -136,11 +136,15 @@ class Follower:
 
     async def _rest(self) -> None:
         """All is in: until there is more, or somebody asks."""
-        self._hurry.clear()
-        waits = [self._log.wait_beyond(self._through), self._hurry.wait()]
+        hurried = self._hurry.next()
+        grown = asyncio.ensure_future(self._log.wait_beyond(self._through))
+        left_s = None
         if self._kept < self._through:
-            waits.append(self._clock.sleep(self._kept_at + KEEP_S - self._clock.monotonic()))
-        await _first_of(*waits)
+            left_s = max(0.0, self._kept_at + KEEP_S - self._clock.monotonic())
+        try:
+            await asyncio.wait([grown, hurried], timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            grown.cancel()
         await self._keep_some()
         if not self._is_asked:
             await self._pause(GATHER_S)
@@ -213,20 +217,18 @@ class Follower:
 
     def _move(self, through: int) -> None:
         self._through = through
-        self._moved.set()
-        self._moved = asyncio.Event()
+        self._moved.give()
 
     def _begin_anew(self, why: str) -> None:
         self._tell(why)
         self._source = None
         self._through = 0
-        self._hurry.set()
+        self._hurry.give()
 
     async def _pause(self, seconds: float) -> None:
         """Rest, unless somebody asks."""
-        self._hurry.clear()
         if not self._is_asked:
-            await _first_of(self._clock.sleep(seconds), self._hurry.wait())
+            await asyncio.wait([self._hurry.next()], timeout=seconds)
 
 
 def _tell_at_once(task: asyncio.Task[None]) -> None:
@@ -237,14 +239,21 @@ def _tell_at_once(task: asyncio.Task[None]) -> None:
         )
 
 
-async def _first_of(*waits: Coroutine[object, object, object]) -> None:
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+class _Signal:
+    """Something to be waited for again and again, with a limit or beside something else: no task is made for it."""
+
+    def __init__(self) -> None:
+        self._next: asyncio.Future[None] | None = None
+
+    def give(self) -> None:
+        if self._next is not None and not self._next.done():
+            self._next.set_result(None)
+
+    def next(self) -> asyncio.Future[None]:
+        """Done once it is given after this."""
+        if self._next is None or self._next.done():
+            self._next = asyncio.get_running_loop().create_future()
+        return self._next
 
 
 def _answered(views: Views, seq: int, query: Callable[[Views], T]) -> tuple[T] | None:
