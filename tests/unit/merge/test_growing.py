@@ -1,12 +1,14 @@
 """An entity that grows op by op answers like one that is read as a whole."""
 
 import random
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from medxz.merge import growing
+from medxz.merge import contending, growing, heads, merging
 from medxz.merge.change import Change
 from medxz.merge.entity import Entity
+from medxz.merge.fields import Fields, Groups, differing
 from medxz.merge.growing import Growing
 from medxz.merge.view import view_of
 from tests.unit.merge.worlds import ENTITIES, World, change
@@ -109,3 +111,84 @@ def test_an_old_conflict_keeps_no_long_entity_in_memory() -> None:
         assert grown.conflict == conflict_of(entity, ops)
         assert not grown.add(change("late", "update", [ops[9].op_id]))
         assert grown.add(change("soon", "update", [ops[-9].op_id]))
+
+
+@pytest.mark.parametrize("entity", ENTITIES[:2], ids=["merge", "manual"])
+def test_a_head_more_costs_what_it_writes(entity: Entity, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside two hundred heads of an entity with thousands of fields, one more looks at its own fields."""
+    looked = joined = 0
+
+    def counted(several: Sequence[Fields[object]]) -> Iterator[tuple[str, Groups[object]]]:
+        nonlocal looked, joined
+        joined += len(several)
+        for found in differing(several):
+            looked += 1
+            yield found
+
+    for module in (merging, contending, heads):
+        if hasattr(module, "differing"):
+            monkeypatch.setattr(module, "differing", counted)
+    ops = [change("a", "create", fields={f"f{number}": b"1" for number in range(15_000)})]
+    one = Growing.of(entity, ops)
+    for number in range(200):
+        ops.append(change(f"h{number:03}", "update", ["a"], fields={"phone": b"%d" % number}))
+        assert one.add(ops[-1])
+        assert one.conflict is None or one.conflict[1] == ("phone",)
+    assert (looked, joined) <= (400, 800)
+    assert one.conflict == conflict_of(entity, ops)
+    assert one.size < 10_000_000
+
+
+@by_policy
+@pytest.mark.parametrize("kept_max", [2, 64])
+@pytest.mark.parametrize("points_min", [2, 512])
+def test_a_push_takes_one_walk(
+    entity: Entity, kept_max: int, points_min: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Built whole and told what comes, it takes late forks, and answers each as the view does; also after it settled."""
+    monkeypatch.setattr(growing, "KEPT_MAX", kept_max)
+    monkeypatch.setattr(growing, "POINTS_MIN", points_min)
+    monkeypatch.setattr(growing, "POINTS_BYTES_MAX", 0)
+    for seed in range(150):
+        world = World(seed, entity, 20, broken=seed % 2 == 0)
+        stored, pushed = world.changes[:8], world.changes[8:]
+        settled_at = seed % 12
+        one = Growing.whole(entity, stored, [parent for op in pushed for parent in op.parents])
+        for place, newest in enumerate(pushed):
+            here = [*stored, *pushed[: place + 1]]
+            if place == settled_at:
+                one.settle()
+            if not one.add(newest):
+                one = Growing.whole(entity, here, [p for op in pushed[place + 1 :] for p in op.parents])
+            assert one.conflict == conflict_of(entity, here), (seed, place)
+
+
+def test_late_forks_in_one_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand forks of a long entity are one walk, and little is kept for them, while they last and after."""
+    entity = ENTITIES[0]
+    ops = [
+        change(f"{n:05}", "update" if n else "create", [f"{n - 1:05}"] if n else [], fields={"a": b"%d" % n})
+        for n in range(10_000)
+    ]
+    forks = [
+        change(f"fork{n:04}", "update", [f"{n * 7:05}", f"gone{n}"], fields={"b": b"1"}) for n in range(1_000)
+    ]
+    one = Growing.whole(entity, ops, [parent for fork in forks for parent in fork.parents])
+    assert one.size < 5_000_000
+    monkeypatch.setattr(growing, "graph_of", None)  # no other walk
+    assert all(map(one.add, forks))
+    assert one.conflict is None
+    one.settle()
+    assert one.size < 6_000_000
+    assert not one.add(change("later", "update", ["00001"]))
+    assert one.add(change("soon", "update", [forks[-1].op_id], fields={"b": b"2"}))
+    assert one.conflict is not None
+
+
+def test_too_many_parents_that_never_come_make_no_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base stays small, however many parents a broken device makes up."""
+    monkeypatch.setattr(growing, "MISSING_MAX", 3)
+    one = Growing(ENTITIES[0])
+    for number in range(5):
+        assert one.add(change(f"{number}", "update", [f"{number - 1}", f"gone{number}"]))
+        assert (one.base() is None) == (number > 1)
