@@ -148,7 +148,7 @@ class _Hub:
             codec.close()
 
     def _tell_of_views(self, what: str) -> None:
-        self._log.info("views made anew", why=what)
+        self._log.info("views", why=what)
 
     def _services(self, ground: _Ground, follower: Follower) -> Services:
         settings, identity = self._settings, ground.identity

@@ -108,7 +108,7 @@ def assemble(parts: Parts) -> Services:
         reviews=Reviews(log),
         enrolment=Enrolment(registry, parts.signer, describe.config, parts.ids, clock),
         describe=describe,
-        health=Health(log, upstream, parts.folder),
+        health=Health(log, upstream, parts.folder, parts.follower),
         metrics=Metrics(_gauges(parts, push, pull, snapshot)),
     )
 

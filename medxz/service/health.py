@@ -9,16 +9,18 @@ from typing import Final
 from medxz import limits
 from medxz.service.upstream import Upstream
 from medxz.store.sqlite import SqliteLog
+from medxz.store.views.follower import Follower
 from medxz.wire import Check, HealthAnswer
 
 
 class Health:
     """The use case. One instance a server."""
 
-    def __init__(self, log: SqliteLog, upstream: Upstream, folder: Path) -> None:
+    def __init__(self, log: SqliteLog, upstream: Upstream, folder: Path, follower: Follower) -> None:
         self._log: Final = log
         self._upstream: Final = upstream
         self._folder: Final = folder
+        self._follower: Final = follower
         self.is_stopping = False
 
     async def live(self) -> HealthAnswer:
@@ -31,7 +33,7 @@ class Health:
 
     async def full(self) -> HealthAnswer:
         """Every check. A clinic can work while `cloud` is not ok."""
-        return _sum([self._writer(), self._disk(), self._integrity(), self._cloud()])
+        return _sum([self._writer(), self._disk(), self._integrity(), self._views(), self._cloud()])
 
     def _serving(self) -> str:
         return "the server is stopping" if self.is_stopping else "serves"
@@ -64,6 +66,13 @@ class Health:
         return Check(
             name="integrity", ok=True, detail=f"{state}: {check.checked} of {check.total} rows, all sound"
         )
+
+    def _views(self) -> Check:
+        left_out = self._follower.left_out
+        detail = f"lists know the log up to {self._follower.through}"
+        if left_out:
+            detail = f"{left_out} entities are missing in lists and searches, synced all the same: report this fault"
+        return Check(name="views", ok=not left_out, detail=detail)
 
     def _cloud(self) -> Check:
         upstream = self._upstream.describe()

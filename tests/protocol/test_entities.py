@@ -384,3 +384,23 @@ def test_what_lists_say_too_much_is_left_out() -> None:
 
     portion = Wanted("Appointment", patient_id=fixed_id(2)).portion(TooMuch(), None, 10)
     assert ([row.entity_type for row in portion.rows], portion.after) == (["Appointment"], "1")
+
+
+async def test_health_tells_of_entities_that_were_left_out(
+    server: Server, device: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists go on without an entity that a fault keeps out of them, and whoever runs the server is told."""
+
+    def views_check(answer: Any) -> dict[str, Any]:
+        return next(check for check in answer.body["checks"] if check["name"] == "views")
+
+    assert views_check(await device.ask("GET", "/health"))["ok"]
+
+    def failing(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("medxz.store.views.taking._taken", failing)
+    await device.push_exact(patient(1))
+    assert await listed(device, "/v1/entities/Patient") == []
+    check = views_check(await device.ask("GET", "/health"))
+    assert (check["ok"], check["detail"][:10]) == (False, "1 entities")

@@ -30,6 +30,14 @@ _WAL_BYTES_MAX: Final = _WAL_PAGES_MAX * 4_096
 # What says that the file is not what was written to it, or cannot be read: not that a statement was wrong.
 _DAMAGES: Final = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR", "SQLITE_FORMAT", "SQLITE_CONSTRAINT"}
 
+_FAULTS_OF_A_ROW: Final = (
+    "SQLITE_CONSTRAINT",
+    "SQLITE_TOOBIG",
+    "SQLITE_MISMATCH",
+    "SQLITE_RANGE",
+    "SQLITE_ERROR",
+)
+
 
 class ViewsLost(Exception):
     """The file was damaged; it has been removed, and the next to ask finds an empty one."""
@@ -132,6 +140,14 @@ class ViewsFile:
             with suppress(sqlcipher.Error):
                 self._connection.close()
         self._connection = self._source = None
+
+
+def is_of_the_file(error: Exception) -> bool:
+    """Whether it says something of the file or the disk, not of what was to be written."""
+    if not isinstance(error, sqlcipher.Error):
+        return False
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return bool(name) and not any(name.startswith(fault) for fault in _FAULTS_OF_A_ROW)
 
 
 def _is_damage(error: sqlcipher.Error) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from medxz.errors import InternalError, Overloaded, StorageFull, StoreError
 from medxz.store.entity_index import Whose
 from medxz.store.views.file import ViewsFile, ViewsLost
-from medxz.store.views.taking import Batch, pass_by
+from medxz.store.views.taking import Batch, pass_by, put_alone, where_of
 
 if TYPE_CHECKING:
     from medxz.clock import Clock
@@ -58,11 +59,18 @@ class Follower:
         self._failures = 0
         self._furthest = 0
         self._seen_seq = 0
+        self._lost_at: int | None = None  # where the file was lost when a batch was put in
+        self._left_out = 0
 
     @property
     def through(self) -> int:
         """The server_seq up to which the log is taken in."""
         return self._through
+
+    @property
+    def left_out(self) -> int:
+        """How many entities could not be taken in: lists and searches lack them."""
+        return self._left_out
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="views")
@@ -116,9 +124,14 @@ class Follower:
             try:
                 await self._follow()
             except (ViewsLost, StorageFull, StoreError) as error:
-                self._begin_anew(str(error))
-                await self._clock.sleep(_RETRY_S[min(self._failures, len(_RETRY_S) - 1)])
-                self._failures += 1
+                await self._fail(str(error))
+            except Exception as error:  # noqa: BLE001  nothing must end this: what fails is tried again, later and later
+                await self._fail(where_of(error))
+
+    async def _fail(self, why: str) -> None:
+        self._begin_anew(why)
+        await self._clock.sleep(_RETRY_S[min(self._failures, len(_RETRY_S) - 1)])
+        self._failures += 1
 
     async def _follow(self) -> None:
         """Until the log has another epoch, or the file is lost."""
@@ -165,6 +178,7 @@ class Follower:
             self._tell("views.db is not of this log: it is made anew")
             await self._file.throw_away()
             through = await self._file.run(source, lambda views: views.through)
+        self._left_out = await self._file.run(source, lambda views: views.count_left_out())
         self._source = source
         self._kept, self._kept_at = through, self._clock.monotonic()
         self._move(through)
@@ -193,6 +207,41 @@ class Follower:
             await self._pause((self._clock.monotonic() - begun) * (1 / SHARE - 1))
 
     async def _take_in(self, source: str, ops: Sequence[bytes]) -> int:
+        """Put these ops in: together, or, where that is not possible, entity by entity."""
+        after = self._through
+        if self._lost_at is None or abs(after - self._lost_at) >= HURRIED_BATCH_OPS:
+            try:
+                last_seq = await self._take_in_together(source, ops)
+            except ViewsLost:  # a second time would be for the same reason
+                self._lost_at = after
+                raise
+            except StorageFull:
+                raise
+            except Exception as error:  # noqa: BLE001  one entity that can't be taken in must not keep the others out
+                self._tell(f"entities are taken in one by one after server_seq {after}: {where_of(error)}")
+                last_seq = await self._take_in_alone(source, ops)
+        else:
+            last_seq = await self._take_in_alone(source, ops)
+        if self._left_out:
+            self._left_out = await self._file.run(source, lambda views: views.count_left_out())
+        return last_seq
+
+    async def _take_in_alone(self, source: str, ops: Sequence[bytes]) -> int:
+        """Put the entities that these ops touch in one by one, and leave out which can't be."""
+        after = self._through
+        batch = Batch(ops)
+        for entity in batch.entities:
+            own = await self._log.entity_ops(entity.entity_type, entity.entity_id, through=batch.last_seq)
+            wrong = await self._file.run(source, partial(put_alone, after=after, entity=entity, ops=own))
+            if wrong is not None:
+                self._left_out += 1
+                self._tell(
+                    f"an entity of type {entity.entity_type} is left out after server_seq {after}: {wrong}"
+                )
+        await self._file.run(source, lambda views: batch.end(views, after))
+        return batch.last_seq
+
+    async def _take_in_together(self, source: str, ops: Sequence[bytes]) -> int:
         """Put the entities that these ops touch in; those that had ops before are read whole, a few at a time."""
         after = self._through
         batch = await self._file.run(source, lambda views: Batch(ops).look_up(views))

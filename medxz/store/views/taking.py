@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from medxz.merge.change import Change, change_of, raw_members
 from medxz.merge.entity import Entity
 from medxz.merge.view import resolved_of, view_of
 from medxz.store.record import stored_op
-from medxz.store.views.file import ViewsLost
+from medxz.store.views.file import ViewsLost, is_of_the_file
 from medxz.store.views.filling import Taken, taken_of, taken_of_one
 from medxz.store.views.patients import PATIENT
 
@@ -41,7 +43,7 @@ class Batch:
     def look_up(self, views: Views) -> Self:
         """Find out which entities had ops before."""
         self._held = views.held_among(list(self._new))
-        self.to_load = list(self._held)
+        self.to_load = list(dict.fromkeys([*self._held, *views.left_out_among(list(self._new))]))
         return self
 
     def loaded(self, entity: Entity, ops: Sequence[bytes]) -> None:
@@ -60,6 +62,36 @@ class Batch:
         every = self._new | self._loaded
         taken = [_taken(entity, ops) for entity, ops in every.items()]
         views.take(taken, self._held, self.last_seq, self.last_op)
+
+    @property
+    def entities(self) -> Sequence[Entity]:
+        return [*self._new, *self._loaded]
+
+    def end(self, views: Views, after: int) -> None:
+        """Say that the batch is in, whose entities were put in alone."""
+        _is_at(views, after)
+        views.take((), {}, self.last_seq, self.last_op)
+
+
+def put_alone(views: Views, after: int, entity: Entity, ops: Sequence[bytes]) -> str | None:
+    """Put one entity in, from all its ops; where that can't be done leave it out, and say what went wrong."""
+    _is_at(views, after)
+    try:
+        taken = _taken(entity, [stored_op(op) for op in ops])
+        views.take([taken], views.held_among([entity]))
+    except Exception as error:  # whatever it is: one entity must not keep all others out
+        if is_of_the_file(error):
+            raise
+        views.leave_out(entity)
+        return where_of(error)
+    return None
+
+
+def where_of(error: Exception) -> str:
+    """Which error, and where: never what it says, there may be a patient's data in it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}"
 
 
 def pass_by(views: Views, after: int, through: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.ids import uuid_bytes, uuid_text
-from medxz.store.views import conflicts, dated, entities, filling, patients
+from medxz.store.views import conflicts, dated, entities, filling, left_out, patients
 from medxz.store.views.dated import Asked
 from medxz.store.views.rows import ConflictState, Found, HeldConflict, Portion
 
@@ -70,6 +70,7 @@ class Views:
         """The same of what each entity leaves in the tables. Each is given once; `held`: what is held of them now."""
         with self._writing() as connection:
             filling.put(connection, taken, held)
+            left_out.forget(connection, [one.entity for one in taken])
             if through is not None:
                 raw = uuid_bytes(last_op) if last_op is not None else None
                 connection.execute("UPDATE view_about SET through = ?, last_op = ?", (through, raw))
@@ -83,6 +84,17 @@ class Views:
     def held_among(self, asked: Sequence[Entity]) -> Mapping[Entity, Held]:
         """The rows of those of these entities that are here."""
         return entities.held(self._connection, entities.kinds_of(self._connection), asked)
+
+    def left_out_among(self, asked: Sequence[Entity]) -> Sequence[Entity]:
+        """Those of these entities that could not be taken in: they had ops before, here or not."""
+        return left_out.among(self._connection, asked)
+
+    def leave_out(self, entity: Entity) -> None:
+        """It could not be taken in: what is held of it stays as it was."""
+        left_out.put(self._connection, entity)
+
+    def count_left_out(self) -> int:
+        return left_out.count(self._connection)
 
     # Reading.
 

@@ -83,3 +83,10 @@ CREATE TABLE view_duplicate (
     conflict_id BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX view_duplicate_conflict ON view_duplicate (conflict_id);
+
+-- Entities that could not be taken in.
+CREATE TABLE view_left_out (
+    entity_type TEXT NOT NULL,
+    entity_id BLOB NOT NULL,
+    PRIMARY KEY (entity_type, entity_id)
+) WITHOUT ROWID;
