@@ -85,11 +85,18 @@ class OpenEntities:
         earlier = self._places.get(key)
         self._places[key] = (place,) if earlier is None else (*earlier, place)
 
+    def add_all(self, keys: Iterable[int], places: Iterable[int]) -> None:
+        here = self._places
+        for key, place in zip(keys, places, strict=True):
+            earlier = here.get(key)
+            here[key] = (place,) if earlier is None else (*earlier, place)
+
+    def known(self, keys: Iterable[int]) -> set[int]:
+        """Those of these keys that are here; only the writer's worker may ask."""
+        return self._places.keys() & keys
+
     def __len__(self) -> int:
         return len(self._places)
-
-    def __contains__(self, key: int) -> bool:
-        return key in self._places
 
     def places(self, key: int) -> tuple[int, ...]:
         return self._places.get(key, ())

@@ -25,6 +25,7 @@ from medxz.merge.growing import Growing
 from medxz.op import Operation
 from medxz.policy import policy_of
 from medxz.store.base import Conflicting
+from medxz.store.cipher import Blob
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.entity_index import OpenEntities, key_of, known_in_table, last_place, places_in_table
 from medxz.store.record import op_json_of, stored_op
@@ -32,6 +33,9 @@ from medxz.store.rows import Beside, portions, records_of
 
 _BASES: Final = "SELECT entity_id, entity_type, seq, base FROM entity_base WHERE entity_id IN ({})"
 _SHARE: Final = "INSERT OR IGNORE INTO shared_key (entity) VALUES (?)"
+# A push may give an entity's ops children first, so that each has all built anew. Behind so many steps the rest of
+# them is taken at once, and each is told what the entity has come to: the answer goes out when all are stored.
+_WALKED_OPS_MAX: Final = 20_000
 _PUT_BASE: Final = (
     "INSERT INTO entity_base (entity_id, entity_type, seq, base) VALUES (?,?,?,?)"
     " ON CONFLICT (entity_id, entity_type) DO UPDATE SET seq = excluded.seq, base = excluded.base"
@@ -45,6 +49,7 @@ class _Known:
     growing: Growing
     ops: int
     size: int = 0
+    conflict: tuple[str, tuple[str, ...]] | None = None
 
 
 class Touched:
@@ -78,8 +83,14 @@ class Touched:
             if policy_of(op.entity_type) != "append":
                 fresh[seq] = record
                 self._fresh_bytes += len(record)
-        while self._fresh_bytes > limits.FRESH_OPS_BYTES_MAX:
-            self._fresh_bytes -= len(fresh.pop(next(iter(fresh))))
+        gone = []
+        for seq, record in fresh.items():
+            if self._fresh_bytes <= limits.FRESH_OPS_BYTES_MAX:
+                break
+            self._fresh_bytes -= len(record)
+            gone.append(seq)
+        for seq in gone:
+            del fresh[seq]
 
     def conflicts(
         self, first_seq: int, ops: Sequence[Operation], keys: Sequence[int], opened: OpenEntities
@@ -104,7 +115,7 @@ class Touched:
     def _touched(self, keys: Sequence[int], opened: OpenEntities) -> tuple[set[int], set[int]]:
         """The keys under which there are ops already; and with them those that are met twice."""
         each = dict.fromkeys(keys)
-        here = {key for key in each if key in opened}
+        here = opened.known(each.keys())
         here |= known_in_table(self._connection, [key for key in each if key not in here])
         if len(each) == len(keys):
             return here, here
@@ -127,7 +138,7 @@ class Touched:
             if not all(map(growing.add, own)):
                 whole = self._changes({entity: 0}, opened)[entity] if entity in bases else own
                 growing = Growing.of(entity, whole)
-            self._known[entity] = _Known(growing, len(own))
+            self._known[entity] = _Known(growing, len(own), conflict=growing.conflict)
         return [entity for entity in entities if entity not in bases and not changes.get(entity)]
 
     def _share(self, new: Iterable[Entity], here: set[int], own: Iterable[Entity]) -> None:
@@ -149,7 +160,7 @@ class Touched:
             if (entity_id := uuid_bytes(entity.entity_id)) in self._based
         }
         found: dict[Entity, tuple[int, Growing]] = {}
-        for part in portions([key for key, _ in by_key]):
+        for part in portions([Blob(key) for key, _ in by_key]):
             rows = self._connection.execute(_BASES.format(",".join("?" * len(part))), part).fetchall()
             for key, entity_type, seq, frame in rows:
                 entity = by_key.get((key, entity_type))
@@ -190,16 +201,19 @@ class Touched:
             known = self._known[entity]
             changes = [change_of(op) for _, op in ops]
             stored: list[Change] | None = None
+            taken = walked = 0
             for place, (seq, _) in enumerate(ops):
-                before = known.growing.conflict
-                if not known.growing.add(changes[place]):
+                before = known.conflict
+                if place >= taken and not known.growing.add(changes[place]):
                     if stored is None:  # once for all that this push has of the entity
                         stored = self._changes({entity: 0}, opened)[entity]
                     named = (parent for change in changes[place + 1 :] for parent in change.parents)
-                    known.growing = Growing.whole(entity, [*stored, *changes[: place + 1]], named)
+                    walked += len(stored) + place
+                    taken = place + 1 if walked <= _WALKED_OPS_MAX else len(ops)
+                    known.growing = Growing.whole(entity, [*stored, *changes[:taken]], named)
                     known.ops = len(stored) + place
                 known.ops += 1
-                conflict = known.growing.conflict
+                conflict = known.conflict = known.growing.conflict
                 if conflict is not None or before is not None:
                     self.contended_seq = max(self.contended_seq, seq)
                 if conflict is not None:
@@ -214,10 +228,11 @@ class Touched:
         if base is None:
             return
         [frame] = self._dictionaries.newest.compress([base])
-        self._connection.execute(_PUT_BASE, (uuid_bytes(entity.entity_id), entity.entity_type, seq, frame))
+        entity_id = uuid_bytes(entity.entity_id)
+        self._connection.execute(_PUT_BASE, (Blob(entity_id), entity.entity_type, seq, frame))
         known.ops = 0
         if self._based is not None:
-            self._based.add(uuid_bytes(entity.entity_id))
+            self._based.add(entity_id)
 
     def _keep(self, entities: Iterable[Entity]) -> None:
         """Keep these as the newest; the oldest give way."""

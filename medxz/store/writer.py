@@ -23,7 +23,6 @@ from medxz.store.dictionaries import Dictionaries, authors_of
 from medxz.store.entity_index import (
     is_full,
     key_of,
-    place_of,
     write_open,
     write_rows,
 )  # fmt: skip
@@ -174,10 +173,10 @@ class Writer:
 
     def _append(self, batch: Append, draft: _Draft, *, careful: bool) -> list[Outcome]:
         settled = self.held.settled
-        suspects = [op for op in batch.ops if careful or op.device_seq in settled(op.device_id)]
-        if not suspects and not batch.refused and _is_run(batch.ops):
+        if not careful and not batch.refused and self._is_new_run(batch.ops):
             outcomes = self._add_run(batch, draft)
         else:
+            suspects = [op for op in batch.ops if careful or op.device_seq in settled(op.device_id)]
             stored = self._find(suspects) if suspects else {}
             outcomes = [
                 self._append_one(
@@ -197,6 +196,15 @@ class Writer:
             if outcomes[index].kind == "stored":
                 self._mark(batch.ops[index], code, draft)
         return outcomes
+
+    def _is_new_run(self, ops: Sequence[Operation]) -> bool:
+        """Whether these are one device's ops with numbers in a row, behind all that it has: nearly every batch."""
+        if not ops:
+            return False
+        device_id, first = ops[0].device_id, ops[0].device_seq
+        return first > self.held.settled(device_id).highest() and all(
+            op.device_seq == number and op.device_id == device_id for number, op in enumerate(ops, first)
+        )
 
     def _append_one(
         self,
@@ -219,7 +227,7 @@ class Writer:
         return self._add_run(Append([op], [text]), draft)[0]
 
     def _add_run(self, batch: Append, draft: _Draft) -> list[Outcome]:
-        """Ops of one device with numbers in a row, all new: nearly every batch."""
+        """Ops of one device with numbers in a row, all new."""
         first, received_at = self.held.last_seq + 1, draft.received_at
         seqs = range(first, first + len(batch.ops))
         front_desk = [op.entity_type in FRONT_DESK_TYPES for op in batch.ops]
@@ -237,8 +245,10 @@ class Writer:
     def _index(self, draft: _Draft) -> None:
         """Take note of which entity each op is of; from time to time, in the file."""
         entities = self.held.open_entities
-        for seq, (key, op) in enumerate(zip(draft.keys, draft.ops, strict=True), draft.first_seq):
-            entities.add(key, place_of(seq, op.entity_type))
+        seqs = range(draft.first_seq, draft.first_seq + len(draft.keys))
+        entities.add_all(
+            draft.keys, [seq << 1 | seen for seq, seen in zip(seqs, draft.front_desk, strict=True)]
+        )
         if draft.is_indexed:
             write_rows(self._connection, entities.rows(self.held.last_seq))
 
@@ -351,14 +361,6 @@ def _portions(count: int) -> Iterator[tuple[int, int]]:
             first += size
     if first < count:
         yield first, count - first
-
-
-def _is_run(ops: Sequence[Operation]) -> bool:
-    """Whether these are one device's ops with numbers in a row."""
-    if not ops:
-        return False
-    device_id, first = ops[0].device_id, ops[0].device_seq
-    return all(op.device_seq == number and op.device_id == device_id for number, op in enumerate(ops, first))
 
 
 def _with(conflicts: Mapping[int, Conflicting], outcomes: list[Outcome]) -> list[Outcome]:
