@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from medxz.errors import StoreError
 from medxz.ids import SeededIds
 from medxz.merge.change import Change, change_of
 from medxz.merge.entity import Entity
+from medxz.merge.growing import Growing
 from medxz.merge.view import view_of
 from medxz.op import Operation
+from medxz.store import touched
 from medxz.store.base import Conflicting, DeadLetter, Outcome
 from medxz.store.cipher import open_database
 from medxz.store.sqlite import Workers
@@ -191,6 +194,75 @@ async def test_a_long_entity_takes_an_op_without_being_read(tmp_path: Path) -> N
         [outcome] = await log.append(batch(late))
         assert outcome.conflict is not None
         assert outcome.conflict == expected(entity, changes)
+    await backend.close()
+
+
+async def test_a_push_that_reaches_far_back_is_one_walk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many late forks of a long entity in one push build it once; children before parents, a few times at most."""
+    walks: list[int] = []
+    whole = Growing.whole
+
+    def counted(entity: Entity, changes: list[Change], named: Iterable[str]) -> Growing:
+        walks.append(len(changes))
+        return whole(entity, changes, named)
+
+    monkeypatch.setattr(Growing, "whole", counted)
+    monkeypatch.setattr(touched, "_WALKED_OPS_MAX", 1_000)
+    backend = Backend(tmp_path / "hub.db", KEY, inline_workers)
+    log = await backend.open()
+    own = {"entity_type": "Patient", "entity_id": fixed_id(1)}
+    ops = [make_op(1, **own)]
+    for number in range(2, 301):
+        ops.append(make_op(number, op_type="update", parents=(ops[-1].op_id,), **own))
+    await log.append(batch(*ops))
+    changes = [change_of(op) for op in ops]
+    forks = [
+        make_op(301 + n, op_type="update", parents=(ops[n].op_id,), payload='{"phone":"%d"}' % n, **own)
+        for n in range(100)
+    ]
+    for fork, outcome in zip(forks, await log.append(batch(*forks)), strict=True):
+        changes.append(change_of(fork))
+        assert outcome.conflict == expected(Entity(CLINIC, "Patient", fixed_id(1)), changes)
+    assert walks == [301]
+    chain = [forks[-1]]
+    for number in range(401, 451):
+        chain.append(make_op(number, op_type="update", parents=(chain[-1].op_id,), **own))
+    outcomes = await log.append(batch(*reversed(chain[1:])))
+    end = expected(Entity(CLINIC, "Patient", fixed_id(1)), [*changes, *map(change_of, chain[1:])])
+    assert {outcome.kind for outcome in outcomes} == {"stored"}
+    assert outcomes[-1].conflict == end
+    assert len(walks) < 6
+    [outcome] = await log.append(
+        batch(again := make_op(451, op_type="update", parents=(chain[-1].op_id,), **own))
+    )
+    assert len(walks) < 6
+    changes += map(change_of, [*chain[1:], again])
+    assert outcome.conflict == expected(Entity(CLINIC, "Patient", fixed_id(1)), changes)
+    await backend.close()
+
+
+async def test_a_parent_that_never_comes_makes_no_long_reading(tmp_path: Path) -> None:
+    """An entity whose first parent was refused has a base, and when that parent comes after all it is counted."""
+    backend = Backend(tmp_path / "hub.db", KEY, inline_workers)
+    log = await backend.open()
+    own = {"entity_type": "Patient", "entity_id": fixed_id(1)}
+    first = make_op(1, **own)
+    ops = [make_op(2, op_type="update", parents=(first.op_id,), **own)]
+    for number in range(3, 1_003):
+        ops.append(make_op(number, op_type="update", parents=(ops[-1].op_id,), **own))
+    for start in range(0, len(ops), 100):
+        await log.append(batch(*ops[start : start + 100]))
+    log = await backend.reopen()
+    ops.append(make_op(1_003, op_type="update", parents=(ops[-1].op_id,), **own))
+    assert [outcome.conflict for outcome in await log.append(batch(ops[-1]))] == [None]
+    assert log._writer.touched.ops_read < 200
+    [outcome] = await log.append(batch(first))
+    assert outcome.conflict == expected(
+        Entity(CLINIC, "Patient", fixed_id(1)), [change_of(op) for op in [*ops, first]]
+    )
+    assert log._writer.touched.ops_read > 800
     await backend.close()
 
 
