@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import count, islice
 from typing import Final
 
 import orjson
 
 from bench.measured_ops import FIRST_NAMES, LAST_NAMES
-from bench.ops import MONDAY_MS
+from bench.ops import MONDAY_MS, Draft, Known, Payload, Scene
 from medxz.ids import uuid_text
 from medxz.merge.entity import Entity
 from medxz.merge.view import View
@@ -28,19 +29,22 @@ QUESTIONS: Final = (
 )  # fmt: skip
 
 
-def people(count: int, seed: int) -> Iterator[View]:
+class PeopleFamily:
+    """Patients who are registered one after the other, each by one op."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._states = _states(scene.rng)
+
+    def draft(self) -> Draft:
+        return Draft(Known("Patient", self._scene.past.uuid7()), "create", next(self._states))
+
+
+def people(number_of: int, seed: int) -> Iterator[View]:
     """Patients as they are after one op each, in the order in which they were registered."""
     rng = random.Random(seed)
-    families = [*_made_up(rng, 4_000, (2, 4)), *LAST_NAMES * 40]
-    given = [*_made_up(rng, 800, (2, 3)), *FIRST_NAMES * 10]
-    for number in range(count):
-        registered_ms = MONDAY_MS - (count - number) * _REGISTERED_EVERY_MS
-        state = {
-            "birthDate": f"{rng.randrange(1935, 2026)}-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}",
-            "identifier": [{"system": "urn:example:mrn", "value": f"MRN-{number:06d}"}],
-            "name": [{"family": rng.choice(families), "given": [rng.choice(given)]}],
-            "telecom": [{"system": "phone", "value": f"+63 917 {rng.randrange(10**7):07d}"}],
-        }
+    for number, state in enumerate(islice(_states(rng), number_of)):
+        registered_ms = MONDAY_MS - (number_of - number) * _REGISTERED_EVERY_MS
         yield View(
             entity=Entity(
                 _CLINIC, "Patient", uuid_text(registered_ms.to_bytes(6, "big") + rng.randbytes(10))
@@ -52,6 +56,18 @@ def people(count: int, seed: int) -> Iterator[View]:
             conflicts=(),
             version=1,
         )
+
+
+def _states(rng: random.Random) -> Iterator[Payload]:
+    families = [*_made_up(rng, 4_000, (2, 4)), *LAST_NAMES * 40]
+    given = [*_made_up(rng, 800, (2, 3)), *FIRST_NAMES * 10]
+    for number in count():
+        yield {
+            "birthDate": f"{rng.randrange(1935, 2026)}-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}",
+            "identifier": [{"system": "urn:example:mrn", "value": f"MRN-{number:06d}"}],
+            "name": [{"family": rng.choice(families), "given": [rng.choice(given)]}],
+            "telecom": [{"system": "phone", "value": f"+63 917 {rng.randrange(10**7):07d}"}],
+        }
 
 
 def _made_up(rng: random.Random, count: int, lengths: tuple[int, int]) -> list[str]:

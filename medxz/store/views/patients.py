@@ -30,9 +30,11 @@ _PUT_INDEX: Final = "INSERT INTO view_patient_index (rowid, found_by) VALUES (?,
 _FORGET: Final = "DELETE FROM view_patient WHERE place = ?"
 _FORGET_INDEX: Final = "DELETE FROM view_patient_index WHERE rowid = ?"
 _IS_TAKEN: Final = "SELECT 1 FROM view_patient WHERE place = ?"
-_PLACES: Final = "SELECT rowid FROM view_patient_index WHERE view_patient_index MATCH ? AND rowid > ? ORDER BY rowid LIMIT ?"
-_FOUND: Final = "SELECT entity_id, is_retracted, sort_name FROM view_patient WHERE place = ?"
-
+_FOUND: Final = (
+    "SELECT place, sort_name, entity_id, is_retracted FROM (SELECT rowid AS place FROM view_patient_index"
+    " WHERE view_patient_index MATCH ? AND rowid > ? ORDER BY rowid LIMIT ?)"
+    " CROSS JOIN view_patient USING (place) ORDER BY place"
+)
 
 # All that a patient is found by, compared by and shown by among duplicates.
 _SEALED: Final = ("birthDate", "identifier", "link", "name", "phone", "telecom")
@@ -104,16 +106,14 @@ def found(connection: sqlcipher.Connection, text: str, after: str | None, limit:
         if rank < int(first_rank):
             continue
         last = int(last_place) if rank == int(first_rank) else -1
-        places = connection.execute(_PLACES, (match, last, limit + 1 - len(rows))).fetchall()
-        rows += [(rank, place, *_row(connection, place)) for (place,) in places]
+        found_here = connection.execute(_FOUND, (match, last, limit + 1 - len(rows))).fetchall()
+        rows += [
+            (rank, place, sort_name, Found(PATIENT, uuid_text(raw), bool(is_retracted)))
+            for place, sort_name, raw, is_retracted in found_here
+        ]
         if len(rows) > limit:
             break
     shown, is_more = rows[:limit], len(rows) > limit
     by_name = sorted(shown, key=lambda row: (row[0], not row[2], row[2], row[3].entity_id))
     end = f"{shown[-1][0]}:{shown[-1][1]}" if is_more else None
     return Portion([row[3] for row in by_name], end)
-
-
-def _row(connection: sqlcipher.Connection, place: int) -> tuple[str, Found]:
-    [(raw, is_retracted, sort_name)] = connection.execute(_FOUND, (place,)).fetchall()
-    return sort_name, Found(PATIENT, uuid_text(raw), bool(is_retracted))
