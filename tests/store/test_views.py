@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medxz.merge.change import raw_members
 from medxz.op import Operation
 from medxz.store.views import Asked, prepare
+from medxz.store.views.dated import RUN_ENTITIES
+from medxz.store.views.filling import taken_of, taken_of_one
 from tests.making import fixed_id, make_op
 from tests.store.viewing import PEOPLE, duplicates, empty, found, of_ops, of_patient, patient, put, told, view
 
@@ -171,6 +174,38 @@ def test_an_entity_moves_with_its_date_and_its_patient() -> None:
     put(views, view("Composition", ENTITY, {"title": "of nobody"}))
     assert of_patient(views, PEOPLE[1]) == []
     assert views.count_entities() == 1
+
+
+def test_a_patients_list_reaches_into_every_run() -> None:
+    """However many entities were entered in between, what is of a patient is listed by its moments, each once."""
+    views = empty()
+    about, other = ({"subject": {"reference": f"Patient/{PEOPLE[who]}"}} for who in (0, 1))
+    first, second, later = fixed_id(1), fixed_id(2), fixed_id(3)
+    put(views, *(view("Encounter", one, about | {"date": "2026-02"}) for one in (first, second)))
+    put(views, *(view("Observation", fixed_id(n), other) for n in range(100, 100 + RUN_ENTITIES)))
+    put(views, view("Condition", later, about | {"date": "2026-01"}))
+    assert [row.entity_id for row in of_patient(views, PEOPLE[0])] == [second, first, later]
+    put(views, view("Encounter", second, about | {"date": "2025"}))
+    assert [row.entity_id for row in of_patient(views, PEOPLE[0])] == [first, later, second]
+    put(views, view("Encounter", first, other), view("Encounter", second, other))
+    assert [row.entity_id for row in of_patient(views, PEOPLE[0])] == [later]
+
+
+@pytest.mark.parametrize("op_type", ["create", "retract"])
+@pytest.mark.parametrize("entity_type", ["Encounter", "Appointment"])
+def test_an_entity_of_one_op_is_read_as_its_view(op_type: str, entity_type: str) -> None:
+    """What is taken out of a single op at once is what its view would say."""
+    actor = {"actor": {"reference": f"Patient/{PEOPLE[1]}"}}
+    payload = {
+        "subject": {"reference": f"https://x.test/Patient/{PEOPLE[0]}/_history/1"}, "patient": None,
+        "participant": [actor, actor, {"actor": None}], "effectiveDateTime": None, "period": {"start": "2026-03"},
+        "_resolve": {"reason": "none"},
+    }  # fmt: skip
+    made = op(op_type, entity_type=entity_type, **payload)
+    whole, resolved = of_ops(made)
+    at_once = taken_of_one(whole.entity, raw_members(made.payload), is_retracted=op_type == "retract")
+    assert at_once == taken_of(whole, resolved)
+    assert (at_once.entry is None) == at_once.is_retracted
 
 
 JSON = st.recursive(
