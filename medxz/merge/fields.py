@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 V = TypeVar("V")
 Groups = list[tuple[V | None, int]]
 
-_Node = dict[str, Any] | list[Any]  # a leaf, or a branch of nodes
+_Part = dict[str, Any] | list[Any]  # a leaf, or a branch of parts
 
 LEAF_MAX: Final = 32
 _BITS: Final = 4
@@ -26,7 +26,7 @@ class Fields(Generic[V]):
 
     __slots__ = ("root",)
 
-    def __init__(self, root: _Node) -> None:
+    def __init__(self, root: _Part) -> None:
         self.root = root
 
     @classmethod
@@ -36,11 +36,11 @@ class Fields(Generic[V]):
 
     def get(self, name: str) -> V | None:
         """What stands under this name; None where nothing does."""
-        node, code = self.root, hash(name)
-        while type(node) is list:
-            node = node[code % _SLOTS]
+        part, code = self.root, hash(name)
+        while type(part) is list:
+            part = part[code % _SLOTS]
             code >>= _BITS
-        found: V | None = node.get(name)  # type: ignore[union-attr]
+        found: V | None = part.get(name)  # type: ignore[union-attr]
         return found
 
     def put(self, items: Mapping[str, V]) -> Fields[V]:
@@ -57,11 +57,11 @@ class Fields(Generic[V]):
         """Each name with what stands under it, in no order."""
         stack = [self.root]
         while stack:
-            node = stack.pop()
-            if isinstance(node, list):
-                stack += node
+            part = stack.pop()
+            if isinstance(part, list):
+                stack += part
             else:
-                yield from node.items()
+                yield from part.items()
 
     def __len__(self) -> int:
         return sum(1 for _ in self.items())
@@ -77,15 +77,15 @@ def differing(several: Sequence[Fields[V]]) -> Iterator[tuple[str, Groups[V]]]:
         groups, depth = stack.pop()
         if len(groups) == 1:
             continue
-        if all(type(node) is dict for node, _ in groups):
-            for name in dict.fromkeys(name for node, _ in groups for name in node):
-                held = _grouped([(node.get(name), places) for node, places in groups])
+        if all(type(part) is dict for part, _ in groups):
+            for name in dict.fromkeys(name for part, _ in groups for name in part):
+                held = _grouped([(part.get(name), places) for part, places in groups])
                 if len(held) > 1:
                     yield name, held
         else:
-            nodes = [(node if type(node) is list else _split(node, depth), places) for node, places in groups]
+            parts = [(part if type(part) is list else _split(part, depth), places) for part, places in groups]
             for slot in range(_SLOTS):
-                inner = _grouped([(node[slot], places) for node, places in nodes])
+                inner = _grouped([(part[slot], places) for part, places in parts])
                 if len(inner) > 1:
                     stack.append((inner, depth + 1))
 
@@ -99,17 +99,17 @@ def _grouped(held: Iterable[tuple[Any, int]]) -> list[tuple[Any, int]]:
     return list(found.values())
 
 
-def _put(node: _Node, items: dict[str, Any], depth: int) -> _Node:
-    if isinstance(node, dict):
-        return _leaf_or_branch({**node, **items}, depth)
-    branch = list(node)
+def _put(part: _Part, items: dict[str, Any], depth: int) -> _Part:
+    if isinstance(part, dict):
+        return _leaf_or_branch({**part, **items}, depth)
+    branch = list(part)
     for slot, some in enumerate(_split(items, depth)):
         if some:
             branch[slot] = _put(branch[slot], some, depth + 1)
     return branch
 
 
-def _leaf_or_branch(items: dict[str, Any], depth: int) -> _Node:
+def _leaf_or_branch(items: dict[str, Any], depth: int) -> _Part:
     if len(items) <= LEAF_MAX or depth == _DEEPEST:
         return items
     return [_leaf_or_branch(some, depth + 1) for some in _split(items, depth)]
@@ -123,7 +123,7 @@ def _split(items: Mapping[str, Any], depth: int) -> list[dict[str, Any]]:
     return slots
 
 
-def _filled(node: _Node, value: object) -> _Node:
-    if isinstance(node, dict):
-        return dict.fromkeys(node, value)
-    return [_filled(inner, value) for inner in node]
+def _filled(part: _Part, value: object) -> _Part:
+    if isinstance(part, dict):
+        return dict.fromkeys(part, value)
+    return [_filled(inner, value) for inner in part]

@@ -89,7 +89,9 @@ class Merged(Standing):
         for name, groups in differing([side.live for side in sides]):
             key = tuple((id(writers), places) for writers, places in groups)
             if key not in known:
-                known[key] = _still_live([(_closure(sides, places), some or ()) for some, places in groups])
+                known[key] = _still_live(
+                    [(_closure(_among(sides, places)), some or ()) for some, places in groups]
+                )
             changed[name] = known[key]
         live = sides[0].live.put(changed)
         retracts = _still_live([(side.closure, side.retracts) for side in sides])
@@ -242,13 +244,22 @@ def mask_of(writers: Writers) -> int:
     return mask
 
 
-def _closure(sides: Sequence[Merged], places: int = -1) -> int:
-    """All that these sides follow, or are: of all sides, or those in these places."""
+def _closure(sides: Sequence[Merged]) -> int:
+    """All that these sides follow, or are."""
     closure = 0
-    for place, side in enumerate(sides):
-        if places >> place & 1:
-            closure |= side.closure
+    for side in sides:
+        closure |= side.closure
     return closure
+
+
+def _among(sides: Sequence[Merged], places: int) -> list[Merged]:
+    """The sides in these places."""
+    some = []
+    while places:
+        place = places.bit_length() - 1
+        places ^= 1 << place
+        some.append(sides[place])
+    return some
 
 
 def _torn_together(sides: Sequence[Merged], changed: Mapping[str, Writers]) -> Torn:
