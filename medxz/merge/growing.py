@@ -155,6 +155,13 @@ class Growing:
             self._let_go()
         return True
 
+    def takes(self, op_id: str, parents: Iterable[str]) -> bool:
+        """Whether `add` takes an op upon these parents."""
+        return op_id in self._kept or (
+            op_id not in self._missing
+            and not any(self._may_be_here(parent) for parent in parents if parent not in self._kept)
+        )
+
     def _may_be_here(self, op_id: str) -> bool:
         """Whether this, which is not kept, may be behind what is."""
         if self._here is not None:

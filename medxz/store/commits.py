@@ -114,13 +114,14 @@ class GroupCommit:
         """Write what waits, and commit.
 
         A few rows are written at once: handing them over would cost more, in waiting for the interpreter lock, than
-        writing them. The commit, which waits for the disk, never runs on the event loop.
+        writing them. Not so where a long entity may have to be read, which takes up to half a second. The commit, which waits for the disk, never runs on the event loop.
         """
         run, writer = self._worker.run, self._writer
         taken += self._take()
         batches = [waiting.batch for waiting in taken]
         try:
-            if sum(waiting.size for waiting in taken) <= limits.INLINE_WRITE_BYTES_MAX:
+            is_small = sum(waiting.size for waiting in taken) <= limits.INLINE_WRITE_BYTES_MAX
+            if is_small and writer.is_quick(batches):
                 outcomes = writer.write(batches)
             else:
                 outcomes = await run(writer.write, batches)

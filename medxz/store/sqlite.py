@@ -28,7 +28,6 @@ from medxz.store.dictionaries import Dictionaries
 from medxz.store.entity_index import Whose, index_blocks, key_of
 from medxz.store.entity_reader import EntityReader
 from medxz.store.files import LogFile
-from medxz.store.held import Held
 from medxz.store.loading import load_held
 from medxz.store.pages import Pages
 from medxz.store.reader import Reader
@@ -74,16 +73,15 @@ class SqliteLog:
         self,
         file: LogFile,
         beside: Beside,
-        held: Held,
+        writer: Writer,
         dictionaries: Dictionaries,
-        clock: Clock,
         workers: Workers,
     ) -> None:
-        """`beside` is for the writer, to read by."""
+        """`beside` is what the writer reads by."""
         self._file = file
         self._workers = workers
         self._beside = beside
-        self._writer = Writer(file.writing, self._beside, held, dictionaries, clock)
+        self._writer = writer
         self._readers = [
             (worker, Reader(Beside(file.open_reading), dictionaries)) for worker in workers.readers
         ]
@@ -99,8 +97,8 @@ class SqliteLog:
         self._since_checkpoint = 0
         self._checkpoint: asyncio.Task[None] | None = None
         self._grown: asyncio.Event = asyncio.Event()
-        self._last_seq = self._opened_at = held.last_seq
-        self._watermarks = held.watermarks()  # what is durable: the writer's own are ahead of that
+        self._last_seq = self._opened_at = writer.held.last_seq
+        self._watermarks = writer.held.watermarks()  # what is durable: the writer's own are ahead of that
         self._checking: asyncio.Task[Verification] | None = None
         self.verification: Verification | None = None
 
@@ -351,10 +349,12 @@ async def open_log(
         beside = Beside(file.open_reading)
         await workers.writer.run(index_blocks, file.writing, beside, dictionaries)
         held = await workers.writer.run(load_held, file.writing, beside, dictionaries)
+        writer = Writer(file.writing, beside, held, dictionaries, clock)
+        await workers.writer.run(writer.prepare)
     except sqlcipher.Error as error:
         file.writing.close()
         raise failure_to_open(error, path) from None
-    log = SqliteLog(file, beside, held, dictionaries, clock, workers)
+    log = SqliteLog(file, beside, writer, dictionaries, workers)
     if held.damaged or not file.stopped_cleanly:
         log.check_in_background()
     return log, file

@@ -64,12 +64,30 @@ class Touched:
         self._bytes = 0
         self._fresh: dict[int, bytes] = {}  # records of ops that are likely to be followed, by seq
         self._fresh_bytes = 0
-        self._based: set[bytes] | None = (
-            None  # ids of which there is a base, and of some whose base was undone
-        )
+        self._based: set[bytes] = set()  # ids of which there is a base, and of some whose base was undone
         self.damaged: set[int] = set()
         self.ops_read = 0
         self.contended_seq = 0  # the last op before or after which its entity had an open conflict
+
+    def prepare(self) -> None:
+        """Read which entities are long, and have `beside` open, before the first op asks."""
+        try:
+            rows = self._beside.connection.execute("SELECT entity_id FROM entity_base").fetchall()
+        except sqlcipher.OperationalError:
+            raise
+        except sqlcipher.DatabaseError:  # a damaged page: bases are not needed, only quick
+            self._beside.close()
+            rows = []
+        self._based = {entity_id for (entity_id,) in rows}
+
+    def is_long(self, op: Operation, opened: OpenEntities) -> bool:
+        """Whether this op may have many others read: its entity is long, and not all of it that it needs is here."""
+        known = self._known.get(_entity_of(op))
+        if known is not None:
+            return not known.growing.takes(op.op_id, op.parents)
+        if uuid_bytes(op.entity_id) in self._based:
+            return True
+        return len(opened.places(key_of(op.entity_id))) > limits.ENTITY_BASE_OPS
 
     def forget(self) -> None:
         """The transaction was undone: what was added in it is not so."""
@@ -151,9 +169,6 @@ class Touched:
 
     def _bases(self, entities: Iterable[Entity]) -> dict[Entity, tuple[int, Growing]]:
         """Up to which seq a base goes, and what it holds. A damaged one is none."""
-        if self._based is None:
-            rows = self._connection.execute("SELECT entity_id FROM entity_base").fetchall()
-            self._based = {entity_id for (entity_id,) in rows}
         by_key = {
             (entity_id, entity.entity_type): entity
             for entity in entities
@@ -231,8 +246,7 @@ class Touched:
         entity_id = uuid_bytes(entity.entity_id)
         self._connection.execute(_PUT_BASE, (Blob(entity_id), entity.entity_type, seq, frame))
         known.ops = 0
-        if self._based is not None:
-            self._based.add(entity_id)
+        self._based.add(entity_id)
 
     def _keep(self, entities: Iterable[Entity]) -> None:
         """Keep these as the newest; the oldest give way."""

@@ -104,6 +104,16 @@ class Writer:
         self.touched = Touched(connection, beside, dictionaries)
         self._held_is_true = True
 
+    def prepare(self) -> None:
+        """Read beforehand what the first push would have to wait for."""
+        self.touched.prepare()
+        self._dictionaries.newest.compress([b"{}"])  # which makes its tables
+
+    def is_quick(self, batches: Sequence[Append]) -> bool:
+        """Whether writing these takes no longer than writing a few rows: no long entity has to be read for it."""
+        opened = self.held.open_entities
+        return not any(self.touched.is_long(op, opened) for batch in batches for op in batch.ops)
+
     def write(self, batches: Sequence[Append], *, careful: bool = False) -> list[list[Outcome]]:
         """Begin a transaction with these batches in it; the outcomes of each.
 

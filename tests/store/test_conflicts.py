@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar, TypeVarTuple
 
 import msgspec
 import pytest
@@ -24,8 +25,12 @@ from medxz.store import touched
 from medxz.store.base import Conflicting, DeadLetter, Outcome
 from medxz.store.cipher import open_database
 from medxz.store.sqlite import Workers
+from medxz.work import ThreadWorker
 from tests.making import CLINIC, NOON_MS, HandClock, batch, fixed_id, make_op
 from tests.store.conftest import KEY, Backend, inline_workers
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 TYPES = ("Patient", "Condition", "Observation")
 FIELDS = ("name", "phone", "note")
@@ -263,6 +268,53 @@ async def test_a_parent_that_never_comes_makes_no_long_reading(tmp_path: Path) -
         Entity(CLINIC, "Patient", fixed_id(1)), [change_of(op) for op in [*ops, first]]
     )
     assert log._writer.touched.ops_read > 800
+    await backend.close()
+
+
+class Noting(ThreadWorker):
+    """A writer's thread that notes what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__("noting")
+        self.given: list[str] = []
+
+    async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
+        self.given.append(getattr(fn, "__name__", ""))
+        return await super().run(fn, *args)
+
+
+async def test_a_long_entity_is_never_read_on_the_event_loop(tmp_path: Path) -> None:
+    """A short push is written where it arrives, unless it may have many ops read: then it is the writer's thread's."""
+    writers: list[Noting] = []
+
+    def workers() -> Workers:
+        writers.append(Noting())
+        return Workers(writers[-1], ThreadWorker("checkpointer"), [ThreadWorker("reader")])
+
+    backend = Backend(tmp_path / "hub.db", KEY, workers)
+    log = await backend.open()
+    own = {"entity_type": "Patient", "entity_id": fixed_id(1), "op_type": "update"}
+    ops: list[Operation] = []
+    for number in range(1, 301):
+        ops.append(make_op(number, **own, parents=(ops[-1].op_id,) if ops else ()))
+    for first in range(0, 300, 100):
+        await log.append(batch(*ops[first : first + 100]))
+
+    async def pushed(parent: Operation, number: int) -> tuple[Operation, list[str]]:
+        op = make_op(number, **own, parents=(parent.op_id,))
+        writers[-1].given.clear()
+        await log.append(batch(op))
+        return op, list(writers[-1].given)
+
+    last, given = await pushed(ops[-1], 301)
+    assert given == ["commit"]
+    log = await backend.reopen()
+    last, given = await pushed(last, 302)
+    assert given == ["write", "commit"]
+    last, given = await pushed(last, 303)
+    assert given == ["commit"]
+    _, given = await pushed(ops[3], 304)
+    assert given == ["write", "commit"]
     await backend.close()
 
 
