@@ -46,8 +46,11 @@ class Block:
 
     @staticmethod
     def decode(text: bytes) -> Summary:
-        """A full block: as it lies in the log, or packed."""
-        return Summary(*orjson.loads(text if text.startswith(b"[") else zlib.decompress(text)))
+        """A full block: as it lies in the log, or packed. ValueError where it is neither."""
+        try:
+            return Summary(*orjson.loads(text if text.startswith(b"[") else zlib.decompress(text)))
+        except zlib.error as error:
+            raise ValueError(f"no summary of a block: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
