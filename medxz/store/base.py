@@ -160,7 +160,7 @@ class LogStore(Protocol):
 
     @property
     def contended_seq(self) -> int:
-        """No op behind this one began, changed or ended a conflict. Where nobody knows it is `last_seq`."""
+        """No op behind this one began or ended a conflict, or made two patients one. Where nobody knows: `last_seq`."""
         ...
 
     async def append(self, batch: Append) -> list[Outcome]:

@@ -67,7 +67,9 @@ class Touched:
         self._based: set[bytes] = set()  # ids of which there is a base, and of some whose base was undone
         self.damaged: set[int] = set()
         self.ops_read = 0
-        self.contended_seq = 0  # the last op before or after which its entity had an open conflict
+        self.contended_seq = (
+            0  # the last op of a patient, or before or after which its entity had an open conflict
+        )
 
     def prepare(self) -> None:
         """Read which entities are long, and have `beside` open, before the first op asks."""
@@ -98,6 +100,8 @@ class Touched:
         """These are durable. What may be changed is kept a while: what was just written is changed soonest."""
         fresh = self._fresh
         for seq, (op, record) in enumerate(zip(ops, records, strict=True), first_seq):
+            if op.entity_type == "Patient":  # another may be found to be the same person, or no longer
+                self.contended_seq = seq
             if policy_of(op.entity_type) != "append":
                 fresh[seq] = record
                 self._fresh_bytes += len(record)

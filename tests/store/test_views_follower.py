@@ -257,23 +257,25 @@ async def test_what_is_asked_often_is_written_down_once(
 
 async def test_a_count_of_conflicts_waits_for_conflicts_alone(log: SqliteLog, path: Path) -> None:
     """What began or ended no conflict is not taken in for the sake of counting them."""
-    first = make_op(1, entity_type="Patient", payload='{"gender":"male"}')
+    first = make_op(1, entity_type="Coverage", payload='{"status":"draft"}')
 
-    def following_it(number: int, gender: str, *parents: str, op_type: str = "update") -> Operation:
+    def following_it(number: int, status: str, *parents: str, op_type: str = "update") -> Operation:
         return make_op(
-            number, op_type=op_type, payload=json.dumps({"gender": gender}), parents=parents,
-            entity_type="Patient", entity_id=first.entity_id,
+            number, op_type=op_type, payload=json.dumps({"status": status}), parents=parents,
+            entity_type="Coverage", entity_id=first.entity_id,
         )  # fmt: skip
 
-    sides = [following_it(2, "female", first.op_id), following_it(3, "other", first.op_id)]
+    sides = [following_it(2, "active", first.op_id), following_it(3, "cancelled", first.op_id)]
     await log.append(batch(first, sides[0]))
     assert log.contended_seq == 0
     await log.append(batch(sides[1], make_op(4)))
     assert log.contended_seq == 3
     heads = tuple(sorted(side.op_id for side in sides))
-    settled = following_it(5, "other", *heads, op_type="resolve")
+    settled = following_it(5, "cancelled", *heads, op_type="resolve")
     await log.append(batch(settled, make_op(6)))
     assert log.contended_seq == 5
+    await log.append(batch(make_op(7, entity_type="Patient"), make_op(8)))
+    assert log.contended_seq == 7, "two patients may be one"
 
 
 async def test_a_new_epoch_begins_anew(log: SqliteLog, path: Path) -> None:
