@@ -45,5 +45,7 @@ def load_held(connection: sqlcipher.Connection, beside: Beside, dictionaries: Di
     ).fetchall():
         held.settle(device_id, number)
     held.shared = set(connection.execute("SELECT device_id, device_seq FROM shared_number").fetchall())
-    connection.execute("PRAGMA shrink_memory").fetchall()  # who writes needs none of the pages that were read here
+    connection.execute(
+        "PRAGMA shrink_memory"
+    ).fetchall()  # who writes needs none of the pages that were read here
     return held
