@@ -30,7 +30,8 @@ ASK_AGAIN_S: Final = 5
 BATCH_OPS: Final = 200
 GATHER_S: Final = 0.5
 SHARE: Final = 0.1
-# When none do, or somebody waits.
+# When none do: those who read want the time too. Somebody who asks gets all of it.
+QUIET_SHARE: Final = 0.25
 HURRIED_BATCH_OPS: Final = 500  # twice as many take as long, and 2 MB more
 # How much may have to be taken in again after a power cut. Each time it is written down costs some 30 KB and more.
 KEEP_OPS: Final = 8_000
@@ -203,8 +204,8 @@ class Follower:
             await self._file.run(source, lambda views: pass_by(views, after, last_seq))
             self._move(last_seq)
         await self._keep_some()
-        if self._log.last_seq > last_seq:
-            await self._pause((self._clock.monotonic() - begun) * (1 / SHARE - 1))
+        share = SHARE if self._log.last_seq > last_seq else QUIET_SHARE
+        await self._pause((self._clock.monotonic() - begun) * (1 / share - 1))
 
     async def _take_in(self, source: str, ops: Sequence[bytes]) -> int:
         """Put these ops in: together, or, where that is not possible, entity by entity."""
