@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Protocol
 
 TIME_PATTERN = r"[0-9]{4}-[01][0-9]-[0-3][0-9]T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{3}Z"
@@ -56,3 +57,13 @@ def parse_time(text: str) -> int:
         raise ValueError("a time is written YYYY-MM-DDTHH:MM:SS.sssZ")
     moment = datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
     return int(moment.timestamp()) * 1_000 + int(text[20:23])
+
+
+@lru_cache(maxsize=4_096)
+def is_date(text: str) -> bool:
+    """Whether a text that looks like a date is a day of the calendar."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

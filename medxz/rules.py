@@ -10,7 +10,6 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from datetime import date
 from functools import lru_cache
 from itertools import chain, pairwise, starmap
 from typing import Any, Final
@@ -19,7 +18,7 @@ import msgspec
 import orjson
 
 from medxz import limits
-from medxz.clock import TIME_PATTERN
+from medxz.clock import TIME_PATTERN, is_date
 from medxz.errors import OpInvalid
 from medxz.ids import UUID_PATTERN
 from medxz.op import ENTITY_TYPE_PATTERN, HASH_PATTERN, OP_TYPES, SIGNATURE_PATTERN, Operation
@@ -163,7 +162,7 @@ def _are_payloads(payloads: Sequence[msgspec.Raw]) -> bool:
 @lru_cache(maxsize=4_096)
 def _is_minute(text: str) -> bool:
     """Whether `YYYY-MM-DDTHH:MM`, known to look like it, is one."""
-    return _is_date(text[:10]) and text[11:13] < "24" and text[14:16] < "60"
+    return is_date(text[:10]) and text[11:13] < "24" and text[14:16] < "60"
 
 
 @lru_cache(maxsize=1_024)
@@ -219,7 +218,7 @@ def _are_parents(value: object) -> bool:
 
 
 def _is_moment(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(TIME_PATTERN, value) is not None and _is_date(value[:10])
+    return isinstance(value, str) and re.fullmatch(TIME_PATTERN, value) is not None and is_date(value[:10])
 
 
 def _envelope_problem(fields: dict[str, Any]) -> OpInvalid | None:
@@ -283,15 +282,6 @@ _RULES: Final = {
     "schema_version": (_COUNT_RULE, _is_count),
     "payload": ("must be a JSON object", lambda value: isinstance(value, dict)),
 }
-
-
-@lru_cache(maxsize=4_096)
-def _is_date(text: str) -> bool:
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 class _RepeatedKey(ValueError):

@@ -67,6 +67,11 @@ def raw_members(payload: bytes) -> Mapping[str, bytes]:
     return cast(Mapping[str, bytes], _MEMBERS.decode(payload))
 
 
+def json_of(value: object) -> bytes:
+    """What stands around the slices."""
+    return msgspec.json.encode(value)
+
+
 def object_json(members: Mapping[str, bytes | None]) -> bytes:
     """A JSON object of these slices; None becomes null."""
     return b"{" + b",".join([_key(name) + (value or b"null") for name, value in members.items()]) + b"}"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from medxz.merge.change import Change, object_json
+from medxz.merge.change import Change, json_of, object_json
 from medxz.merge.entity import Entity
 from medxz.merge.graph import graph_of
 from medxz.merge.standing import Merge, Standing
@@ -35,24 +35,24 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """The entry as the protocol sends it."""
         change = self.change
         members: dict[str, bytes | None] = {
-            "op_id": _json(change.op_id),
-            "op_type": _json(change.op_type),
-            "parents": _json(change.parents),
-            "user_id": _json(change.user_id),
-            "device_id": _json(change.device_id),
-            "device_time": _json(change.device_time),
-            "schema_version": _json(change.schema_version),
+            "op_id": json_of(change.op_id),
+            "op_type": json_of(change.op_type),
+            "parents": json_of(change.parents),
+            "user_id": json_of(change.user_id),
+            "device_id": json_of(change.device_id),
+            "device_time": json_of(change.device_time),
+            "schema_version": json_of(change.schema_version),
             "fields": object_json(
                 {name: object_json({"before": a, "after": b}) for name, (a, b) in self.fields.items()}
             ),
-            "retracted": _json(self.retracted),
-            "resolves": _json(self.resolves),
+            "retracted": json_of(self.retracted),
+            "resolves": json_of(self.resolves),
             "merged": merge_json(self.merged),
         }
         if change.server_seq is not None:
-            members["server_seq"] = _json(change.server_seq)
+            members["server_seq"] = json_of(change.server_seq)
         if change.server_received_at is not None:
-            members["server_received_at"] = _json(change.server_received_at)
+            members["server_received_at"] = json_of(change.server_received_at)
         if change.reason is not None:
             members["reason"] = change.reason
         return object_json(members)
@@ -78,10 +78,10 @@ def merge_json(merge: Merge | None) -> bytes:
     if merge is None:
         return b"null"
     fields = {
-        name: object_json({"value": value, "op_ids": _json(op_ids)})
+        name: object_json({"value": value, "op_ids": json_of(op_ids)})
         for name, (value, op_ids) in merge.fields.items()
     }
-    return object_json({"heads": _json(merge.heads), "fields": object_json(fields)})
+    return object_json({"heads": json_of(merge.heads), "fields": object_json(fields)})
 
 
 def _entry(entity: Entity, change: Change, before: Standing, after: Standing) -> Entry:
@@ -98,7 +98,3 @@ def _entry(entity: Entity, change: Change, before: Standing, after: Standing) ->
         resolves=tuple(entity.conflict_id(finding.op_ids) for finding in gone if finding.op_ids not in left),
         merged=before.merge(),
     )
-
-
-def _json(value: object) -> bytes:
-    return msgspec.json.encode(value)

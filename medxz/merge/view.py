@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from medxz.merge.change import Change, object_json
+from medxz.merge.change import Change, json_of, object_json
 from medxz.merge.entity import Entity
 from medxz.merge.graph import Graph, graph_of
 from medxz.merge.standing import Finding, Retracted, Standing
@@ -51,14 +51,14 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """The conflict as the protocol sends it."""
         return object_json(
             {
-                "conflict_id": _json(self.conflict_id),
-                "kind": _json(self.kind),
-                "entity_type": _json(self.entity.entity_type),
-                "entity_id": _json(self.entity.entity_id),
-                "fields": _json(self.fields),
-                "heads": _json(self.op_ids),
+                "conflict_id": json_of(self.conflict_id),
+                "kind": json_of(self.kind),
+                "entity_type": json_of(self.entity.entity_type),
+                "entity_id": json_of(self.entity.entity_id),
+                "fields": json_of(self.fields),
+                "heads": json_of(self.op_ids),
                 "sides": b"[" + b",".join(map(_side_json, self.sides)) + b"]",
-                "provisional": _json(self.provisional),
+                "provisional": json_of(self.provisional),
             }
         )
 
@@ -93,13 +93,13 @@ class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """The entity as the protocol sends it."""
         return object_json(
             {
-                "entity_type": _json(self.entity.entity_type),
-                "entity_id": _json(self.entity.entity_id),
+                "entity_type": json_of(self.entity.entity_type),
+                "entity_id": json_of(self.entity.entity_id),
                 "state": self.state_json(),
-                "heads": _json(self.heads),
-                "version": _json(self.version),
+                "heads": json_of(self.heads),
+                "version": json_of(self.version),
                 "conflicts": self.conflicts_json(),
-                "missing_parents": _json(self.missing_parents),
+                "missing_parents": json_of(self.missing_parents),
             }
         )
 
@@ -200,11 +200,11 @@ def state_json(state: dict[str, bytes], mark: Retracted | None) -> bytes:
 
 def _side_json(side: Side) -> bytes:
     members: dict[str, bytes | None] = {
-        "op_id": _json(side.op_id),
-        "op_type": _json(side.op_type),
-        "user_id": _json(side.user_id),
-        "device_id": _json(side.device_id),
-        "device_time": _json(side.device_time),
+        "op_id": json_of(side.op_id),
+        "op_type": json_of(side.op_type),
+        "user_id": json_of(side.user_id),
+        "device_id": json_of(side.device_id),
+        "device_time": json_of(side.device_time),
         "values": object_json(side.values),
     }
     if side.retracted is not None:
@@ -213,8 +213,4 @@ def _side_json(side: Side) -> bytes:
 
 
 def _mark_json(mark: Retracted) -> bytes:
-    return object_json({"op_id": _json(mark.op_id), "reason": mark.reason})
-
-
-def _json(value: object) -> bytes:
-    return msgspec.json.encode(value)
+    return object_json({"op_id": json_of(mark.op_id), "reason": mark.reason})

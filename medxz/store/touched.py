@@ -67,9 +67,8 @@ class Touched:
         self._based: set[bytes] = set()  # ids of which there is a base, and of some whose base was undone
         self.damaged: set[int] = set()
         self.ops_read = 0
-        self.contended_seq = (
-            0  # the last op of a patient, or before or after which its entity had an open conflict
-        )
+        # the last op of a patient, or before or after which its entity had an open conflict
+        self.contended_seq = 0
 
     def prepare(self) -> None:
         """Read which entities are long, and have `beside` open, before the first op asks."""

@@ -20,12 +20,7 @@ from medxz.scope import FRONT_DESK_TYPES
 from medxz.store.base import Append, Conflicting, DeadLetter, Outcome
 from medxz.store.cipher import Blob
 from medxz.store.dictionaries import Dictionaries, authors_of
-from medxz.store.entity_index import (
-    is_full,
-    key_of,
-    write_open,
-    write_rows,
-)  # fmt: skip
+from medxz.store.entity_index import is_full, key_of, write_open, write_rows
 from medxz.store.held import Held
 from medxz.store.loading import load_held
 from medxz.store.record import MAGIC, op_json_of, render, stored_op, text_of

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import date
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from medxz import limits
+from medxz.clock import is_date
 from medxz.errors import Invalid
 
 if TYPE_CHECKING:
@@ -82,16 +82,8 @@ def _read_text(parameter: Parameter, text: str) -> str:
         raise Invalid(f"must be one of {', '.join(choice)}", field=parameter.name)
     if isinstance(pattern, str) and re.fullmatch(pattern, text) is None:
         raise Invalid(f"must be of the form {pattern}", field=parameter.name)
-    if schema.get("format") == "date" and not _is_date(text):
+    if schema.get("format") == "date" and not is_date(text):
         raise Invalid("must be a day of the calendar, written YYYY-MM-DD", field=parameter.name)
     if not text and schema.get("minLength"):
         raise Invalid("must not be empty", field=parameter.name)
     return text
-
-
-def _is_date(text: str) -> bool:
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
