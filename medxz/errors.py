@@ -4,7 +4,8 @@
     ├── Refusal                 a server's answer to a request; each class is one code of the protocol
     │   ├── BadRequest BadJson BadCursor                                 400
     │   ├── TokenMissing TokenInvalid TokenExpired SessionRevoked        401
-    │   ├── Forbidden 403   NotFound 404   MethodNotAllowed 405
+    │   ├── CredentialsInvalid TotpRequired                              401
+    │   ├── Forbidden CodeInvalid 403   NotFound 404   MethodNotAllowed 405
     │   ├── CursorEpochChanged CursorScopeChanged                        409
     │   ├── TooLarge 413    UnsupportedMedia 415   Invalid 422
     │   ├── RateLimited 429
@@ -80,8 +81,26 @@ class SessionRevoked(Refusal):
     hint = "log in again"
 
 
+class CredentialsInvalid(Refusal):
+    """One answer for an unknown address, a wrong password, a disabled user and a wrong second factor."""
+
+    code, status, title = "credentials_invalid", 401, "This is nobody's address and password"
+
+
+class TotpRequired(Refusal):
+    code, status, title = "totp_required", 401, "A second factor is needed"
+    hint = "send the six digits of the authenticator as `totp`"
+
+
 class Forbidden(Refusal):
     code, status, title = "forbidden", 403, "Not allowed"
+
+
+class CodeInvalid(Refusal):
+    """One answer for a code that is unknown, used or over."""
+
+    code, status, title = "code_invalid", 403, "The pairing code is not good"
+    hint = "ask the clinic's administrator for a new one"
 
 
 class NotFound(Refusal):
@@ -137,7 +156,8 @@ class StorageFull(Refusal):
 
 
 REFUSALS: tuple[type[Refusal], ...] = (
-    BadRequest, BadJson, BadCursor, TokenMissing, TokenInvalid, TokenExpired, SessionRevoked, Forbidden, NotFound,
+    BadRequest, BadJson, BadCursor, TokenMissing, TokenInvalid, TokenExpired, SessionRevoked,
+    CredentialsInvalid, TotpRequired, Forbidden, CodeInvalid, NotFound,
     MethodNotAllowed, CursorEpochChanged, CursorScopeChanged, TooLarge, UnsupportedMedia, Invalid, RateLimited,
     InternalError, CloudRequired, Overloaded, StorageFull,
 )  # fmt: skip

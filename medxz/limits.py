@@ -32,6 +32,15 @@ REQUEST_ID_CHARS_MAX: Final = 128
 TOKEN_CHARS_MAX: Final = 16 * KIB
 CURSOR_CHARS_MAX: Final = 512
 SEARCH_CHARS_MAX: Final = 200
+NAME_CHARS_MAX: Final = 120
+EMAIL_CHARS_MAX: Final = 254
+PASSWORD_CHARS_MAX: Final = 1_024
+CODE_CHARS_MAX: Final = 64
+URL_CHARS_MAX: Final = 512
+CSR_CHARS_MAX: Final = 8 * KIB
+CERTIFICATE_CHARS_MAX: Final = 16 * KIB
+DEVICE_KEYS_MAX: Final = 64
+ADOPTED_MAX: Final = 10_000  # devices, users and sites that a hub brings which began alone
 
 # HTTP: what one connection may cost, and how long nothing may happen on it.
 CONNECTIONS_MAX: Final = 4_096

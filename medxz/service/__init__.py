@@ -12,7 +12,7 @@ from pathlib import Path
 from medxz.clock import Clock
 from medxz.ids import Ids
 from medxz.service.conflicts import Conflicts
-from medxz.service.describe import ClinicConfig, Describe
+from medxz.service.describe import Describe
 from medxz.service.enrolment import Enrolment
 from medxz.service.entities import Entities
 from medxz.service.gate import Caller, Gate
@@ -27,6 +27,7 @@ from medxz.service.snapshot import Snapshot
 from medxz.service.standing import Standing
 from medxz.service.throttle import Rates, Throttle
 from medxz.service.upstream import ServerKind, Upstream
+from medxz.store.directory import ClinicConfig
 from medxz.store.registry import SqliteRegistry
 from medxz.store.sqlite import SqliteLog
 from medxz.store.views.follower import Follower

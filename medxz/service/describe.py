@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from medxz import limits
 from medxz.clock import Clock, format_time
 from medxz.errors import NotFound
 from medxz.service.gate import Caller, require
 from medxz.service.upstream import ServerKind
 from medxz.store.base import LogStore
-from medxz.wire import PROTOCOL_VERSIONS, ConfigAnswer, DictionaryInfo, InfoAnswer, InfoLimits, Target
-
-
-@dataclass(frozen=True, slots=True)
-class ClinicConfig:
-    """What the clinic has decided, as this server knows it."""
-
-    keep_own_days: int = limits.KEEP_OWN_DAYS
-    offline_session_hours: int = limits.OFFLINE_SESSION_HOURS
-    require_signed_ops: bool = False
-    ca_certificates: Sequence[str] = ()
-    targets: Sequence[Target] = ()
+from medxz.store.directory import ClinicConfig
+from medxz.wire import PROTOCOL_VERSIONS, ConfigAnswer, DictionaryInfo, InfoAnswer, InfoLimits
 
 
 class Describe:
@@ -63,10 +51,11 @@ class Describe:
         clinic = self._clinic
         return ConfigAnswer(
             clinic_id=self._log.clinic_id,
+            name=clinic.name,
             keep_own_days=clinic.keep_own_days,
             offline_session_hours=clinic.offline_session_hours,
             require_signed_ops=clinic.require_signed_ops,
-            routing={role: ["hub", "cloud"] for role in ("admin", "clinician", "front_desk")},
+            routing={role: list(kinds) for role, kinds in clinic.routing.items()},
             targets=list(clinic.targets),
             ca_certificates=list(clinic.ca_certificates),
         )

@@ -14,7 +14,7 @@ from typing import Final
 from medxz.op import Operation, signature_holds
 from medxz.service.gate import Caller
 from medxz.service.roles import writable
-from medxz.store.registry import Directory
+from medxz.store.directory import Directory
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ Reading is a look into a dictionary and never waits. A change is durable before 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.scope import Scope
 from medxz.store.cipher import failure
+from medxz.store.directory import ClinicConfig, DeviceEntry, Directory, User
 from medxz.store.files import LogFile
 
 T = TypeVar("T")
@@ -25,40 +25,12 @@ class Runs(Protocol):
     async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T: ...
 
 
-@dataclass(frozen=True, slots=True)
-class User:
-    """An author: the roles that the clinic gave."""
-
-    user_id: str
-    roles: frozenset[str]
-    disabled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceEntry:
-    """A device: what it holds, the keys it has had, and who has had a session on it."""
-
-    device_id: str
-    scope: Scope
-    revoked: bool = False
-    public_keys: tuple[bytes, ...] = ()
-    authors: frozenset[str] = frozenset()
-
-
-@dataclass(slots=True)
-class Directory:
-    """Everything that the registry knows, as it was last read."""
-
-    users: dict[str, User] = field(default_factory=dict)
-    devices: dict[str, DeviceEntry] = field(default_factory=dict)
-    revoked_sessions: set[str] = field(default_factory=set)
-    cloud_epoch: str | None = None
-    cloud_marks: dict[str, int] = field(default_factory=dict)
-    cloud_refusals: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-
-
 class SqliteRegistry:
-    """The registry in the log's file."""
+    """The registry in the log's file: a `Known` (medxz/store/directory.py).
+
+    `config` is what the clinic decided, as far as the program that runs on this registry has heard: it puts a new one
+    there when it hears of another.
+    """
 
     def __init__(self, file: LogFile, worker: Runs, changed: Callable[[], None] = lambda: None) -> None:
         """`worker` must not run it within a transaction of the log. `changed` is called after every change: whoever
@@ -68,6 +40,8 @@ class SqliteRegistry:
         self._path: Final = file.path
         self._worker: Final = worker
         self._changed: Final = changed
+        self.clinic_id: Final = file.identity.clinic_id
+        self.config = ClinicConfig()
         self.directory = _read(self._connection)
 
     async def put_user(self, user_id: str, roles: Iterable[str], *, disabled: bool = False) -> None:
