@@ -1,67 +1,65 @@
 """`medxz-hub run`: puts the parts together, serves until it is told to stop, and stops with nothing lost.
 
-Refused: a directory that another process uses, an address that can't be had, TLS files that don't fit each other.
+Refused: a directory that another process uses.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 
-import uvloop
 from structlog.typing import FilteringBoundLogger
 
-from hub import memory
-from hub.addresses import host_names, machine_addresses
 from hub.ask import check_path
 from hub.commands import Commands
-from hub.config import Settings, is_loopback
+from hub.config import Settings
 from hub.control import ControlServer
 from hub.desk import Desk
-from hub.errors import CommandFailed
 from hub.identity import HubIdentity, current_certificate, load_identity
 from hub.issue import TokenDesk
-from hub.keys import read_key
-from hub.notify import Notifier, Probe
 from hub.storage import Storage, open_storage
-from medxz import limits
 from medxz.clock import Clock, SystemClock
 from medxz.ids import Ids, RandomIds
+from medxz.program import memory
+from medxz.program.addresses import host_names, machine_addresses
+from medxz.program.keys import read_key
+from medxz.program.notify import Notifier, Probe
+from medxz.program.running import (
+    SERVING_STOP_S,
+    announce,
+    bound_socket,
+    local_url,
+    operators_context,
+    run_loop,
+    stop_signals,
+    tell_of_broken_tasks,
+)
+from medxz.program.settings import is_loopback
 from medxz.service import ClinicConfig, Parts, Rates, Services, assemble
 from medxz.store.dictionaries import shipped_dictionary
 from medxz.store.views.follower import Follower
 from medxz.trust.certificates import Credential, load_credential, server_context
 from medxz.trust.tokens import TokenVerifier, key_id
 from medxz.web import App, Serving, make_log, serve
-from medxz.web.log import told
 from medxz.wire import Target
 from medxz.work import ThreadWorker
 
 VERSION: Final = version("medxz-hub")
-# what is left of the stop's seconds closes the store
-_SERVING_STOP_S: Final = limits.SHUTDOWN_S_MAX * 0.6
 _RENEWAL_CHECK_S: Final = 3_600.0
-# The writer wants the interpreter lock for moments between long waits without it: with the usual 5 ms it would wait
-# for the event loop ten times in each transaction.
-_SWITCH_INTERVAL_S: Final = 0.0003
 
 
 def run_hub(settings: Settings, *, announce_json: bool) -> None:
     """Serve until SIGTERM or SIGINT."""
     check_path(settings.places.socket)
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Hub(settings, announce_json=announce_json).run())
+    run_loop(_Hub(settings, announce_json=announce_json).run())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +86,14 @@ class _Hub:
     async def run(self) -> None:
         started_ms = self._clock.now_ms()
         places = self._settings.places
-        asyncio.get_running_loop().set_exception_handler(self._tell_of)
-        with _stop_signals() as stop:
+        tell_of_broken_tasks(self._log)
+        with stop_signals() as stop:
             async with open_storage(
                 places, lambda: read_key(places.key_file, os.environ), self._clock
             ) as storage:
                 identity = await load_identity(storage)
-                with _bound(self._settings) as bound:
-                    ground = _Ground(storage, identity, bound, _url(self._settings, bound))
+                with bound_socket(self._settings) as bound:
+                    ground = _Ground(storage, identity, bound, local_url(self._settings, bound))
                     async with self._serving(ground, started_ms):
                         self._announce(ground)
                         await stop.wait()
@@ -103,13 +101,6 @@ class _Hub:
                         self._log.info("hub stopping")
         self._log.info("hub stopped")
         self._notifier.close()
-
-    def _tell_of(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Say what broke in a task that nobody awaits, as every line of the log is said: without its text."""
-        error = context.get("exception")
-        if isinstance(error, asyncio.CancelledError):
-            return  # Python 3.11 takes a stream's task that the stop has ended for one that broke
-        self._log.error("task broke", **(told(error) if isinstance(error, BaseException) else {}))
 
     @asynccontextmanager
     async def _serving(self, ground: _Ground, started_ms: int) -> AsyncIterator[None]:
@@ -139,7 +130,7 @@ class _Hub:
         finally:
             services.health.is_stopping = True
             if serving is not None:
-                await serving.stop(_SERVING_STOP_S)
+                await serving.stop(SERVING_STOP_S)
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
@@ -189,7 +180,7 @@ class _Hub:
         if settings.plain_http:
             return None
         if settings.tls_cert is not None:
-            return _operators_context(settings)
+            return operators_context(settings)
         credential, _ = await self._certificate(ground)
         return server_context(credential)
 
@@ -219,11 +210,7 @@ class _Hub:
         self._log.info(
             "hub ready", url=ground.url, server_id=log.server_id, epoch=log.epoch, ops=log.last_seq
         )
-        ready = json.dumps({"event": "ready", "url": ground.url}, separators=(",", ":"))
-        text = ready if self._announce_json else f"The hub serves at {ground.url}; Ctrl-C stops it."
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-        self._notifier.ready(f"serves at {ground.url}")
+        announce("hub", ground.url, self._notifier, as_json=self._announce_json)
 
 
 def _writer_probe(storage: Storage) -> Probe:
@@ -232,61 +219,3 @@ def _writer_probe(storage: Storage) -> Probe:
         return True
 
     return probe
-
-
-@contextmanager
-def _stop_signals() -> Iterator[asyncio.Event]:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-@contextmanager
-def _bound(settings: Settings) -> Iterator[socket.socket]:
-    host, port = settings.bind_host, settings.port
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
-        try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind(address)
-        except OSError:
-            bound.close()
-            raise
-    except OSError as error:
-        raise CommandFailed(
-            f"{host} port {port} can't be served: {error.strerror}",
-            "give another --host or --port, or --port 0",
-        ) from None
-    with bound:
-        yield bound
-
-
-def _url(settings: Settings, bound: socket.socket) -> str:
-    """Where a client on this machine finds it."""
-    host, port = bound.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  not bound here
-    shown = f"[{host}]" if ":" in host else host
-    return f"{'http' if settings.plain_http else 'https'}://{shown}:{port}"
-
-
-def _operators_context(settings: Settings) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.set_alpn_protocols(["http/1.1"])
-    assert settings.tls_cert is not None
-    try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise CommandFailed(
-            f"{settings.tls_cert} and {settings.tls_key} can't be served: {error.strerror or error}",
-            "give a PEM chain and the PEM key that belongs to it",
-        ) from None
-    return context

@@ -11,8 +11,8 @@ import socket
 from pathlib import Path
 from typing import Any, Final
 
-from hub.errors import CommandFailed
 from medxz import limits
+from medxz.program.errors import CommandFailed
 
 ANSWER_BYTES_MAX: Final = limits.MIB
 ANSWER_S_MAX: Final = 30.0

@@ -1,28 +1,25 @@
-"""`medxz-hub`: what an operator types. Status 0 done, 1 failed, 2 wrong usage or settings, 3 needs the cloud.
+"""`medxz-hub`: what an operator types. How a command ends: medxz/program/outcome.py.
 
-Whatever fails is told on stderr in a line and a hint, with `--json` as one object; never as a stack trace.
 Nothing heavy is imported before a command needs it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from hub.errors import CommandFailed
-from medxz.commandline import DONE, FAILED, NEEDS_THE_CLOUD, WRONG_USAGE, Example, Examples, Uuid
-from medxz.errors import CloudRequired, ConfigurationError, Invalid, MedxzError
+from medxz.commandline import DONE, FAILED, Example, Examples, Uuid
+from medxz.program.errors import CommandFailed
+from medxz.program.outcome import outcome, tell
 
 if TYPE_CHECKING:
-    from hub.config import Places, Settings
+    from hub.config import HubPlaces, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -107,7 +104,7 @@ def run(config: Path | None, as_json: bool, **flags: object) -> None:
     Every flag can stand in DIR/hub.toml, in the environment (MEDXZ_HUB_…) and in systemd credentials too:
     docs/configuration.md. Logs go to stderr. With --json, one line on stdout tells when and where it serves.
     """
-    from hub.memory import start_lightly
+    from medxz.program.memory import start_lightly
 
     start_lightly()
     from hub.config import load_settings
@@ -214,10 +211,10 @@ def settings_for(data: Path, key_file: Path | None) -> Settings:
     return load_settings(flags, os.environ)
 
 
-def places_of(data: Path) -> Places:
-    from hub.config import Places
+def places_of(data: Path) -> HubPlaces:
+    from hub.config import HubPlaces
 
-    return Places(data)
+    return HubPlaces(data)
 
 
 def asked_or_opened(
@@ -242,56 +239,7 @@ def asked_or_opened(
         time.sleep(STARTING_POLL_S)
 
 
-def tell(answer: dict[str, Any], as_json: bool, text: str) -> None:
-    click.echo(json.dumps(answer) if as_json else text)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """The entry point: runs a command and ends with its status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(outcome(arguments, as_json="--json" in arguments))
-
-
-def outcome(arguments: list[str], *, as_json: bool) -> int:
-    """Run it; tell what fails."""
-    try:
-        result = cli.main(arguments, prog_name="medxz-hub", standalone_mode=False)
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return complain(as_json, "interrupted", "interrupted", "", FAILED)
-    except click.UsageError as error:
-        return wrong_usage(as_json, error)
-    except ConfigurationError as error:
-        hint = "docs/configuration.md lists every setting"
-        return complain(as_json, "configuration", str(error), hint, WRONG_USAGE, problems=error.problems)
-    except MedxzError as error:
-        code = getattr(error, "code", "failed")
-        status = {CloudRequired.code: NEEDS_THE_CLOUD, Invalid.code: WRONG_USAGE}.get(code, FAILED)
-        return complain(as_json, code, str(error), error.hint, status)
-    except OSError as error:
-        return complain(
-            as_json, "failed", f"{error.filename or 'medxz-hub'}: {error.strerror or error}", "", FAILED
-        )
-    except Exception as error:  # noqa: BLE001  the root of the program: no stack trace in an operator's face
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{type(error).__name__} at {where.filename}:{where.lineno}"
-        return complain(as_json, "internal", f"a mistake of ours: {place}", "please report it", FAILED)
-    return result if isinstance(result, int) else DONE
-
-
-def wrong_usage(as_json: bool, error: click.UsageError) -> int:
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        click.echo(error.format_message(), err=True)
-        return WRONG_USAGE
-    hint = f"{error.ctx.command_path} --help" if error.ctx is not None else "medxz-hub --help"
-    return complain(as_json, "usage", error.format_message(), hint, WRONG_USAGE)
-
-
-def complain(as_json: bool, code: str, message: str, hint: str, status: int, **more: object) -> int:
-    """What failed and what to do, on stderr."""
-    if as_json:
-        click.echo(json.dumps({"code": code, "message": message, "hint": hint, **more}), err=True)
-    else:
-        click.echo(f"medxz-hub: {message}" + (f"\nhint: {hint}" if hint else ""), err=True)
-    return status
+    sys.exit(outcome(cli, "medxz-hub", arguments, as_json="--json" in arguments))

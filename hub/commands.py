@@ -10,11 +10,11 @@ from typing import Final
 from hub.ask import Json
 from hub.control import Handler
 from hub.desk import Desk
-from hub.errors import CommandFailed
 from hub.identity import HubIdentity
-from hub.keys import read_key
 from hub.storage import Storage
 from medxz.clock import format_time
+from medxz.program.errors import CommandFailed
+from medxz.program.keys import read_key
 from medxz.service import Services
 from medxz.store.base import Verification
 

@@ -20,9 +20,9 @@ import orjson
 import structlog
 
 from hub.ask import ANSWER_S_MAX, Json, check_path
-from hub.errors import CommandFailed
 from medxz import limits
 from medxz.errors import MedxzError, Refusal
+from medxz.program.errors import CommandFailed
 
 REQUEST_BYTES_MAX: Final = 64 * limits.KIB
 CONNECTIONS_MAX: Final = 16

@@ -22,7 +22,7 @@ from typing import Any, Final
 import click
 
 from hub.ask import ask
-from hub.config import Places
+from hub.config import HubPlaces
 from medxz import Device, MedxzError, PeerUnreachable
 from medxz.ids import RandomIds
 
@@ -98,11 +98,11 @@ class HubProcess:
 
     async def token(self, device_id: str, user_id: str, role: str = "clinician") -> str:
         wanted = {"device": device_id, "user": user_id, "role": role, "ttl": TOKEN_TTL_S}
-        answer = await asyncio.to_thread(ask, Places(self.data).socket, "token", wanted)
+        answer = await asyncio.to_thread(ask, HubPlaces(self.data).socket, "token", wanted)
         return str(answer["access_token"])
 
     async def ops_stored(self) -> int:
-        return int((await asyncio.to_thread(ask, Places(self.data).socket, "status"))["ops"])
+        return int((await asyncio.to_thread(ask, HubPlaces(self.data).socket, "status"))["ops"])
 
 
 class Cable:

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from hub.ask import Json
-from hub.config import Places
+from hub.config import HubPlaces
 from hub.identity import HubIdentity, load_identity
 from hub.issue import TokenDesk, TokenRequest
-from hub.keys import read_key
 from hub.storage import open_storage
 from medxz.clock import SystemClock
 from medxz.ids import RandomIds
+from medxz.program.keys import read_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Desk:
         return {"token": self.token, "ca": self.ca}
 
 
-def answer_stopped(places: Places, environ: Mapping[str, str], command: str, arguments: Json) -> Json:
+def answer_stopped(places: HubPlaces, environ: Mapping[str, str], command: str, arguments: Json) -> Json:
     """The same answer without a running hub: the store is opened for it, under its lock."""
 
     async def answer() -> Json:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from hub import ask
-from hub.config import Places, load_settings
-from hub.errors import CommandFailed
-from hub.keys import read_key
+from hub.config import HubPlaces, load_settings
 from hub.storage import open_storage
 from medxz import limits
 from medxz.clock import SystemClock
 from medxz.errors import ConfigurationError, MedxzError
+from medxz.program.errors import CommandFailed
+from medxz.program.keys import read_key
 
 _POLL_S: Final = 0.2
 _RESTORE: Final = "stop the hub, keep a copy of its directory and its key, and restore a backup"
@@ -45,7 +45,7 @@ class Finding:
 
 def examine(data: Path, key_file: Path | None, environ: Mapping[str, str], *, quiet: bool) -> list[Finding]:
     """Every finding, in the order in which a hub needs the things to be well."""
-    places = Places(data, key_file)
+    places = HubPlaces(data, key_file)
     findings = []
     try:
         places = load_settings({"data": data} | ({"key_file": key_file} if key_file else {}), environ).places
@@ -65,7 +65,7 @@ def examine(data: Path, key_file: Path | None, environ: Mapping[str, str], *, qu
     return findings
 
 
-def _directory(places: Places) -> Finding:
+def _directory(places: HubPlaces) -> Finding:
     name = "directory"
     if not places.data.is_dir():
         hint = f"medxz-hub init --data {places.data} --clinic ID"
@@ -77,7 +77,7 @@ def _directory(places: Places) -> Finding:
     return Finding(name, ok=True, detail=f"{places.data}, mode {mode:04o}")
 
 
-def _key(places: Places, environ: Mapping[str, str]) -> Finding:
+def _key(places: HubPlaces, environ: Mapping[str, str]) -> Finding:
     """A running hub knows which file is its, and may read where its operator may not."""
     file, problem, hint = str(places.key_file), None, ""
     try:
@@ -92,7 +92,7 @@ def _key(places: Places, environ: Mapping[str, str]) -> Finding:
     return Finding("key file", ok=problem is None, detail=detail, hint=hint)
 
 
-def _space(places: Places) -> Finding:
+def _space(places: HubPlaces) -> Finding:
     folder = next(path for path in (places.data, *places.data.parents) if path.exists())
     free = shutil.disk_usage(folder).free
     detail = f"{free // limits.MIB} MiB are free"
@@ -102,7 +102,7 @@ def _space(places: Places) -> Finding:
     return Finding("disk", ok=True, detail=detail)
 
 
-def _socket_path(places: Places) -> Finding:
+def _socket_path(places: HubPlaces) -> Finding:
     try:
         ask.check_path(places.socket)
     except CommandFailed as error:
@@ -110,7 +110,7 @@ def _socket_path(places: Places) -> Finding:
     return Finding("control socket", ok=True, detail=str(places.socket))
 
 
-def _store(places: Places, environ: Mapping[str, str], progress: Progress) -> Iterator[Finding]:
+def _store(places: HubPlaces, environ: Mapping[str, str], progress: Progress) -> Iterator[Finding]:
     try:
         hub = ask.ask(places.socket, "status")
     except ask.HubNotRunning:
@@ -127,7 +127,7 @@ def _store(places: Places, environ: Mapping[str, str], progress: Progress) -> It
     yield _check_running(places, progress)
 
 
-def _check_running(places: Places, progress: Progress) -> Finding:
+def _check_running(places: HubPlaces, progress: Progress) -> Finding:
     ask.ask(places.socket, "verify", {"begin": True})
     while True:
         found = ask.ask(places.socket, "verify")
@@ -137,7 +137,9 @@ def _check_running(places: Places, progress: Progress) -> Finding:
         time.sleep(_POLL_S)
 
 
-async def _examine_stopped(places: Places, environ: Mapping[str, str], progress: Progress) -> list[Finding]:
+async def _examine_stopped(
+    places: HubPlaces, environ: Mapping[str, str], progress: Progress
+) -> list[Finding]:
     try:
         async with open_storage(places, lambda: read_key(places.key_file, environ), SystemClock()) as storage:
             opened = Finding("store", ok=True, detail=f"opens with its key, epoch {storage.log.epoch}")

@@ -13,13 +13,13 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hub.ask import check_path
-from hub.config import Places
-from hub.errors import CommandFailed
-from hub.keys import has_content, make_key, read_key, sync_directory
+from hub.config import HubPlaces
 from hub.storage import Storage, locked
 from medxz.clock import Clock
 from medxz.errors import StoreError
 from medxz.ids import Ids
+from medxz.program.errors import CommandFailed
+from medxz.program.keys import has_content, make_key, read_key, sync_directory
 from medxz.store.files import Identity, LogFile
 from medxz.store.registry import SqliteRegistry
 from medxz.trust.certificates import (
@@ -58,11 +58,11 @@ class HubIdentity:
 
 
 async def make_hub(
-    places: Places, clinic_id: str, clock: Clock, ids: Ids, key: bytes | None
+    places: HubPlaces, clinic_id: str, clock: Clock, ids: Ids, key: bytes | None
 ) -> dict[str, str]:
     """A hub by itself, with a new key where none is given. Tells its ids."""
     check_path(places.socket)
-    _make_directory(places.data)
+    places.make_directory()
     with locked(places):
         if places.store.exists():
             raise CommandFailed(f"there is a hub in {places.data} already", "run it, or give another --data")
@@ -127,7 +127,7 @@ async def current_certificate(
     return made, True
 
 
-def existing_key(places: Places, environ: dict[str, str]) -> bytes | None:
+def existing_key(places: HubPlaces, environ: dict[str, str]) -> bytes | None:
     """The key of a file that is there already: an operator's own, or a credential."""
     return read_key(places.key_file, environ) if has_content(places.key_file) else None
 
@@ -161,13 +161,6 @@ async def _secret(registry: SqliteRegistry, name: str) -> bytes:
     if value is None:
         raise StoreError(f"the store has no {name}: it was not made by `medxz-hub init`")
     return value
-
-
-def _make_directory(data: Path) -> None:
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandFailed(f"{data} can't be made: {error.strerror}", "give another --data") from None
 
 
 def _remove_database(file: Path) -> None:

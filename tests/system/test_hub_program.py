@@ -22,9 +22,9 @@ import trustme
 
 from hub import desk
 from hub.cli import asked_or_opened
-from hub.errors import CommandFailed
 from medxz import limits
 from medxz.ids import RandomIds
+from medxz.program.errors import CommandFailed
 from medxz.trust.certificates import client_context
 from tests.system.hub_process import DEADLINE_S, HubProcess, a_push, an_op, answer, command, wait_until
 
@@ -362,7 +362,7 @@ def test_a_run_loads_what_it_needs() -> None:
 import sys
 import hub.cli
 assert not {"pydantic", "aiohttp", "cryptography", "sqlcipher3"} & set(sys.modules), "help is slow"
-from hub.memory import start_lightly
+from medxz.program.memory import start_lightly
 start_lightly()
 import hub.app
 loaded = [name for name in ("rich", "httpx", "hypothesis", "pydantic_settings") if sys.modules.get(name)]

@@ -23,9 +23,9 @@ import httpx
 import pytest
 
 from hub.ask import ask
-from hub.config import Places
-from hub.errors import CommandFailed
+from hub.config import HubPlaces
 from medxz.ids import RandomIds
+from medxz.program.errors import CommandFailed
 from tests.system.hub_process import DEADLINE_S, EAGER_PROGRAM, HubProcess
 from tests.system.ledger import PAYLOAD_MARK, Ledger, Pusher, Reader, bearer, client_of, make_pushers
 
@@ -113,7 +113,7 @@ class Life:
 
     async def log_in(self) -> None:
         """Have devices made known all the time, through the same writer: who was let in must be let in later."""
-        place = Places(self.hub.data).socket
+        place = HubPlaces(self.hub.data).socket
         while True:
             who = {"user": IDS.uuid7(), "device": IDS.uuid7(), "role": "clinician", "ttl": 36_000}
             try:

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hub.keys import read_key
 from medxz import limits
+from medxz.program.keys import read_key
 from medxz.store.cipher import BUSY_TIMEOUT_MS, open_database
 from tests.system.hub_process import DEADLINE_S, HubProcess
 from tests.system.ledger import Ledger, bearer, client_of, make_pushers

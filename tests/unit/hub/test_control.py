@@ -16,9 +16,9 @@ import uvloop
 from hub import control
 from hub.ask import HubNotRunning, Json, ask
 from hub.control import ControlServer
-from hub.errors import CommandFailed
 from medxz.clock import SystemClock
 from medxz.errors import Invalid
+from medxz.program.errors import CommandFailed
 from medxz.web import make_log
 
 LOGGED = io.BytesIO()

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from hub.errors import CommandFailed
+from medxz.program.errors import CommandFailed
 
 KEY_BYTES: Final = 32
 _HEX: Final = re.compile(rb"[0-9a-fA-F]{64}\s*")
@@ -33,7 +33,7 @@ def read_key(file: Path, environ: Mapping[str, str]) -> bytes:
         ) from None
     except OSError as error:
         raise CommandFailed(
-            f"the key file {file} can't be read: {error.strerror}", "run this as the hub's user"
+            f"the key file {file} can't be read: {error.strerror}", "run this as the user whose file it is"
         ) from None
     if mode & 0o077 and not _is_credential(file, environ):
         raise CommandFailed(f"the key file {file} is open to others (mode {mode:04o})", f"chmod 600 {file}")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.errors import CommandFailed
-from hub.keys import make_key, read_key
+from medxz.program.errors import CommandFailed
+from medxz.program.keys import make_key, read_key
 
 
 def test_a_key_is_made_for_its_owner_alone(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What systemd is told: ready, what is going on, still alive, stopping. Without systemd nothing happens.
 
-The sign of life comes only while the probe answers: a hub whose event loop or writer hangs is restarted.
+The sign of life comes only while the probe answers: a server whose event loop or writer hangs is restarted.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Notifier:
         try:
             self._socket.sendto(text.encode(), self._address)
         except OSError as error:
-            # the hub serves on whether or not anybody listens
+            # the server serves on whether or not anybody listens
             self._log.warning("notify failed", detail=error.strerror)
 
 

@@ -1,4 +1,4 @@
-"""What the hub's commands end with when they can't do what was asked: a line, and the way out."""
+"""What a program's commands end with when they can't do what was asked: a line, and the way out."""
 
 from __future__ import annotations
 

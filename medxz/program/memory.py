@@ -19,7 +19,7 @@ _GIVE_BACK_EVERY_S: Final = 5.0
 
 
 def start_lightly() -> None:
-    """To be called before the hub's parts are imported."""
+    """To be called before the program's parts are imported."""
     gc.disable()  # nothing that importing makes is garbage; `settle` turns it on again
     # structlog loads rich where it finds it, for stack traces that are never printed
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]

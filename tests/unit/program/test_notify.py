@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.notify import Notifier
 from medxz.clock import SystemClock
+from medxz.program.notify import Notifier
 from medxz.web import make_log
 
 LOG = make_log(io.BytesIO(), SystemClock())
