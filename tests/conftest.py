@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from tests.postgres import own_database_url, postgres_url  # noqa: F401  # fixtures for everybody
+
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 

@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, migrations, notifications, and the log of a clinic on them."""
