@@ -18,7 +18,7 @@ class LoginRequest(Message):
     email: Annotated[str, Field(min_length=1, max_length=limits.EMAIL_CHARS_MAX)]
     password: Annotated[str, Field(min_length=1, max_length=limits.PASSWORD_CHARS_MAX, repr=False)]
     device_id: Uuid
-    totp: Annotated[str, Field(pattern="^[0-9]{6}$", repr=False)] | None = None
+    totp: Annotated[str | None, Field(pattern="^[0-9]{6}$", repr=False)] = None
 
 
 class SessionUser(Answer):
@@ -36,7 +36,7 @@ class SessionAnswer(Answer):
     """A session: tokens, and whose it is. `refresh_token` is null where the one there is stays good."""
 
     access_token: Annotated[str, Field(repr=False)]
-    refresh_token: Annotated[str, Field(repr=False)] | None
+    refresh_token: Annotated[str | None, Field(repr=False)]
     expires_in: int
     user: SessionUser
     clinic: SessionClinic
@@ -65,9 +65,9 @@ class RefreshRequest(Message):
         }
     )
 
-    refresh_token: Annotated[Token, Field(repr=False)] | None = None
-    access_token: Annotated[Token, Field(repr=False)] | None = None
-    proof: Annotated[Token, Field(repr=False)] | None = None
+    refresh_token: Annotated[Token | None, Field(repr=False)] = None
+    access_token: Annotated[Token | None, Field(repr=False)] = None
+    proof: Annotated[Token | None, Field(repr=False)] = None
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> Self:
@@ -80,7 +80,7 @@ class RefreshRequest(Message):
 class LogoutRequest(Message):
     """The session to be ended, where no access token names it."""
 
-    refresh_token: Annotated[Token, Field(repr=False)] | None = None
+    refresh_token: Annotated[Token | None, Field(repr=False)] = None
 
 
 class AssertionRequest(Message):
