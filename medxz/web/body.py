@@ -10,7 +10,8 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
+from aiohttp.http import HttpVersion11
 from pydantic import BaseModel, ValidationError
 
 from medxz import limits

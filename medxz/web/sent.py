@@ -9,8 +9,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import HttpVersion, HttpVersion11, web
+from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import HttpVersion, HttpVersion11
 
 if TYPE_CHECKING:
     import asyncio

@@ -357,7 +357,7 @@ def test_nothing_private_lies_open(hub: HubProcess) -> None:
 
 
 def test_a_run_loads_what_it_needs() -> None:
-    """A running hub has no terminal decoration and no HTTP client in its memory, and help needs next to nothing."""
+    """A running hub has no terminal decoration, HTTP client or part of a cloud in its memory; help needs next to nothing."""
     program = """
 import sys
 import hub.cli
@@ -365,7 +365,10 @@ assert not {"pydantic", "aiohttp", "cryptography", "sqlcipher3"} & set(sys.modul
 from medxz.program.memory import start_lightly
 start_lightly()
 import hub.app
-loaded = [name for name in ("rich", "httpx", "hypothesis", "pydantic_settings") if sys.modules.get(name)]
+unneeded = (
+    "rich", "httpx", "aiohttp.client", "asyncpg", "argon2", "pyotp", "hypothesis", "pydantic_settings",
+)
+loaded = [name for name in unneeded if sys.modules.get(name)]
 assert not loaded, loaded
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=DEADLINE_S)
