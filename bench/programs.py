@@ -81,7 +81,7 @@ class HubProcess:
         begun = time.perf_counter()
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, cwd=ROOT, env=os.environ | SETTINGS
+                command, stdout=subprocess.PIPE, stderr=log, cwd=ROOT, env=_environment()
             )
         self._process = process
         assert process.stdout is not None
@@ -200,6 +200,11 @@ def _hub_command(*words: str) -> None:
 
 def _key_file(data: Path) -> Path:
     return data.with_name(data.name + ".key")
+
+
+def _environment() -> dict[str, str]:
+    """That of an installed hub: it runs from bytecode, whether or not whoever measures writes any."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | SETTINGS
 
 
 def _child_of(pid: int) -> int:
