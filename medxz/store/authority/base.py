@@ -1,0 +1,54 @@
+"""What a database is to the authority's tables: statements in transactions, on either of the two.
+
+Statements have their values as `$1 … $n`, each number for the first time in the order in which they are counted:
+SQLite takes them by position. Flags are 0 and 1; times are milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+Changed = Callable[[Collection[str]], None]
+
+
+class Tx(Protocol):
+    """An open transaction."""
+
+    async def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Run a statement; the rows that it gives, if it gives any."""
+        ...
+
+    def changed(self, clinic_id: str) -> None:
+        """Once this is committed, those who watch are told that this clinic's directory is another."""
+        ...
+
+
+class Transactions(Protocol):
+    """Runs functions in transactions, each as if it were alone."""
+
+    @property
+    def place(self) -> str:
+        """Where the database is, for people: without a password."""
+        ...
+
+    async def run(self, fn: Callable[[Tx], Awaitable[T]]) -> T:
+        """What `fn` returns, once all that it wrote is durable; where it raises, nothing of it was written.
+
+        `fn` may be run again, with another transaction, so it has no effects but through it. What shall be kept of a
+        refusal (a failure that is counted) is returned by `fn` and raised outside of it.
+        StorageFull, Overloaded (nothing is known of what was written: ask again) or StoreError.
+        """
+        ...
+
+    async def read(self, fn: Callable[[Tx], Awaitable[T]]) -> T:
+        """The same for a function that only reads: it sees one state of the database and never holds up a writer."""
+        ...
+
+    def on_change(self, listener: Changed) -> None:
+        """Tell this listener, after each commit that said so, which clinics' directories changed here."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,204 @@
+-- Who belongs to a clinic and what it has decided. The same tables and columns as sql/postgres/0001_authority.sql.
+
+CREATE TABLE server (
+    only_row   INTEGER PRIMARY KEY CHECK (only_row = 1),
+    server_id  TEXT NOT NULL,
+    epoch      TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE server_secret (
+    name    TEXT PRIMARY KEY,
+    sealed  BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE server_key (
+    kid            TEXT PRIMARY KEY,
+    state          TEXT NOT NULL CHECK (state IN ('next', 'current', 'old')),
+    public_key     BLOB NOT NULL,
+    sealed         BLOB NOT NULL,
+    made_at_ms     INTEGER NOT NULL,
+    changed_at_ms  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- These find the clinic of somebody who does not name it. What they find is held against the clinic's own tables.
+
+CREATE TABLE device_clinic (
+    device_id  TEXT NOT NULL,
+    clinic_id  TEXT NOT NULL,
+    PRIMARY KEY (device_id, clinic_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE hub_clinic (
+    hub_id     TEXT NOT NULL,
+    clinic_id  TEXT NOT NULL,
+    PRIMARY KEY (hub_id, clinic_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE code_clinic (
+    code_hash  BLOB PRIMARY KEY,
+    clinic_id  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- A clinic's own.
+
+CREATE TABLE clinic (
+    clinic_id   TEXT PRIMARY KEY,
+    name        TEXT NOT NULL,
+    revision    INTEGER NOT NULL DEFAULT 1,
+    made_at_ms  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE clinic_config (
+    clinic_id  TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    value      TEXT NOT NULL,
+    PRIMARY KEY (clinic_id, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE clinic_certificate (
+    clinic_id    TEXT NOT NULL,
+    fingerprint  TEXT NOT NULL,
+    kind         TEXT NOT NULL CHECK (kind IN ('root', 'intermediate', 'adopted')),
+    pem          TEXT NOT NULL,
+    made_at_ms   INTEGER NOT NULL,
+    PRIMARY KEY (clinic_id, fingerprint)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE secret (
+    clinic_id  TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    sealed     BLOB NOT NULL,
+    PRIMARY KEY (clinic_id, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE site (
+    clinic_id   TEXT NOT NULL,
+    site_id     TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    made_at_ms  INTEGER NOT NULL,
+    PRIMARY KEY (clinic_id, site_id),
+    UNIQUE (clinic_id, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE clinic_user (
+    clinic_id      TEXT NOT NULL,
+    user_id        TEXT NOT NULL,
+    email          TEXT NOT NULL,
+    name           TEXT NOT NULL,
+    roles          TEXT NOT NULL,
+    disabled       INTEGER NOT NULL DEFAULT 0 CHECK (disabled IN (0, 1)),
+    password_hash  TEXT,
+    totp_sealed    BLOB,
+    totp_counter   INTEGER NOT NULL DEFAULT 0,
+    made_at_ms     INTEGER NOT NULL,
+    PRIMARY KEY (clinic_id, user_id),
+    UNIQUE (clinic_id, email)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device (
+    clinic_id   TEXT NOT NULL,
+    device_id   TEXT NOT NULL,
+    site_id     TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    scope       TEXT NOT NULL CHECK (scope IN ('full', 'front_desk')),
+    revoked     INTEGER NOT NULL DEFAULT 0 CHECK (revoked IN (0, 1)),
+    replaces    TEXT,
+    made_at_ms  INTEGER NOT NULL,
+    PRIMARY KEY (clinic_id, device_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device_key (
+    clinic_id    TEXT NOT NULL,
+    device_id    TEXT NOT NULL,
+    public_key   BLOB NOT NULL,
+    added_at_ms  INTEGER NOT NULL,
+    PRIMARY KEY (clinic_id, device_id, public_key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device_author (
+    clinic_id  TEXT NOT NULL,
+    device_id  TEXT NOT NULL,
+    user_id    TEXT NOT NULL,
+    PRIMARY KEY (clinic_id, device_id, user_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE session (
+    clinic_id     TEXT NOT NULL,
+    session_id    TEXT NOT NULL,
+    user_id       TEXT NOT NULL,
+    device_id     TEXT NOT NULL,
+    hub_id        TEXT,
+    made_at_ms    INTEGER NOT NULL,
+    last_used_ms  INTEGER NOT NULL,
+    revoked       INTEGER NOT NULL DEFAULT 0 CHECK (revoked IN (0, 1)),
+    PRIMARY KEY (clinic_id, session_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX session_user ON session (clinic_id, user_id);
+CREATE INDEX session_device ON session (clinic_id, device_id);
+CREATE INDEX session_last_used ON session (clinic_id, last_used_ms);
+
+-- The tokens of a session: `fresh` was never used, `used` has successors of which none was used yet, and `ended` one
+-- that was; a use of an `ended` token is a theft.
+CREATE TABLE refresh_token (
+    clinic_id    TEXT NOT NULL,
+    session_id   TEXT NOT NULL,
+    token_hash   BLOB NOT NULL,
+    parent_hash  BLOB,
+    state        TEXT NOT NULL CHECK (state IN ('fresh', 'used', 'ended')),
+    made_at_ms   INTEGER NOT NULL,
+    PRIMARY KEY (clinic_id, session_id, token_hash)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE code (
+    clinic_id      TEXT NOT NULL,
+    code_hash      BLOB NOT NULL,
+    kind           TEXT NOT NULL CHECK (kind IN ('device', 'hub')),
+    site_id        TEXT NOT NULL,
+    scope          TEXT CHECK (scope IN ('full', 'front_desk')),
+    replaces       TEXT,
+    made_by        TEXT,
+    made_at_ms     INTEGER NOT NULL,
+    expires_at_ms  INTEGER NOT NULL,
+    used_by_key    BLOB,
+    used_as        TEXT,
+    used_at_ms     INTEGER,
+    PRIMARY KEY (clinic_id, code_hash)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE hub (
+    clinic_id      TEXT NOT NULL,
+    hub_id         TEXT NOT NULL,
+    site_id        TEXT NOT NULL,
+    name           TEXT NOT NULL,
+    public_key     TEXT NOT NULL,
+    certificate    TEXT NOT NULL,
+    url            TEXT,
+    revoked        INTEGER NOT NULL DEFAULT 0 CHECK (revoked IN (0, 1)),
+    made_at_ms     INTEGER NOT NULL,
+    last_seen_ms   INTEGER,
+    PRIMARY KEY (clinic_id, hub_id)
+) STRICT, WITHOUT ROWID;
+
+-- What may be shown once only (the `jti` of an assertion or a proof), until it would not be taken any more.
+CREATE TABLE proof (
+    clinic_id      TEXT NOT NULL,
+    issuer         TEXT NOT NULL,
+    jti            TEXT NOT NULL,
+    expires_at_ms  INTEGER NOT NULL,
+    PRIMARY KEY (clinic_id, issuer, jti)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX proof_expires ON proof (clinic_id, expires_at_ms);
+
+-- Failures by whom or whence. Where no clinic is known (a wrong code) the clinic_id is the empty text.
+CREATE TABLE attempt (
+    clinic_id         TEXT NOT NULL,
+    subject           TEXT NOT NULL,
+    failures          INTEGER NOT NULL,
+    window_ends_ms    INTEGER NOT NULL,
+    locked_until_ms   INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (clinic_id, subject)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX attempt_ends ON attempt (clinic_id, window_ends_ms);

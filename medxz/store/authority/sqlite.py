@@ -1,0 +1,134 @@
+"""The authority's tables in a SQLite file, which several processes may have open: a command beside a running cloud.
+
+One transaction at a time in this process; the others of the machine are waited for, up to the driver's busy timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sqlcipher3 import dbapi2 as sqlcipher
+
+from medxz.errors import MedxzError, Overloaded
+from medxz.limits import OVERLOADED_RETRY_S
+from medxz.store.authority.base import Changed, Tx
+from medxz.store.cipher import failure, failure_to_open, open_database
+from medxz.store.migrate import migrate
+from medxz.work import Worker
+
+T = TypeVar("T")
+
+
+class SqliteTransactions:
+    """`Transactions` (medxz/store/authority/base.py has the promises) in a file. Made by `open_sqlite`."""
+
+    def __init__(self, path: Path, connection: sqlcipher.Connection, worker: Worker) -> None:
+        """`worker` is this object's own, and closed with it."""
+        self._path: Final = path
+        self._connection: Final = connection
+        self._worker: Final = worker
+        self._turn: Final = asyncio.Lock()
+        self._listeners: Final[list[Changed]] = []
+
+    @property
+    def place(self) -> str:
+        return str(self._path)
+
+    async def run(self, fn: Callable[[Tx], Awaitable[T]]) -> T:
+        return await self._transaction("BEGIN IMMEDIATE", fn)
+
+    async def read(self, fn: Callable[[Tx], Awaitable[T]]) -> T:
+        return await self._transaction("BEGIN", fn)
+
+    def on_change(self, listener: Changed) -> None:
+        self._listeners.append(listener)
+
+    async def data_version(self) -> int:
+        """Another number after another process has committed something."""
+        async with self._turn:
+            with _told(self._path):
+                [(version,)] = await self._worker.run(_execute, self._connection, "PRAGMA data_version", ())
+        return int(version)
+
+    async def close(self) -> None:
+        async with self._turn:
+            await self._worker.run(self._connection.close)
+        self._worker.close()
+
+    async def _transaction(self, begin: str, fn: Callable[[Tx], Awaitable[T]]) -> T:
+        tx = _SqliteTx(self._connection, self._worker)
+        async with self._turn:
+            with _told(self._path):
+                try:
+                    await self._worker.run(_execute, self._connection, begin, ())
+                    result = await fn(tx)
+                    await self._worker.run(_execute, self._connection, "COMMIT", ())
+                except BaseException:
+                    # one worker runs all in order: this is done before the next transaction begins, whoever waits
+                    await asyncio.shield(self._worker.run(_abandon, self._connection))
+                    raise
+        if tx.clinics:
+            for listener in self._listeners:
+                listener(tx.clinics)
+        return result
+
+
+class _SqliteTx:
+    def __init__(self, connection: sqlcipher.Connection, worker: Worker) -> None:
+        self._connection: Final = connection
+        self._worker: Final = worker
+        self.clinics: Final[set[str]] = set()
+
+    async def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return await self._worker.run(_execute, self._connection, sql, values)
+
+    def changed(self, clinic_id: str) -> None:
+        self.clinics.add(clinic_id)
+
+
+async def open_sqlite(path: Path, key: bytes | None, worker: Worker) -> SqliteTransactions:
+    """Open the file, which is made where there is none, and bring its tables up to date."""
+    return SqliteTransactions(path, await worker.run(_open, path, key), worker)
+
+
+def _open(path: Path, key: bytes | None) -> sqlcipher.Connection:
+    connection = open_database(path, key, create=True)
+    try:
+        migrate(connection, resources.files("medxz.store.authority") / "sql" / "sqlite")
+    except sqlcipher.Error as error:
+        connection.close()
+        raise failure_to_open(error, path) from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _execute(connection: sqlcipher.Connection, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = connection.execute(sql, values).fetchall()
+    return rows
+
+
+def _abandon(connection: sqlcipher.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """The driver's exceptions never leave the store."""
+    try:
+        yield
+    except sqlcipher.Error as error:
+        raise _failure(error, path) from None
+
+
+def _failure(error: sqlcipher.Error, path: Path) -> MedxzError:
+    if isinstance(error, sqlcipher.OperationalError) and "locked" in str(error):
+        return Overloaded(f"another process is writing to {path.name}", retry_after_s=OVERLOADED_RETRY_S)
+    return failure(error, path)
