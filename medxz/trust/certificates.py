@@ -33,8 +33,8 @@ ROOT_LIFE: Final = timedelta(days=3_653)
 SERVER_LIFE: Final = timedelta(days=398)
 # a tablet whose clock is behind still takes a fresh certificate
 _BACKDATED: Final = timedelta(days=1)
-_ALWAYS_NAMED: Final = ("medxz.local", "localhost")
-_ALWAYS_ADDRESSED: Final = ("127.0.0.1", "::1")
+ALWAYS_NAMED: Final = ("medxz.local", "localhost")
+ALWAYS_ADDRESSED: Final = ("127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,14 @@ def server_name(server_id: str) -> str:
 def make_root(server_id: str, now_ms: int) -> Credential:
     """A new CA, for one server's own certificates: it can't make another CA."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _subject(f"medxz hub {server_id}")
+    name = subject(f"medxz hub {server_id}")
     builder = (
-        _begun(name, name, key, now_ms, ROOT_LIFE)
+        begun(name, name, key.public_key(), now_ms, ROOT_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(usage(signs_certificates=True), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
     )
-    return _finished(builder, key, signed_by=key)
+    return Credential(finished(builder, key_text(key)), key_text(key))
 
 
 def issue_server(
@@ -75,25 +75,12 @@ def issue_server(
 ) -> Credential:
     """A server certificate with a key of its own. Names and addresses come besides those that always stand there."""
     key = ec.generate_private_key(ec.SECP256R1())
-    issuer = root.certificate
-    builder = (
-        _begun(_subject(server_id), issuer.subject, key, now_ms, SERVER_LIFE)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.SubjectAlternativeName(_alternatives(server_id, names, addresses)), critical=False
-        )
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
-                issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-            ),
-            critical=False,
-        )
+    named = alternatives(server_id, names, addresses)
+    issued = finished(
+        begun_server(root.certificate, server_id, key.public_key(), now_ms, named), root.key_pem
     )
-    issued = _finished(builder, key, signed_by=_private_key(root))
     # the root travels along: who has only its fingerprint can hold it against what was sent
-    return Credential(issued.certificate_pem + root.certificate_pem, issued.key_pem)
+    return Credential(issued + root.certificate_pem, key_text(key))
 
 
 def ca_fingerprint(certificate: x509.Certificate) -> str:
@@ -105,7 +92,7 @@ def ca_fingerprint(certificate: x509.Certificate) -> str:
 def needs_renewal(certificate: x509.Certificate, now_ms: int) -> bool:
     """Whether two thirds of its life are over."""
     life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-    return _moment(now_ms) >= certificate.not_valid_before_utc + life * 2 / 3
+    return moment(now_ms) >= certificate.not_valid_before_utc + life * 2 / 3
 
 
 def covers(
@@ -113,7 +100,7 @@ def covers(
 ) -> bool:
     """Whether it carries this server's name and all of these: after a move to another network it may not."""
     held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return set(_alternatives(server_id, names, addresses)) <= set(held)
+    return set(alternatives(server_id, names, addresses)) <= set(held)
 
 
 def server_context(credential: Credential) -> ssl.SSLContext:
@@ -162,41 +149,41 @@ class _OneServerContext(ssl.SSLContext):
         return super().wrap_bio(incoming, outgoing, server_side, self.server_hostname, session)
 
 
-def _moment(now_ms: int) -> datetime:
+def moment(now_ms: int) -> datetime:
     return datetime.fromtimestamp(now_ms // 1_000, UTC)
 
 
-def _subject(common_name: str) -> x509.Name:
+def subject(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _alternatives(
+def alternatives(
     server_id: str, names: Iterable[str], addresses: Iterable[str]
 ) -> tuple[x509.GeneralName, ...]:
-    dns = (server_name(server_id), *_ALWAYS_NAMED, *names)
-    ip = (*_ALWAYS_ADDRESSED, *addresses)
+    dns = (server_name(server_id), *ALWAYS_NAMED, *names)
+    ip = (*ALWAYS_ADDRESSED, *addresses)
     found: list[x509.GeneralName] = [x509.DNSName(name.lower()) for name in dns]
     found += [x509.IPAddress(ipaddress.ip_address(address.partition("%")[0])) for address in ip]
     return tuple(dict.fromkeys(found))
 
 
-def _begun(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now_ms: int, life: timedelta
+def begun(
+    name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now_ms: int, life: timedelta
 ) -> x509.CertificateBuilder:
-    begins = _moment(now_ms) - _BACKDATED
+    begins = moment(now_ms) - _BACKDATED
     return (
         x509.CertificateBuilder()
-        .subject_name(subject)
+        .subject_name(name)
         .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(begins)
         .not_valid_after(begins + life)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def usage(*, signs_certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         key_cert_sign=signs_certificates,
@@ -210,21 +197,53 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _finished(
-    builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey, signed_by: ec.EllipticCurvePrivateKey
-) -> Credential:
-    certificate = builder.sign(signed_by, hashes.SHA256())
-    return Credential(
-        certificate.public_bytes(Encoding.PEM),
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+def life_under(issuer: x509.Certificate, now_ms: int, most: timedelta) -> timedelta:
+    """How long a certificate that begins now may last: no longer than its issuer."""
+    return min(most, issuer.not_valid_after_utc - (moment(now_ms) - _BACKDATED))
+
+
+def issued_by(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """The extension that names the issuer's key."""
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
+        issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     )
 
 
-def _private_key(credential: Credential) -> ec.EllipticCurvePrivateKey:
-    key = load_pem_private_key(credential.key_pem, password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TypeError("a CA of our own has a P-256 key")
-    return key
+def begun_server(
+    issuer: x509.Certificate,
+    server_id: str,
+    key: ec.EllipticCurvePublicKey,
+    now_ms: int,
+    named: Iterable[x509.GeneralName],
+    life: timedelta = SERVER_LIFE,
+) -> x509.CertificateBuilder:
+    """Everything of a server's certificate but the signature."""
+    return (
+        begun(subject(server_id), issuer.subject, key, now_ms, life)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(named), critical=False)
+        .add_extension(issued_by(issuer), critical=False)
+    )
+
+
+def finished(builder: x509.CertificateBuilder, signer_pem: bytes) -> bytes:
+    """The certificate as PEM, signed with this key."""
+    return builder.sign(private_key(signer_pem), hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def key_text(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A private key as PEM."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def private_key(key_pem: bytes) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key in a PEM; ValueError for anything else."""
+    key = load_pem_private_key(key_pem, password=None)
+    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
+        return key
+    raise ValueError("a certificate of ours has a P-256 key")
 
 
 @contextmanager

@@ -1,83 +1,36 @@
 """Access tokens: EdDSA JWTs, signed and verified (docs/protocol.md, "Identity").
 
-Refused here: any algorithm but EdDSA whatever the token says of itself, a key that was not handed in, a header
-that asks for an extension, claims that are missing or of another type, and times that do not fit the given clock.
-Who a token's user is and whether the session was revoked is not decided here.
+Refused here: any algorithm but the one of the key that is asked for, whatever the token says of itself, a key that is
+not known at this moment, a header that asks for an extension, claims that are missing or of another type, and times
+that do not fit the given clock. A hub's own token (ES256, by its certificate) is taken only where the verifier was
+given `vouched`. Who a token's user is and whether the session was revoked is not decided here.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Final, Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import jwt
-import msgspec
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from medxz import limits
 from medxz.clock import Clock
 from medxz.errors import TokenExpired, TokenInvalid
-from medxz.ids import UUID_PATTERN, is_uuid
+from medxz.trust.claims import ROLES, Claims, Role, WireClaims, claims_body, read_claims
+from medxz.trust.vouched import ALGORITHM as _VOUCHED_ALGORITHM
+from medxz.trust.vouched import VouchedKeys
 
-Role = Literal["admin", "clinician", "front_desk", "hub", "operator"]
-ROLES: Final[frozenset[str]] = frozenset(get_args(Role))
+__all__ = ["ROLES", "Claims", "Keys", "Role", "TokenSigner", "TokenVerifier", "key_id"]
 
-# the one algorithm; what a token's own header says only has to agree
+# what a token's own header says only has to agree
 _ALGORITHM: Final = "EdDSA"
-_JWS: Final = jwt.PyJWS(algorithms=[_ALGORITHM])
+_JWS: Final = jwt.PyJWS(algorithms=[_ALGORITHM, _VOUCHED_ALGORITHM])
 
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What a token says: `iss` a server's id, `sub` a user's (for role hub: the hub's) id, times in seconds."""
-
-    iss: str
-    sub: str
-    cid: str
-    did: str | None
-    sid: str
-    site: str
-    roles: frozenset[str]
-    iat: int
-    exp: int
-
-    def __post_init__(self) -> None:
-        ids = (self.iss, self.sub, self.cid, self.sid, self.site)
-        if not all(map(is_uuid, ids)) or not (self.did is None or is_uuid(self.did)):
-            raise ValueError("iss, sub, cid, did, sid and site are UUIDs")
-        if not self.roles or not self.roles <= ROLES:
-            raise ValueError("roles are some of " + ", ".join(sorted(ROLES)))
-        if "hub" in self.roles and (self.roles != {"hub"} or self.did is not None):
-            raise ValueError("the role hub stands alone and has no device")
-        if self.did is None and not self.roles <= {"hub", "operator"}:
-            raise ValueError("did is missing")
-        if not 0 <= self.iat < self.exp <= limits.INTEGER_MAX:
-            raise ValueError("exp comes after iat")
-
-
-_Id = Annotated[str, msgspec.Meta(pattern=f"^{UUID_PATTERN}$")]
-_Seconds = Annotated[int, msgspec.Meta(ge=0, le=limits.INTEGER_MAX)]
-
-
-class _WireClaims(msgspec.Struct, frozen=True, kw_only=True):
-    """The claims as they travel; members that are not ours are let pass, so that tokens can grow."""
-
-    iss: _Id
-    sub: _Id
-    cid: _Id
-    sid: _Id
-    site: _Id
-    roles: Annotated[list[Role], msgspec.Meta(min_length=1, max_length=len(ROLES))]
-    iat: _Seconds
-    exp: _Seconds
-    did: _Id | msgspec.UnsetType = msgspec.UNSET
-    nbf: _Seconds = 0
-
-
-_decode_claims = msgspec.json.Decoder(_WireClaims).decode
+Keys = Mapping[str, Ed25519PublicKey]
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -111,75 +64,69 @@ class TokenSigner:
         """These claims as a token. Nobody signs in another server's name: ValueError."""
         if claims.iss != self._issuer:
             raise ValueError(f"this key signs for {self._issuer}, not for {claims.iss}")
-        body = {
-            "iss": claims.iss,
-            "sub": claims.sub,
-            "cid": claims.cid,
-            **({"did": claims.did} if claims.did is not None else {}),
-            "sid": claims.sid,
-            "site": claims.site,
-            "roles": sorted(claims.roles),
-            "iat": claims.iat,
-            "exp": claims.exp,
-        }
-        return jwt.encode(body, self._key, algorithm=_ALGORITHM, headers={"kid": self._kid})
+        return jwt.encode(claims_body(claims), self._key, algorithm=_ALGORITHM, headers={"kid": self._kid})
 
 
 class TokenVerifier:
-    """Verifies against a fixed set of public keys, each by its kid."""
+    """Verifies against the public keys that are known at that moment, each by its kid."""
 
-    def __init__(self, keys: Mapping[str, Ed25519PublicKey], clock: Clock) -> None:
-        self._keys = dict(keys)
-        self._clock = clock
+    def __init__(
+        self, keys: Keys | Callable[[], Keys], clock: Clock, vouched: VouchedKeys | None = None
+    ) -> None:
+        """`keys` is looked into at every token: a mapping that changes, or what gives the newest one."""
+        self._keys: Final = keys if callable(keys) else lambda: keys
+        self._clock: Final = clock
+        self._vouched: Final = vouched
 
-    def verify(self, token: str) -> Claims:
-        """What the token says, once its signature and its times hold; else TokenInvalid or TokenExpired."""
+    def verify(self, token: str, *, ended_s: int = 0) -> Claims:
+        """What the token says, once its signature and its times hold; else TokenInvalid or TokenExpired.
+
+        `ended_s`: how long ago it may have ended, for who asks about a session and not for a right.
+        """
         if len(token) > limits.TOKEN_CHARS_MAX:
             raise TokenInvalid(f"the token is longer than {limits.TOKEN_CHARS_MAX} characters")
-        key = self._key_of(token)
         try:
-            body = _JWS.decode(token, key, algorithms=[_ALGORITHM])
-        except jwt.InvalidSignatureError:
-            raise TokenInvalid("the token's signature does not fit its key") from None
-        except jwt.InvalidTokenError:
-            raise TokenInvalid("the token is not an EdDSA JWT") from None
-        return self._timely(_lawful(body))
-
-    def _key_of(self, token: str) -> Ed25519PublicKey:
-        try:
-            header = jwt.get_unverified_header(token)
-        except (jwt.InvalidTokenError, UnicodeError):
+            parsed = jwt.api_jws.decode_complete(token, options={"verify_signature": False})
+        except (jwt.InvalidTokenError, UnicodeError, RecursionError):
             raise TokenInvalid("the token is not a JWT") from None
-        if header.get("alg") != _ALGORITHM:
-            raise TokenInvalid(f"the token's algorithm must be {_ALGORITHM}")
+        header, payload = parsed["header"], parsed["payload"]
         if "crit" in header or "b64" in header:
             raise TokenInvalid("the token asks for an extension that is not known here")
+        if self._vouched is not None and "x5c" in header:
+            claims = read_claims(payload)
+            _check_signature(token, header, _VOUCHED_ALGORITHM, self._vouched.key_of(header, claims.iss))
+            lawful = self._timely(claims, ended_s)
+            self._vouched.check(lawful)
+            return lawful
+        _check_signature(token, header, _ALGORITHM, self._key_of(header))
+        return self._timely(read_claims(payload), ended_s)
+
+    def _key_of(self, header: Mapping[str, Any]) -> Ed25519PublicKey:
         kid = header.get("kid")
         if not isinstance(kid, str):
             raise TokenInvalid("the token does not name its key (kid)")
-        key = self._keys.get(kid)
+        key = self._keys().get(kid)
         if key is None:
             raise TokenInvalid("the token was signed with a key that is not known here")
         return key
 
-    def _timely(self, wire: _WireClaims) -> Claims:
+    def _timely(self, wire: WireClaims, ended_s: int) -> Claims:
         now_s = self._clock.now_ms() / 1_000
         if max(wire.iat, wire.nbf) > now_s + limits.TOKEN_LEEWAY_S:
             raise TokenInvalid("the token begins in the future: one of the two clocks is wrong")
-        if wire.exp <= now_s - limits.TOKEN_LEEWAY_S:
+        if wire.exp <= now_s - limits.TOKEN_LEEWAY_S - ended_s:
             raise TokenExpired("the token has ended")
-        did = None if isinstance(wire.did, msgspec.UnsetType) else wire.did
-        roles = frozenset[str](wire.roles)
-        try:
-            return Claims(wire.iss, wire.sub, wire.cid, did, wire.sid, wire.site, roles, wire.iat, wire.exp)
-        except ValueError as error:
-            raise TokenInvalid(f"the token's claims do not fit together: {error}") from None
+        return wire.lawful()
 
 
-def _lawful(body: bytes) -> _WireClaims:
+def _check_signature(
+    token: str, header: Mapping[str, Any], algorithm: str, key: Ed25519PublicKey | EllipticCurvePublicKey
+) -> None:
+    if header.get("alg") != algorithm:
+        raise TokenInvalid(f"the token's algorithm must be {algorithm}")
     try:
-        return _decode_claims(body)
-    except msgspec.ValidationError as error:
-        raise TokenInvalid(f"the token's claims are not what they must be: {error}") from None
-    except (msgspec.DecodeError, UnicodeError):
-        raise TokenInvalid("the token's claims are not JSON") from None
+        _JWS.decode(token, key, algorithms=[algorithm])
+    except jwt.InvalidSignatureError:
+        raise TokenInvalid("the token's signature does not fit its key") from None
+    except jwt.InvalidTokenError:
+        raise TokenInvalid(f"the token is not an {algorithm} JWT") from None
