@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 
@@ -11,6 +12,8 @@ from medxz.errors import PeerUnreachable
 from medxz.op import Operation
 from medxz.peer.answers import ANSWER_BYTES_MAX, check_ops
 from medxz.replicate import StreamPage
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +57,30 @@ class EventParser:
             yield Event(name, "\n".join(fields.get("data", [])), last_id)
 
 
+class _Directory(msgspec.Struct, frozen=True):
+    revision: int
+
+
 def stream_page(event: Event) -> StreamPage:
-    if event.name != "ops":
-        return StreamPage(cursor=None, ops=[])
+    """What an event means here. One of a kind that is not known says that the stream stands, and no more."""
+    match event.name:
+        case "ops":
+            return _ops_page(event)
+        case "directory":
+            return StreamPage(cursor=None, ops=[], revision=_decoded(event, _Directory).revision)
+        case _:
+            return StreamPage(cursor=None, ops=[])
+
+
+def _decoded(event: Event, kind: type[T]) -> T:
     try:
-        ops = msgspec.json.decode(event.data, type=list[Operation])
+        return msgspec.json.decode(event.data, type=kind)
     except (msgspec.MsgspecError, RecursionError):
         raise PeerUnreachable("the stream is not in this protocol") from None
+
+
+def _ops_page(event: Event) -> StreamPage:
+    ops = _decoded(event, list[Operation])
     if not event.last_id:
         raise PeerUnreachable("an event of the stream has no cursor")
     check_ops(ops)

@@ -54,10 +54,14 @@ class Meeting:
 
 
 class StreamPage(msgspec.Struct, frozen=True):
-    """Ops off the stream and the cursor after them; without a cursor it only says that the stream stands."""
+    """Ops off the stream and the cursor after them; without a cursor it only says that the stream stands.
+
+    `revision` is there where a cloud tells a hub that the clinic's directory has changed.
+    """
 
     cursor: str | None
     ops: list[Operation]
+    revision: int | None = None
 
 
 class SnapshotHead(msgspec.Struct, frozen=True):

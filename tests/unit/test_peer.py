@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import json
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 import zstandard
@@ -29,8 +29,12 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Peer]]]:
     """Serves one handler at every path, and gives a peer of it."""
     runners, peers = [], []
 
-    async def start(handler: Handler, idle_timeout_s: float = 30) -> Peer:
+    async def start(
+        handler: Handler, idle_timeout_s: float = 30, dictionaries: Sequence[str] | None = None
+    ) -> Peer:
         application = web.Application(client_max_size=64 << 20)
+        if dictionaries is not None:
+            application.router.add_get("/v1/info", answering(info(dictionaries)))
         application.router.add_route("*", "/{path:.*}", handler)
         runner = web.AppRunner(application, shutdown_timeout=0.1, auto_decompress=False)
         await runner.setup()
@@ -54,6 +58,16 @@ def answering(body: bytes, status: int = 200, /, **headers: str) -> Handler:
         )
 
     return handler
+
+
+def info(dictionaries: Sequence[str]) -> bytes:
+    told = [{"id": name, "url": f"/v1/dictionaries/{name}", "bytes": 1} for name in dictionaries]
+    return json.dumps(
+        {
+            "server_id": fixed_id(1), "epoch": fixed_id(2), "kind": "cloud", "protocol": ["1.0"], "version": "9",
+            "time": "2026-11-21T08:00:00.000Z", "limits": {}, "dictionaries": told,
+        }
+    ).encode()  # fmt: skip
 
 
 def page(**changes: object) -> bytes:
@@ -93,7 +107,7 @@ async def test_a_push_carries_the_exact_bytes(serve) -> None:
             }
         )  # fmt: skip
 
-    peer = await serve(handler)
+    peer = await serve(handler, dictionaries=())
     small = make_op(1, payload='{"n":120.50}')
     await peer.push([small.json()])
     many = [make_op(number) for number in range(2, 60)]
@@ -271,11 +285,11 @@ async def test_results_that_do_not_fit_the_request(serve) -> None:
         "refused_upstream": [],
     }  # fmt: skip
     with pytest.raises(PeerUnreachable, match="0 results for 1"):
-        await (await serve(answering(json.dumps(answer).encode()))).push([make_op(1).json()])
+        await (await serve(answering(json.dumps(answer).encode()), dictionaries=())).push([make_op(1).json()])
 
 
 async def test_a_stream(serve) -> None:
-    """The stream's ops come with the cursor after them, pings as empty pages; its end is the end."""
+    """The stream's ops come with the cursor after them, pings and what is not known as empty pages."""
     op = make_op(1)
 
     async def stream(request: web.Request) -> web.StreamResponse:
@@ -283,13 +297,16 @@ async def test_a_stream(serve) -> None:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         text = b": hello\n\nevent: ping\n\nevent: ops\nid: c1\ndata: [" + op.json() + b"]\n\n"
+        text += b'event: directory\ndata: {"revision":7}\n\nevent: weather\ndata: sun\n\n'
         for at in range(0, len(text), 7):
             await response.write(text[at : at + 7])
         return response
 
     pages = [page async for page in (await serve(stream)).stream("c0")]
-    assert [(page.cursor, len(page.ops)) for page in pages] == [(None, 0), (None, 0), ("c1", 1)]
-    assert pages[-1].ops[0].op_id == op.op_id
+    assert [(page.cursor, len(page.ops), page.revision) for page in pages] == [
+        (None, 0, None), (None, 0, None), ("c1", 1, None), (None, 0, 7), (None, 0, None),
+    ]  # fmt: skip
+    assert pages[2].ops[0].op_id == op.op_id
 
 
 async def test_a_stream_that_is_refused(serve) -> None:

@@ -1,0 +1,99 @@
+"""The calls that move ops: what a device and a hub ask of the server above them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import httpx
+import msgspec
+
+from medxz import wire
+from medxz.errors import PeerRefused, PeerUnreachable
+from medxz.have import Have
+from medxz.peer.answers import check_ops, problem_of, read_model, read_struct
+from medxz.peer.codings import COMPRESS_OP_BYTES_MIN
+from medxz.peer.events import EventParser, stream_page
+from medxz.peer.lines import read_snapshot
+from medxz.peer.transport import Request, Transport
+from medxz.replicate import SnapshotPart, StreamPage
+
+
+class SyncCalls(Transport):
+    """Push, pull, and what they need to know."""
+
+    async def info(self) -> wire.InfoAnswer:
+        told = read_model(await self._get("/v1/info"), wire.InfoAnswer)
+        self._codings.named(dictionary.id for dictionary in told.dictionaries)
+        return told
+
+    async def status(self) -> wire.StatusAnswer:
+        return read_model(await self._get("/v1/sync/status"), wire.StatusAnswer)
+
+    async def watermarks(self) -> wire.WatermarksAnswer:
+        """How far each device's numbers are settled there; for hubs and administrators."""
+        return read_model(await self._get("/v1/sync/watermarks"), wire.WatermarksAnswer)
+
+    async def config(self) -> wire.ConfigAnswer:
+        return read_model(await self._get("/v1/config"), wire.ConfigAnswer)
+
+    async def push(
+        self, ops: Sequence[bytes], dead_letters: Sequence[wire.WireDeadLetter] = ()
+    ) -> wire.PushAnswer:
+        """Hand over ops, each the JSON text that its author wrote. The answer has one result for each, in order."""
+        body = b'{"ops":[' + b",".join(ops) + b"]"
+        if dead_letters:
+            body += b',"dead_letters":' + msgspec.json.encode(dead_letters)
+        body += b"}"
+        if not self._codings.is_told and len(body) >= COMPRESS_OP_BYTES_MIN:
+            await self._ask_for_dictionaries()
+        answer = read_struct(await self._post("/v1/sync/push", body), wire.PushAnswer)
+        if len(answer.results) != len(ops):
+            raise PeerUnreachable(f"{self.url} gave {len(answer.results)} results for {len(ops)} ops")
+        return answer
+
+    async def _ask_for_dictionaries(self) -> None:
+        try:
+            await self.info()
+        except PeerRefused:
+            self._codings.named(())
+
+    async def pull(self, cursor: str | None, *, limit: int, wait_s: int = 0) -> wire.PullAnswer:
+        """A page of the log after the cursor, every op held against the rules and its own hash."""
+        query = {"limit": str(limit)} | ({"wait": str(wait_s)} if wait_s else {})
+        query |= {"cursor": cursor} if cursor else {}
+        answered = await self._get("/v1/sync/pull", query, longer_s=wait_s)
+        page = read_struct(answered, wire.PullAnswer)
+        check_ops(page.ops)
+        return page
+
+    async def resume(self, have: Have) -> str:
+        """The latest cursor before which this side misses nothing."""
+        wanted = {device_id: numbers.to_wire() for device_id, numbers in have.items()}
+        body = msgspec.json.encode({"have": wanted})
+        return read_model(await self._post("/v1/sync/resume", body), wire.ResumeAnswer).cursor
+
+    async def stream(self, cursor: str | None) -> AsyncGenerator[StreamPage, None]:
+        """The log as it grows. The first page, without ops, says that the stream stands; pings are such pages too."""
+        query = {"cursor": cursor} if cursor else {}
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        async with self._opened(Request("GET", "/v1/sync/stream", query, headers)) as response:
+            if response.status_code != httpx.codes.OK:
+                raise problem_of(await self._whole(response))
+            if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
+                raise PeerUnreachable(f"{self.url} answered with something that is no stream")
+            yield StreamPage(cursor=None, ops=[])
+            events = EventParser()
+            async for chunk in response.aiter_raw():
+                for event in events.feed(chunk):
+                    yield stream_page(event)
+
+    async def snapshot(self) -> AsyncGenerator[SnapshotPart, None]:
+        """Every entity that this caller may hold, in place of the whole log. The first part says where to go on from."""
+        async with self._opened(Request("GET", "/v1/sync/snapshot")) as response:
+            if response.status_code != httpx.codes.OK:
+                raise problem_of(await self._whole(response))
+            coding = response.headers.get("Content-Encoding", "identity")
+            async with aclosing(read_snapshot(coding, response.aiter_raw())) as parts:
+                async for part in parts:
+                    yield part
