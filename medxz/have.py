@@ -102,6 +102,22 @@ class Numbers:
                 return False
         return True
 
+    def count(self) -> int:
+        """How many numbers there are."""
+        return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
+
+    def count_in(self, other: Numbers) -> int:
+        """How many of them the other has too."""
+        ours, theirs = iter(self), iter(other)
+        count, mine, its = 0, next(ours, None), next(theirs, None)
+        while mine is not None and its is not None:
+            count += max(0, min(mine[1], its[1]) - max(mine[0], its[0]) + 1)
+            if mine[1] < its[1]:
+                mine = next(ours, None)
+            else:
+                its = next(theirs, None)
+        return count
+
     def through(self) -> int:
         """The highest n such that 1 … n are all here; 0 where 1 is not."""
         return self._lasts[0] if self._firsts and self._firsts[0] == 1 else 0

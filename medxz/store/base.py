@@ -120,6 +120,17 @@ class ReviewRow:
     received_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class LetterRow:
+    """A dead letter that settled a number here, under the number by which letters are read on."""
+
+    id: int
+    device_id: str
+    device_seq: int
+    op_id: str | None
+    code: str
+
+
 @dataclass(slots=True)
 class Verification:
     """How far a full check has come, and what it found."""
@@ -163,6 +174,21 @@ class LogStore(Protocol):
         """No op behind this one began or ended a conflict, or made two patients one. Where nobody knows: `last_seq`."""
         ...
 
+    @property
+    def waiting_ops(self) -> int:
+        """Ops that wait for the writer."""
+        ...
+
+    @property
+    def transactions(self) -> int:
+        """Transactions that appended something since this process opened the log."""
+        ...
+
+    @property
+    def verification(self) -> Verification | None:
+        """The full check that runs or ran last; None where none was needed."""
+        ...
+
     async def append(self, batch: Append) -> list[Outcome]:
         """Keep what the batch says, and answer for each op, in order.
 
@@ -190,6 +216,10 @@ class LogStore(Protocol):
 
         What happens after the call is not missed, whenever it is awaited.
         """
+        ...
+
+    def wake(self) -> None:
+        """Let everybody who waits look again: something other than the log's length has changed."""
         ...
 
     async def locate(self, have: Have, scope: Scope) -> Position:
@@ -252,6 +282,10 @@ class LogStore(Protocol):
 
     async def reviews(self, after_id: int, limit: int) -> list[ReviewRow]:
         """What was marked for review, oldest first."""
+        ...
+
+    async def dead_letters(self, after_id: int, limit: int) -> list[LetterRow]:
+        """At most `limit` of the dead letters that settle a number, from behind an id, in the order in which they came."""
         ...
 
     async def begin_epoch(self, epoch: str) -> None:

@@ -41,6 +41,9 @@ class Block:
     def of(self, scope: Scope) -> Have:
         return self.full if scope == "full" else self.front_desk
 
+    def copy(self) -> Block:
+        return Block(_copied(self.full), _copied(self.front_desk))
+
     def encode(self) -> bytes:
         return orjson.dumps([_to_wire(self.full), _to_wire(self.front_desk)])
 
@@ -97,6 +100,13 @@ class Held:
     def watermarks(self) -> dict[str, int]:
         return {device_id: numbers.through() for device_id, numbers in self._settled.items() if numbers}
 
+    def lacking(self, have: Have) -> int:
+        """How many numbers are settled here that are not in `have`."""
+        return sum(
+            numbers.count() - numbers.count_in(have.get(device_id, _NONE))
+            for device_id, numbers in self._settled.items()
+        )
+
     def take_changed_watermarks(self) -> dict[str, int]:
         """Those of the devices of which something was settled since this was last asked."""
         changed = {device_id: self.settled_through(device_id) for device_id in self._touched}
@@ -109,10 +119,24 @@ class Held:
         for device_id, numbers in Block.decode(text).of("full").items():
             self.settled(device_id).update(numbers)
 
-    def take_run(self, device_id: str, first: int, front_desk: Sequence[bool]) -> list[tuple[int, bytes]]:
-        """Ops that follow in the log, with a device's numbers from `first` up; the summaries of blocks now full."""
+    def take_run(self, device_id: str, first: int, front_desk: Sequence[bool]) -> None:
+        """Ops that follow in the log, with a device's numbers from `first` up."""
         self.settle(device_id, first, first + len(front_desk) - 1)
-        full, at = [], 0
+        self._extend(device_id, first, front_desk)
+
+    def full_blocks(self, runs: Iterable[tuple[str, int, Sequence[bool]]]) -> list[tuple[int, bytes]]:
+        """The numbers and summaries of the blocks that would be full with these runs; none of them is taken in."""
+        runs = list(runs)
+        if self.last_seq % BLOCK_OPS + sum(len(front_desk) for _, _, front_desk in runs) < BLOCK_OPS:
+            return []
+        twin = Held()
+        twin.last_seq, twin.open_block = self.last_seq, self.open_block.copy()
+        return [full for run in runs for full in twin._extend(*run)]
+
+    def _extend(self, device_id: str, first: int, front_desk: Sequence[bool]) -> list[tuple[int, bytes]]:
+        """Put a run into the open block and what follows it; the blocks that are full now."""
+        full: list[tuple[int, bytes]] = []
+        at = 0
         while at < len(front_desk):
             part = front_desk[at : at + BLOCK_OPS - self.last_seq % BLOCK_OPS]
             self.open_block.add(device_id, first + at, part)
@@ -133,11 +157,11 @@ class Held:
         text = self.open_block.encode()
         self.blocks.append(_packed(text))
         self.open_block = Block()
-        return [(len(self.blocks) - 1, text)]
+        return [(self.last_seq // BLOCK_OPS - 1, text)]
 
     def first_block_with_more(self, have: Have, scope: Scope, through: int) -> int:
         """The number of the first block, of those that end by `through`, with something of the scope not in `have`."""
-        known = {device_id: numbers.copy() for device_id, numbers in have.items()}
+        known = _copied(have)
         for device_id, number in tuple(self.shared):  # having the number does not say which of its ops
             if device_id in known:
                 known[device_id].discard(number)
@@ -165,6 +189,10 @@ def _numbers(have: Have, device_id: str) -> Numbers:
     if numbers is None:
         numbers = have[device_id] = Numbers()
     return numbers
+
+
+def _copied(have: Have) -> Have:
+    return {device_id: numbers.copy() for device_id, numbers in have.items()}
 
 
 def _to_wire(have: Have) -> dict[str, object]:

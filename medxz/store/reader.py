@@ -14,7 +14,7 @@ from medxz.errors import RowCorrupt
 from medxz.have import Have, Numbers
 from medxz.limits import BLOCK_OPS
 from medxz.scope import Scope
-from medxz.store.base import BEGINNING, Page, Position, PositionLost, ReviewRow, Standing
+from medxz.store.base import BEGINNING, LetterRow, Page, Position, PositionLost, ReviewRow, Standing
 from medxz.store.cipher import Blob
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.held import Block, misses
@@ -224,6 +224,14 @@ class Reader:
             (after_id, limit),
         ).fetchall()
         return [ReviewRow(*row) for row in rows]
+
+    def dead_letters(self, after_id: int, limit: int) -> list[LetterRow]:
+        rows = self._beside.connection.execute(
+            "SELECT id, device_id, device_seq, op_id, code FROM dead_letter"
+            " WHERE id > ? AND settles = 1 AND device_seq IS NOT NULL ORDER BY id LIMIT ?",
+            (after_id, limit),
+        ).fetchall()
+        return [LetterRow(*row) for row in rows]
 
     def close(self) -> None:
         self._beside.close()

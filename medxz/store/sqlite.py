@@ -21,7 +21,17 @@ from medxz import limits
 from medxz.errors import RowCorrupt
 from medxz.have import Have
 from medxz.scope import Scope
-from medxz.store.base import Append, EntityBatch, Outcome, Page, Position, ReviewRow, Standing, Verification
+from medxz.store.base import (
+    Append,
+    EntityBatch,
+    LetterRow,
+    Outcome,
+    Page,
+    Position,
+    ReviewRow,
+    Standing,
+    Verification,
+)
 from medxz.store.cipher import failure, failure_to_open
 from medxz.store.commits import GroupCommit
 from medxz.store.dictionaries import Dictionaries
@@ -145,6 +155,7 @@ class SqliteLog:
         if committed.op_ids:
             self._tail.extend(committed)
             self._last_seq = committed.last_seq
+        if committed.op_ids or committed.watermarks:  # a dead letter may settle a number too
             self.wake()
         if self._writer.touched.damaged:
             self._damage_met()
@@ -194,6 +205,24 @@ class SqliteLog:
 
     async def reviews(self, after_id: int, limit: int) -> list[ReviewRow]:
         return await self._read(lambda reader: reader.reviews(after_id, limit))
+
+    async def dead_letters(self, after_id: int, limit: int) -> list[LetterRow]:
+        return await self._read(lambda reader: reader.dead_letters(after_id, limit))
+
+    # What an uplink asks beside that.
+
+    def is_shared(self, device_id: str, device_seq: int) -> bool:
+        """Whether two ops have this number: to have the number is not to have the op."""
+        return (device_id, device_seq) in self._writer.held.shared
+
+    @property
+    def shared_numbers(self) -> int:
+        """How many such numbers there are."""
+        return len(self._writer.held.shared)
+
+    async def lacking(self, have: Have) -> tuple[int, int]:
+        """How many numbers are settled here and not in `have`, and `last_seq` when that was so."""
+        return await self.run(lambda: (self._writer.held.lacking(have), self._writer.held.last_seq))
 
     # Reading by entity: what the index lacks yet is taken from memory before the file is read.
 

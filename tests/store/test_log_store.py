@@ -320,3 +320,37 @@ async def test_what_lies_in_the_log_is_taken_as_it_is(backend: Backend) -> None:
     )
     assert ((again.kind, again.seq), (later.kind, later.conflict)) == (("duplicate", 2), ("stored", None))
     assert (await log.verify()).damaged == []
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+async def test_dead_letters_are_read_on_behind_an_id(backend: Backend, reopened: bool) -> None:
+    """Each letter that settles a number is read once, in the order in which it came; one that settles none is not."""
+    log = await backend.open()
+    op_id = fixed_id(0x77)
+    letters = [
+        DeadLetter(DEVICE, 1, op_id, "forbidden", "said so", settles=True),
+        DeadLetter(DEVICE, 1, fixed_id(0x78), "wrong_device", "said so"),
+        DeadLetter(DEVICE, None, None, "invalid", "said so"),
+        DeadLetter(DEVICE, 2, None, "invalid", "said so", settles=True),
+        DeadLetter(OTHER_DEVICE, 1, fixed_id(0x79), "too_large", "said so", settles=True),
+    ]
+    for letter in letters:
+        await log.append(batch(dead_letters=[letter]))
+    if reopened:
+        log = await backend.reopen()
+    first, second = await log.dead_letters(0, 2)
+    [third] = await log.dead_letters(second.id, 2)
+    assert [(row.device_id, row.device_seq, row.op_id, row.code) for row in (first, second, third)] == [
+        (DEVICE, 1, op_id, "forbidden"),
+        (DEVICE, 2, None, "invalid"),
+        (OTHER_DEVICE, 1, fixed_id(0x79), "too_large"),
+    ]
+    assert await log.dead_letters(third.id, 2) == []
+
+
+async def test_a_dead_letter_wakes_who_waits(log: LogStore) -> None:
+    """A number may be settled without an op: whoever waits for something new looks again."""
+    waiting = asyncio.ensure_future(log.wait_beyond(0))
+    await log.append(batch(dead_letters=[DeadLetter(DEVICE, 1, None, "invalid", "said so", settles=True)]))
+    await asyncio.wait_for(waiting, 5)
+    assert log.settled_through(DEVICE) == 1

@@ -10,8 +10,8 @@ from medxz.have import Have, Numbers
 from medxz.limits import BLOCK_OPS
 from medxz.op import Operation
 from medxz.scope import FRONT_DESK_TYPES, Scope
-from medxz.store.base import BEGINNING
-from tests.making import batch, fixed_id, make_op
+from medxz.store.base import BEGINNING, DeadLetter
+from tests.making import DEVICE, OTHER_DEVICE, batch, fixed_id, make_op, run_of
 from tests.store.conftest import Backend
 
 
@@ -45,3 +45,15 @@ async def test_a_log_says_how_it_stood(backend: Backend, scope: Scope) -> None:
         lacking = [op for op in ops[through:] if scope == "full" or op.entity_type in FRONT_DESK_TYPES]
         assert following.count == min(1_000, len(lacking))
     assert (await log.standing(scope, 0)).position == BEGINNING
+
+
+async def test_what_somebody_lacks_is_counted_by_numbers(backend: Backend) -> None:
+    """Settled numbers that are not in a have-vector count once each: gaps, dead letters and shared numbers too."""
+    log = await backend.open()
+    await log.append(batch(*run_of(1, 10), *run_of(3, 6, OTHER_DEVICE)))
+    await log.append(batch(make_op(10), lenient=True))
+    await log.append(batch(dead_letters=[DeadLetter(OTHER_DEVICE, 9, None, "invalid", "no", settles=True)]))
+    assert await log.lacking({}) == (15, 15)
+    have = {DEVICE: Numbers([(1, 3), (5, 5), (9, 40)]), OTHER_DEVICE: Numbers([(1, 4)])}
+    assert await log.lacking(have) == (7, 15)
+    assert (log.is_shared(DEVICE, 10), log.is_shared(DEVICE, 9), log.shared_numbers) == (True, False, 1)
