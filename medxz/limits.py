@@ -111,9 +111,22 @@ OPS_PER_S: Final = 200_000
 OPS_BURST: Final = 400_000
 BUCKETS_MAX: Final = 20_000
 
+# What the cloud keeps open of its clinics, and of what is derived from their logs.
+CLINICS_OPEN_MAX: Final = 1_000
+FOLLOWERS_MAX: Final = 100
+CLINIC_IDLE_S: Final = 300  # longer than any request takes that has been let in
+
 # Who is remembered between two requests.
 VERIFIED_TOKENS_MAX: Final = 10_000
 TOKEN_LEEWAY_S: Final = 5
+
+# The audit: what waits to be written together, how long, and of how many clinics an end is remembered.
+AUDIT_WAITING_MAX: Final = 10_000
+AUDIT_FLUSH_S: Final = 0.2
+AUDIT_FLUSH_ENTRIES: Final = 500
+AUDIT_VERIFY_ENTRIES: Final = 500
+AUDIT_ENDS_MAX: Final = 10_000
+AUDIT_DETAIL_BYTES_MAX: Final = 4 * KIB
 
 # Time.
 KEEP_OWN_DAYS: Final = 14
@@ -130,3 +143,4 @@ assert OP_BYTES_MAX <= PULL_PAGE_BYTES_MAX, "a page holds at least one op"
 assert STREAM_PING_S < STREAM_PING_S_MAX
 assert STREAMS_MAX < CONNECTIONS_MAX, "streams leave room for requests"
 assert PUSH_OPS_MAX <= OPS_BURST, "one full push must fit an unused bucket"
+assert CLINIC_IDLE_S > PULL_WAIT_S_MAX + STALLED_S, "nobody still uses a clinic that is idle"

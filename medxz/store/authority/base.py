@@ -6,16 +6,25 @@ SQLite takes them by position. Flags are 0 and 1; times are milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Any, Final, Protocol, TypeVar
 
 T = TypeVar("T")
 
 Changed = Callable[[Collection[str]], None]
 
 
+class TryAgain(Exception):
+    """Raised inside a transaction that sees less than this process knows to be committed: it is run anew."""
+
+
 class Tx(Protocol):
-    """An open transaction."""
+    """An open transaction. Its statements go one after another: none is begun before the one before it has ended."""
+
+    @property
+    def may_be_stale(self) -> bool:
+        """Whether what was committed a moment ago may be missing from what it sees; TryAgain helps then."""
+        ...
 
     async def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Run a statement; the rows that it gives, if it gives any."""
@@ -23,6 +32,10 @@ class Tx(Protocol):
 
     def changed(self, clinic_id: str) -> None:
         """Once this is committed, those who watch are told that this clinic's directory is another."""
+        ...
+
+    def after_commit(self, then: Callable[[], None]) -> None:
+        """Once this is committed, and before `run` returns, this is called; never where it is not."""
         ...
 
 
@@ -52,3 +65,24 @@ class Transactions(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Effects:
+    """What a transaction has to do once it is committed: the half of a `Tx` that knows no database."""
+
+    def __init__(self) -> None:
+        self._clinics: Final[set[str]] = set()
+        self._then: Final[list[Callable[[], None]]] = []
+
+    def changed(self, clinic_id: str) -> None:
+        self._clinics.add(clinic_id)
+
+    def after_commit(self, then: Callable[[], None]) -> None:
+        self._then.append(then)
+
+    def committed(self, listeners: Iterable[Changed]) -> None:
+        for then in self._then:
+            then()
+        if self._clinics:
+            for listener in listeners:
+                listener(frozenset(self._clinics))

@@ -16,7 +16,7 @@ from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.errors import MedxzError, Overloaded
 from medxz.limits import OVERLOADED_RETRY_S
-from medxz.store.authority.base import Changed, Tx
+from medxz.store.authority.base import Changed, Effects, Tx
 from medxz.store.cipher import failure, failure_to_open, open_database
 from medxz.store.migrate import migrate
 from medxz.work import Worker
@@ -72,23 +72,20 @@ class SqliteTransactions:
                     # one worker runs all in order: this is done before the next transaction begins, whoever waits
                     await asyncio.shield(self._worker.run(_abandon, self._connection))
                     raise
-        if tx.clinics:
-            for listener in self._listeners:
-                listener(tx.clinics)
+        tx.committed(self._listeners)
         return result
 
 
-class _SqliteTx:
+class _SqliteTx(Effects):
+    may_be_stale = False
+
     def __init__(self, connection: sqlcipher.Connection, worker: Worker) -> None:
+        super().__init__()
         self._connection: Final = connection
         self._worker: Final = worker
-        self.clinics: Final[set[str]] = set()
 
     async def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         return await self._worker.run(_execute, self._connection, sql, values)
-
-    def changed(self, clinic_id: str) -> None:
-        self.clinics.add(clinic_id)
 
 
 async def open_sqlite(path: Path, key: bytes | None, worker: Worker) -> SqliteTransactions:

@@ -3,7 +3,7 @@
 CREATE TABLE audit (
     clinic_id      TEXT NOT NULL,
     chain_id       TEXT NOT NULL,
-    number         BIGINT NOT NULL,
+    number         BIGINT NOT NULL CHECK (number > 0),
     at_ms          BIGINT NOT NULL,
     event          TEXT NOT NULL,
     user_id        TEXT,

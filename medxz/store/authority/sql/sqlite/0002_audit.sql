@@ -3,7 +3,7 @@
 CREATE TABLE audit (
     clinic_id      TEXT NOT NULL,
     chain_id       TEXT NOT NULL,
-    number         INTEGER NOT NULL,
+    number         INTEGER NOT NULL CHECK (number > 0),
     at_ms          INTEGER NOT NULL,
     event          TEXT NOT NULL,
     user_id        TEXT,
