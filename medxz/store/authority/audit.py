@@ -22,6 +22,7 @@ from medxz.store.authority.base import TryAgain, Tx
 
 NOTHING_BEFORE: Final = "0" * 64
 CHAIN_BEGAN: Final = "chain_began"
+_TEXT_CHARS_MAX: Final = 200
 
 _COLUMNS: Final = (
     "chain_id, number, at_ms, event, user_id, device_id, hub_id, patient_id, encounter_id, entity_type, entity_id,"
@@ -74,6 +75,25 @@ class Entry:
     detail: Mapping[str, Any] = field(default_factory=dict)
     at_ms: int | None = None
     """When it happened, where that is not now."""
+
+    def __post_init__(self) -> None:
+        """ValueError for what could not be written: nothing that waits its turn may turn out to be that."""
+        texts = (
+            self.event, self.user_id, self.device_id, self.hub_id, self.patient_id, self.encounter_id,
+            self.entity_type, self.entity_id, self.address,
+        )  # fmt: skip
+        for text in texts:
+            if text is not None and not (len(text) <= _TEXT_CHARS_MAX and text.isprintable()):
+                raise ValueError(f"an entry {self.event!r} has a text that is no name, id or address")
+        if self.event != CHAIN_BEGAN and len(self.detail_json) > limits.AUDIT_DETAIL_BYTES_MAX:
+            raise ValueError(f"the detail of an entry {self.event!r} is {len(self.detail_json)} bytes long")
+
+    @property
+    def detail_json(self) -> str:
+        try:
+            return orjson.dumps(dict(self.detail), option=orjson.OPT_SORT_KEYS).decode()
+        except orjson.JSONEncodeError as error:
+            raise ValueError(f"the detail of an entry {self.event!r} is no JSON: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +186,7 @@ class AuditTrail:
         facts = (
             chain_id, number + 1, self._clock.now_ms() if entry.at_ms is None else entry.at_ms, entry.event,
             entry.user_id, entry.device_id, entry.hub_id, entry.patient_id, entry.encounter_id, entry.entity_type,
-            entry.entity_id, entry.address, _detail_json(entry), before,
+            entry.entity_id, entry.address, entry.detail_json, before,
         )  # fmt: skip
         digest = _hash(clinic_id, facts)
         await tx.rows(_INSERT, clinic_id, *facts, digest)
@@ -247,11 +267,3 @@ def hash_of(clinic_id: str, noted: Noted) -> str:
 
 def _hash(clinic_id: str, facts: Sequence[object]) -> str:
     return hashlib.sha256(b"medxz-audit-1\n" + orjson.dumps([clinic_id, *facts])).hexdigest()
-
-
-def _detail_json(entry: Entry) -> str:
-    """ValueError for what is no JSON, or longer than ids and counts are."""
-    detail = orjson.dumps(dict(entry.detail), option=orjson.OPT_SORT_KEYS)
-    if len(detail) > limits.AUDIT_DETAIL_BYTES_MAX and entry.event != CHAIN_BEGAN:
-        raise ValueError(f"the detail of {entry.event} is {len(detail)} bytes long")
-    return detail.decode()
