@@ -1,22 +1,34 @@
 """Who may write to the log, and how far the cloud has come: small tables, held in memory, written by the one writer.
 
+On a hub that was claimed most of it is the cloud's directory, mirrored.
+
 Reading is a look into a dictionary and never waits. A change is durable before it is seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.scope import Scope
 from medxz.store.cipher import failure
-from medxz.store.directory import ClinicConfig, DeviceEntry, Directory, User
+from medxz.store.directory import ClinicConfig, DeviceEntry, Directory, HubEntry, User
+from medxz.store.exchange import READ, Exchange, Refusal, exchange_of, keeping, marking, refusing
 from medxz.store.files import LogFile
+from medxz.store.mirror import config_of, mirroring
+from medxz.wire import ConfigAnswer, DirectoryAnswer, JwksAnswer
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+_REVOKED: Final = (
+    "SELECT session_id FROM session WHERE revoked = 1 UNION SELECT session_id FROM revoked_session"
+)
+_AUTHORS: Final = "SELECT device_id, user_id FROM session UNION SELECT device_id, user_id FROM author"
 
 
 class Runs(Protocol):
@@ -28,8 +40,8 @@ class Runs(Protocol):
 class SqliteRegistry:
     """The registry in the log's file: a `Known` (medxz/store/directory.py).
 
-    `config` is what the clinic decided, as far as the program that runs on this registry has heard: it puts a new one
-    there when it hears of another.
+    `config` is what the clinic decided: what the cloud said last, or else what the program puts there. `keys` are those
+    of the cloud's tokens.
     """
 
     def __init__(self, file: LogFile, worker: Runs, changed: Callable[[], None] = lambda: None) -> None:
@@ -42,7 +54,11 @@ class SqliteRegistry:
         self._changed: Final = changed
         self.clinic_id: Final = file.identity.clinic_id
         self.config = ClinicConfig()
+        self.keys = JwksAnswer(keys=[])
         self.directory = _read(self._connection)
+        for keys, config in self._connection.execute("SELECT keys, config FROM mirror").fetchall():
+            self.keys = JwksAnswer.model_validate_json(keys)
+            self.config = config_of(ConfigAnswer.model_validate_json(config))
 
     async def put_user(self, user_id: str, roles: Iterable[str], *, disabled: bool = False) -> None:
         await self._write(
@@ -80,24 +96,44 @@ class SqliteRegistry:
     async def revoke_device(self, device_id: str) -> None:
         await self._write(("UPDATE device SET revoked = 1 WHERE device_id = ?", (device_id,)))
 
+    async def replace_directory(self, told: DirectoryAnswer) -> None:
+        """Everything as the cloud said it last, at once: people, devices, sites, hubs, keys and configuration."""
+        await self._write(*mirroring(self.directory, told), seen=lambda: self._take_over(told))
+
+    def _take_over(self, told: DirectoryAnswer) -> None:
+        self.keys, self.config = told.keys, config_of(told.config)
+
     async def set_cloud(self, epoch: str, marks: Mapping[str, int]) -> None:
         """What the cloud says it has; with a new epoch, only that."""
-        writes: list[tuple[str, tuple[object, ...]]] = []
-        if epoch != self.directory.cloud_epoch:
-            writes.append(("DELETE FROM cloud_mark", ()))
-        writes.append(("INSERT OR REPLACE INTO cloud (only_row, epoch) VALUES (1,?)", (epoch,)))
-        writes += [
-            ("INSERT OR REPLACE INTO cloud_mark (device_id, through) VALUES (?,?)", (device_id, through))
-            for device_id, through in marks.items()
-        ]
-        await self._write(*writes)
+        await self._write(*marking(epoch, marks, anew=epoch != self.directory.cloud_epoch))
 
     async def add_cloud_refusal(self, op_id: str, device_id: str, code: str) -> None:
-        await self._write(
-            (
-                "INSERT OR REPLACE INTO cloud_refusal (op_id, device_id, code) VALUES (?,?,?)",
-                (op_id, device_id, code),
-            )
+        await self._write(*refusing([(op_id, device_id, code)]))
+
+    async def exchange(self) -> Exchange | None:
+        """How far the exchange with the cloud was when it was last kept."""
+        rows = await self._worker.run(lambda: self._connection.execute(READ).fetchall())
+        return exchange_of(rows[0]) if rows else None
+
+    async def keep_exchange(
+        self, exchange: Exchange, marks: Mapping[str, int], refusals: Sequence[Refusal] = ()
+    ) -> None:
+        """Where the exchange is, what the cloud has now and what it refused, in one transaction. Nobody is woken."""
+        before = self.directory
+        anew = exchange.epoch != before.cloud_epoch
+        writes = [keeping(exchange), *marking(exchange.epoch, marks, anew=anew), *refusing(refusals)]
+        await self._run(_write, writes)
+        told: dict[str, dict[str, str]] = {}
+        for op_id, device_id, code in refusals:
+            told.setdefault(device_id, dict(self.directory.cloud_refusals.get(device_id, ())))[op_id] = code
+        self.directory = replace(
+            self.directory,
+            cloud_epoch=exchange.epoch,
+            cloud_marks=dict(marks) if anew else {**self.directory.cloud_marks, **marks},
+            cloud_refusals={
+                **self.directory.cloud_refusals,
+                **{device_id: sorted(codes.items()) for device_id, codes in told.items()},
+            },
         )
 
     async def get_secret(self, name: str) -> bytes | None:
@@ -107,12 +143,22 @@ class SqliteRegistry:
     async def put_secret(self, name: str, value: bytes) -> None:
         await self._write(("INSERT OR REPLACE INTO secret (name, bytes) VALUES (?,?)", (name, value)))
 
-    async def _write(self, *statements: tuple[str, tuple[object, ...]]) -> None:
+    async def _write(
+        self, *statements: tuple[str, tuple[object, ...]], seen: Callable[[], None] = lambda: None
+    ) -> None:
+        self.directory = await self._run(_write_and_read, statements)
+        seen()
+        self._changed()
+
+    async def _run(
+        self,
+        write: Callable[[sqlcipher.Connection, Iterable[tuple[str, tuple[object, ...]]]], T],
+        statements: Iterable[tuple[str, tuple[object, ...]]],
+    ) -> T:
         try:
-            self.directory = await self._worker.run(_write_and_read, self._connection, statements)
+            return await self._worker.run(write, self._connection, statements)
         except sqlcipher.Error as error:
             raise failure(error, self._path) from None
-        self._changed()
 
 
 def _get_secret(connection: sqlcipher.Connection, name: str) -> bytes | None:
@@ -123,6 +169,11 @@ def _get_secret(connection: sqlcipher.Connection, name: str) -> bytes | None:
 def _write_and_read(
     connection: sqlcipher.Connection, statements: Iterable[tuple[str, tuple[object, ...]]]
 ) -> Directory:
+    _write(connection, statements)
+    return _read(connection)
+
+
+def _write(connection: sqlcipher.Connection, statements: Iterable[tuple[str, tuple[object, ...]]]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         for statement, values in statements:
@@ -132,17 +183,16 @@ def _write_and_read(
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    return _read(connection)
 
 
 def _read(connection: sqlcipher.Connection) -> Directory:
     return Directory(
         users=_users(connection),
         devices=_devices(connection),
-        revoked_sessions={
-            sid
-            for (sid,) in connection.execute("SELECT session_id FROM session WHERE revoked = 1").fetchall()
-        },
+        sites=dict(connection.execute("SELECT site_id, name FROM site").fetchall()),
+        hubs=_hubs(connection),
+        revoked_sessions={session_id for (session_id,) in connection.execute(_REVOKED).fetchall()},
+        revision=next(iter(connection.execute("SELECT revision FROM mirror").fetchall()), (0,))[0],
         cloud_epoch=next(iter(connection.execute("SELECT epoch FROM cloud").fetchall()), (None,))[0],
         cloud_marks=dict(connection.execute("SELECT device_id, through FROM cloud_mark").fetchall()),
         cloud_refusals=_grouped(
@@ -153,8 +203,19 @@ def _read(connection: sqlcipher.Connection) -> Directory:
 
 
 def _users(connection: sqlcipher.Connection) -> dict[str, User]:
-    rows = connection.execute("SELECT user_id, roles, disabled FROM user").fetchall()
-    return {user_id: User(user_id, frozenset(roles.split(",")), bool(off)) for user_id, roles, off in rows}
+    rows = connection.execute("SELECT user_id, roles, disabled, name, email FROM user").fetchall()
+    return {
+        user_id: User(user_id, frozenset(filter(None, roles.split(","))), bool(disabled), name, email)
+        for user_id, roles, disabled, name, email in rows
+    }
+
+
+def _hubs(connection: sqlcipher.Connection) -> dict[str, HubEntry]:
+    rows = connection.execute("SELECT hub_id, site_id, name, public_key, revoked, url FROM hub").fetchall()
+    return {
+        hub_id: HubEntry(hub_id, site_id, name, public_key, bool(revoked), url)
+        for hub_id, site_id, name, public_key, revoked, url in rows
+    }
 
 
 def _devices(connection: sqlcipher.Connection) -> dict[str, DeviceEntry]:
@@ -162,10 +223,8 @@ def _devices(connection: sqlcipher.Connection) -> dict[str, DeviceEntry]:
         connection.execute("SELECT device_id, public_key FROM device_key ORDER BY rowid").fetchall(),
         lambda row: row[1],
     )
-    authors = _grouped(
-        connection.execute("SELECT DISTINCT device_id, user_id FROM session").fetchall(), lambda row: row[1]
-    )
-    rows = connection.execute("SELECT device_id, scope, revoked FROM device").fetchall()
+    authors = _grouped(connection.execute(_AUTHORS).fetchall(), lambda row: row[1])
+    rows = connection.execute("SELECT device_id, scope, revoked, name, site_id FROM device").fetchall()
     return {
         device_id: DeviceEntry(
             device_id,
@@ -173,8 +232,10 @@ def _devices(connection: sqlcipher.Connection) -> dict[str, DeviceEntry]:
             bool(revoked),
             tuple(keys.get(device_id, ())),
             frozenset(authors.get(device_id, ())),
+            name,
+            site_id,
         )
-        for device_id, scope, revoked in rows
+        for device_id, scope, revoked, name, site_id in rows
     }
 
 
