@@ -1,7 +1,6 @@
 """What a database is to the authority's tables: statements in transactions, on either of the two.
 
-Statements have their values as `$1 … $n`, each number for the first time in the order in which they are counted:
-SQLite takes them by position. Flags are 0 and 1; times are milliseconds.
+Statements have their values as `$1 … $n`, and no `$` elsewhere. Flags are 0 and 1; times are milliseconds.
 """
 
 from __future__ import annotations

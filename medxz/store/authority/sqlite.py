@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -67,13 +68,23 @@ class SqliteTransactions:
                 try:
                     await self._worker.run(_execute, self._connection, begin, ())
                     result = await fn(tx)
-                    await self._worker.run(_execute, self._connection, "COMMIT", ())
+                    await self._commit(tx)
                 except BaseException:
                     # one worker runs all in order: this is done before the next transaction begins, whoever waits
                     await asyncio.shield(self._worker.run(_abandon, self._connection))
                     raise
-        tx.committed(self._listeners)
         return result
+
+    async def _commit(self, tx: _SqliteTx) -> None:
+        """Whoever stops waiting does not stop it, nor what comes of it: nobody else here would be told."""
+        commit = asyncio.ensure_future(self._worker.run(_execute, self._connection, "COMMIT", ()))
+        try:
+            await asyncio.shield(commit)
+        except asyncio.CancelledError:
+            await commit
+            tx.committed(self._listeners)
+            raise
+        tx.committed(self._listeners)
 
 
 class _SqliteTx(Effects):
@@ -107,8 +118,14 @@ def _open(path: Path, key: bytes | None) -> sqlcipher.Connection:
 
 
 def _execute(connection: sqlcipher.Connection, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = connection.execute(sql, values).fetchall()
+    rows: list[tuple[Any, ...]] = connection.execute(_numbered(sql), values).fetchall()
     return rows
+
+
+@lru_cache(maxsize=1_000)
+def _numbered(sql: str) -> str:
+    """`$1` is a name to SQLite, which would count it where it first stands; `?1` is the first value."""
+    return sql.replace("$", "?")
 
 
 def _abandon(connection: sqlcipher.Connection) -> None:

@@ -134,8 +134,8 @@ CREATE TABLE session (
     PRIMARY KEY (clinic_id, session_id)
 );
 
-CREATE INDEX session_user ON session (clinic_id, user_id);
-CREATE INDEX session_device ON session (clinic_id, device_id);
+CREATE INDEX session_of_user ON session (clinic_id, user_id);
+CREATE INDEX session_of_device ON session (clinic_id, device_id);
 CREATE INDEX session_last_used ON session (clinic_id, last_used_ms);
 
 -- The tokens of a session: `fresh` was never used, `used` has successors of which none was used yet, and `ended` one
