@@ -1,36 +1,39 @@
 """Group commit: the pushes that wait share one transaction and one fsync, and nobody is answered before it.
 
-What else is to be written with that connection goes between two transactions. A batch that breaks the writer is told
-so; the others of its transaction are tried again, each by itself.
+What else is to be done with the store goes between two transactions. A batch that breaks the writer is told so; the
+others of its transaction are tried again, each by itself. How a transaction is written is the backend's.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Final, TypeVar, TypeVarTuple
-
-from sqlcipher3 import dbapi2 as sqlcipher
+from typing import Final, Protocol, TypeVar
 
 from medxz import limits
-from medxz.errors import Overloaded
+from medxz.errors import MedxzError, Overloaded, RowCorrupt
 from medxz.store.base import Append, Outcome
-from medxz.store.cipher import failure
 from medxz.store.tail import Committed
-from medxz.store.writer import Collision, Writer
-from medxz.work import Worker
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 # What it costs beside the texts, in bytes of text: the write-ahead log takes whole pages, about two for any commit.
 _COMMIT_BYTES: Final = 8 * limits.KIB
 _LETTER_BYTES: Final = 256
+
+
+class Transactions(Protocol):
+    """How a backend writes."""
+
+    async def write(self, batches: Sequence[Append], size: int) -> tuple[list[list[Outcome]], Committed]:
+        """Store these in one transaction: the outcomes of each, and what is durable now; `size` is that of the texts.
+
+        Nothing of it is stored, or nobody knows, where it raises; and the next one begins as if it had not been. A
+        MedxzError concerns everybody, a damaged row or anything else the batch that it comes from.
+        """
+        ...
 
 
 @dataclass(slots=True)
@@ -45,13 +48,9 @@ class _Waiting:
 class GroupCommit:
     """The queue before the one writer."""
 
-    def __init__(
-        self, writer: Writer, worker: Worker, path: Path, publish: Callable[[Committed, int], None]
-    ) -> None:
+    def __init__(self, store: Transactions, publish: Callable[[Committed, int], None]) -> None:
         """`publish` is told what has become durable, and how many bytes it took, before anybody is answered."""
-        self._writer: Final = writer
-        self._worker: Final = worker
-        self._path: Final = path
+        self._store: Final = store
         self._publish: Final = publish
         self._queue: deque[_Waiting] = deque()
         self._alone: deque[_Waiting] = deque()  # to be tried each by itself
@@ -79,16 +78,16 @@ class GroupCommit:
             self._committing = asyncio.create_task(self._commit_queue(), name="commit")
         return await waiting.answer
 
-    async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Run something else with the writing connection: between two transactions, never inside one.
+    async def between(self, use: Callable[[], Awaitable[T]]) -> T:
+        """Do something else with the store: between two transactions, never inside one.
 
         Who stops waiting for it does not let a transaction begin beside it.
         """
-        return await asyncio.shield(self._between(fn, *args))
+        return await asyncio.shield(self._between(use))
 
-    async def _between(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
+    async def _between(self, use: Callable[[], Awaitable[T]]) -> T:
         async with self._writing:
-            return await self._worker.run(fn, *args)
+            return await use()
 
     async def close(self) -> None:
         """Wait for what is in the queue."""
@@ -97,38 +96,19 @@ class GroupCommit:
 
     async def _commit_queue(self) -> None:
         while self._queue or self._alone:
-            taken: list[_Waiting] = []
             async with self._writing:
+                taken = self._take()
+                size = sum(waiting.size for waiting in taken)
                 try:
-                    outcomes, committed = await self._transaction(taken)
+                    outcomes, committed = await self._store.write([each.batch for each in taken], size)
                 except Exception as error:  # noqa: BLE001  # the root of a task: whoever waits has to hear of it
-                    await self._give_up(taken, error)
+                    self._give_up(taken, error)
                     continue
             self.transactions += 1
-            self._publish(committed, _COMMIT_BYTES + sum(waiting.size for waiting in taken))
+            self._publish(committed, _COMMIT_BYTES + size)
             for waiting, outcome in zip(taken, outcomes, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(outcome)
-
-    async def _transaction(self, taken: list[_Waiting]) -> tuple[list[list[Outcome]], Committed]:
-        """Write what waits, and commit.
-
-        A few rows are written at once: handing them over would cost more, in waiting for the interpreter lock, than
-        writing them. Not so where a long entity may have to be read, which takes up to half a second. The commit, which waits for the disk, never runs on the event loop.
-        """
-        run, writer = self._worker.run, self._writer
-        taken += self._take()
-        batches = [waiting.batch for waiting in taken]
-        try:
-            is_small = sum(waiting.size for waiting in taken) <= limits.INLINE_WRITE_BYTES_MAX
-            if is_small and writer.is_quick(batches):
-                outcomes = writer.write(batches)
-            else:
-                outcomes = await run(writer.write, batches)
-        except Collision:
-            await run(writer.abandon)
-            outcomes = await run(partial(writer.write, careful=True), batches)
-        return outcomes, await run(writer.commit)
 
     def _take(self) -> list[_Waiting]:
         """The batches of the next transaction: all that wait, up to its maximum."""
@@ -143,19 +123,16 @@ class GroupCommit:
         self._queued_bytes -= sum(waiting.size for waiting in taken)
         return taken
 
-    async def _give_up(self, taken: list[_Waiting], error: Exception) -> None:
+    def _give_up(self, taken: list[_Waiting], error: Exception) -> None:
         """A transaction that failed: nothing of it is kept, and everybody in it learns why.
 
         A damaged row, or a mistake of ours, concerns the batch that met it: the others are tried again, each by
         itself.
         """
-        with suppress(Exception):  # then the next transaction begins with it
-            await self._worker.run(self._writer.abandon)
-        if not isinstance(error, sqlcipher.Error) and len(taken) > 1:
+        is_everybodys = isinstance(error, MedxzError) and not isinstance(error, RowCorrupt)
+        if not is_everybodys and len(taken) > 1:
             self._alone.extend(taken)
             return
         for waiting in taken:
             if not waiting.answer.done():
-                waiting.answer.set_exception(
-                    failure(error, self._path) if isinstance(error, sqlcipher.Error) else error
-                )
+                waiting.answer.set_exception(error)

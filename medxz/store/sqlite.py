@@ -37,6 +37,7 @@ from medxz.store.commits import GroupCommit
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.entity_index import Whose, index_blocks, key_of
 from medxz.store.entity_reader import EntityReader
+from medxz.store.file_transactions import FileTransactions
 from medxz.store.files import LogFile
 from medxz.store.loading import load_held
 from medxz.store.pages import Pages
@@ -103,7 +104,7 @@ class SqliteLog:
         self._checkpointing = file.open_reading()
         self._tail = Tail()
         self._pages = Pages(self._read_page, lambda: self._last_seq)
-        self._commits = GroupCommit(self._writer, workers.writer, file.path, self._publish)
+        self._commits = GroupCommit(FileTransactions(self._writer, workers.writer, file.path), self._publish)
         self._since_checkpoint = 0
         self._checkpoint: asyncio.Task[None] | None = None
         self._grown: asyncio.Event = asyncio.Event()
@@ -157,7 +158,7 @@ class SqliteLog:
             self._last_seq = committed.last_seq
         if committed.op_ids or committed.watermarks:  # a dead letter may settle a number too
             self.wake()
-        if self._writer.touched.damaged:
+        if self._writer.entities.damaged:
             self._damage_met()
         self._since_checkpoint += size
         if self._since_checkpoint >= limits.CHECKPOINT_BYTES:
@@ -300,7 +301,7 @@ class SqliteLog:
 
     async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run something else with the writing connection, between two transactions."""
-        return await self._commits.run(fn, *args)
+        return await self._commits.between(partial(self._workers.writer.run, fn, *args))
 
     async def begin_epoch(self, epoch: str) -> None:
         try:

@@ -188,7 +188,7 @@ async def test_a_long_entity_takes_an_op_without_being_read(tmp_path: Path) -> N
     update = make_op(1_501, entity_type="Patient", entity_id=fixed_id(1), op_type="update", parents=before)
     [outcome] = await log.append(batch(update))
     assert outcome.conflict is None
-    assert log._writer.touched.ops_read < 200
+    assert log._writer.entities.ops_read < 200
     changes.append(change_of(update))
     for number, parent in ((1_502, ops[3]), (1_503, ops[1_400])):
         late = make_op(
@@ -262,12 +262,12 @@ async def test_a_parent_that_never_comes_makes_no_long_reading(tmp_path: Path) -
     log = await backend.reopen()
     ops.append(make_op(1_003, op_type="update", parents=(ops[-1].op_id,), **own))
     assert [outcome.conflict for outcome in await log.append(batch(ops[-1]))] == [None]
-    assert log._writer.touched.ops_read < 200
+    assert log._writer.entities.ops_read < 200
     [outcome] = await log.append(batch(first))
     assert outcome.conflict == expected(
         Entity(CLINIC, "Patient", fixed_id(1)), [change_of(op) for op in [*ops, first]]
     )
-    assert log._writer.touched.ops_read > 800
+    assert log._writer.entities.ops_read > 800
     await backend.close()
 
 
@@ -324,7 +324,7 @@ async def test_new_entities_take_no_graph_work(tmp_path: Path) -> None:
     log = await backend.open()
     for first in range(1, 3_001, 500):
         await log.append(batch(*(make_op(n, entity_type="Patient") for n in range(first, first + 500))))
-    assert log._writer.touched.ops_read == 0
+    assert log._writer.entities.ops_read == 0
     await backend.close()
 
 
@@ -393,11 +393,11 @@ async def test_a_damaged_page_stops_no_push_to_what_lies_in_it(tmp_path: Path) -
         try:
             outcomes = await log.append(batch(*later))
         except StoreError:
-            assert not log._writer.touched.damaged, "it is where the new ops go"
+            assert not log._writer.entities.damaged, "it is where the new ops go"
         else:
             assert {outcome.kind for outcome in outcomes} == {"stored"}
-            met += bool(log._writer.touched.damaged)
-            if log._writer.touched.damaged:
+            met += bool(log._writer.entities.damaged)
+            if log._writer.entities.damaged:
                 assert log.verification is not None
         await backend.close()
         for ending in ("-wal", "-shm"):
