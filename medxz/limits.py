@@ -120,6 +120,10 @@ CLINIC_IDLE_S: Final = 300  # longer than any request takes that has been let in
 VERIFIED_TOKENS_MAX: Final = 10_000
 TOKEN_LEEWAY_S: Final = 5
 
+# Directories of clinics in memory that nobody is using now.
+DIRECTORIES_MAX: Final = 1_000
+DIRECTORIES_POLL_S: Final = 0.5
+
 # The audit: what waits to be written together, how long, and of how many clinics an end is remembered.
 AUDIT_WAITING_MAX: Final = 10_000
 AUDIT_FLUSH_S: Final = 0.2

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 T = TypeVar("T")
 
-Changed = Callable[[Collection[str]], None]
+Changed = Callable[[Collection[str]], Awaitable[None]]
 
 
 class TryAgain(Exception):
@@ -38,6 +38,16 @@ class Tx(Protocol):
         ...
 
 
+class Hints(Protocol):
+    """What processes tell each other. It may be lost: whoever hears it looks now and then as well."""
+
+    def open(self) -> None: ...
+
+    def tell(self, clinic_id: str) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class Transactions(Protocol):
     """Runs functions in transactions, each as if it were alone."""
 
@@ -60,7 +70,14 @@ class Transactions(Protocol):
         ...
 
     def on_change(self, listener: Changed) -> None:
-        """Tell this listener, after each commit that said so, which clinics' directories changed here."""
+        """After each commit that said so, tell this listener which clinics' directories changed; `run` waits for it.
+
+        What it raises is the mistake of whoever gave it. Where somebody stops waiting for `run`, it may not be told.
+        """
+        ...
+
+    def hints(self, heard: Callable[[str | None], None]) -> Hints | None:
+        """A way to hear what other processes tell at once; None where there is none, and only looking helps."""
         ...
 
     async def close(self) -> None: ...
@@ -79,9 +96,11 @@ class Effects:
     def after_commit(self, then: Callable[[], None]) -> None:
         self._then.append(then)
 
-    def committed(self, listeners: Iterable[Changed]) -> None:
+    def committed(self) -> None:
         for then in self._then:
             then()
+
+    async def tell(self, listeners: Iterable[Changed]) -> None:
         if self._clinics:
             for listener in listeners:
-                listener(frozenset(self._clinics))
+                await listener(frozenset(self._clinics))

@@ -15,6 +15,7 @@ _ADD: Final = """
 _GET: Final = "SELECT clinic_id, name, revision, made_at_ms FROM clinic WHERE clinic_id = $1"
 _ALL: Final = "SELECT clinic_id, name, revision, made_at_ms FROM clinic ORDER BY clinic_id"
 _REVISIONS: Final = "SELECT clinic_id, revision FROM clinic"
+_TOTAL: Final = "SELECT count(*), CAST(coalesce(sum(revision), 0) AS BIGINT) FROM clinic"
 _RAISE: Final = "UPDATE clinic SET revision = revision + 1 WHERE clinic_id = $1 RETURNING revision"
 _RENAME: Final = "UPDATE clinic SET name = $2 WHERE clinic_id = $1"
 _ADD_SITE: Final = """
@@ -75,6 +76,12 @@ async def everyone(tx: Tx) -> list[Clinic]:
 
 async def revisions(tx: Tx) -> dict[str, int]:
     return dict(await tx.rows(_REVISIONS))
+
+
+async def total_revision(tx: Tx) -> tuple[int, int]:
+    """Another one after any clinic's directory changed: how many clinics, and all their revisions together."""
+    [(count, total)] = await tx.rows(_TOTAL)
+    return count, total
 
 
 async def raise_revision(tx: Tx, clinic_id: str) -> int:

@@ -17,6 +17,7 @@ import asyncpg
 from medxz.errors import Overloaded
 from medxz.limits import OVERLOADED_RETRY_S
 from medxz.store.authority.base import Changed, Effects, TryAgain, Tx
+from medxz.store.postgres.channel import Channel
 from medxz.store.postgres.migrate import migrate
 from medxz.store.postgres.pool import Pool
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RUNS_MAX: Final = 12
+CHANNEL: Final = "medxz_directory"
 _STALE_RUNS: Final = 3
 _DELAY_S: Final = 0.005
 _DELAY_S_MAX: Final = 0.2
@@ -70,7 +72,8 @@ class PostgresTransactions:
                 tx, result = await self._once(fn, "serializable", run)
             except _CameBetween:
                 continue
-            tx.committed(self._listeners)
+            tx.committed()
+            await tx.tell(self._listeners)
             return result
         raise Overloaded(
             f"others are writing to the same rows of {self.place}; try again",
@@ -83,6 +86,9 @@ class PostgresTransactions:
 
     def on_change(self, listener: Changed) -> None:
         self._listeners.append(listener)
+
+    def hints(self, heard: Callable[[str | None], None]) -> Channel:
+        return Channel(self._pool, CHANNEL, heard, self._random_unit)
 
     async def close(self) -> None:
         """Nothing is kept open here."""

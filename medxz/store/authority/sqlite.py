@@ -49,12 +49,8 @@ class SqliteTransactions:
     def on_change(self, listener: Changed) -> None:
         self._listeners.append(listener)
 
-    async def data_version(self) -> int:
-        """Another number after another process has committed something."""
-        async with self._turn:
-            with _told(self._path):
-                [(version,)] = await self._worker.run(_execute, self._connection, "PRAGMA data_version", ())
-        return int(version)
+    def hints(self, heard: Callable[[str | None], None]) -> None:
+        """Other processes of this machine tell nothing."""
 
     async def close(self) -> None:
         async with self._turn:
@@ -73,6 +69,7 @@ class SqliteTransactions:
                     # one worker runs all in order: this is done before the next transaction begins, whoever waits
                     await asyncio.shield(self._worker.run(_abandon, self._connection))
                     raise
+        await tx.tell(self._listeners)  # who may well begin a transaction
         return result
 
     async def _commit(self, tx: _SqliteTx) -> None:
@@ -82,9 +79,9 @@ class SqliteTransactions:
             await asyncio.shield(commit)
         except asyncio.CancelledError:
             await commit
-            tx.committed(self._listeners)
+            tx.committed()
             raise
-        tx.committed(self._listeners)
+        tx.committed()
 
 
 class _SqliteTx(Effects):
