@@ -25,6 +25,7 @@ from hub.control import ControlServer
 from hub.desk import Desk
 from hub.identity import HubIdentity, current_certificate, load_identity
 from hub.issue import TokenDesk
+from hub.services import hub_services
 from hub.storage import Storage, open_storage
 from medxz.clock import Clock, SystemClock
 from medxz.ids import Ids, RandomIds
@@ -43,13 +44,9 @@ from medxz.program.running import (
     tell_of_broken_tasks,
 )
 from medxz.program.settings import is_loopback
-from medxz.service import ClinicConfig, Parts, Rates, Services, assemble
-from medxz.store.dictionaries import shipped_dictionary
 from medxz.store.views.follower import Follower
 from medxz.trust.certificates import Credential, load_credential, server_context
-from medxz.trust.tokens import TokenVerifier, key_id
 from medxz.web import App, Serving, make_log, serve
-from medxz.wire import Target
 from medxz.work import ThreadWorker
 
 VERSION: Final = version("medxz-hub")
@@ -107,12 +104,23 @@ class _Hub:
         """HTTP and the control socket, up; on leaving, what is being answered is answered."""
         context = await self._tls(ground)
         follower = Follower(ground.storage.log, ground.storage.views, self._clock, self._tell_of_views)
-        services = self._services(ground, follower)
+        services, clinic = hub_services(
+            ground.storage,
+            ground.identity,
+            follower,
+            self._settings,
+            url=ground.url,
+            version=VERSION,
+            clock=self._clock,
+            ids=self._ids,
+        )
         codec = ThreadWorker("web-codec")
         app = App(services, self._log, ids=self._ids, clock=self._clock, worker=codec)
         tokens = TokenDesk(ground.identity, ground.storage.registry, self._clock, self._ids)
         desk = Desk(ground.identity, tokens)
-        commands = Commands(ground.storage, services, ground.identity, desk, ground.url, VERSION, started_ms)
+        commands = Commands(
+            ground.storage, services, clinic, ground.identity, desk, ground.url, VERSION, started_ms
+        )
         control = ControlServer(self._settings.places.socket, commands.table(), self._log)
         await control.start()
         serving: Serving | None = None
@@ -140,40 +148,6 @@ class _Hub:
 
     def _tell_of_views(self, what: str) -> None:
         self._log.info("views", why=what)
-
-    def _services(self, ground: _Ground, follower: Follower) -> Services:
-        settings, identity = self._settings, ground.identity
-        public_key = identity.token_key.public_key()
-        return assemble(
-            Parts(
-                kind="hub",
-                version=VERSION,
-                folder=settings.places.data,
-                log=ground.storage.log,
-                registry=ground.storage.registry,
-                verifier=TokenVerifier({key_id(public_key): public_key}, self._clock),
-                signer=identity.signer(self._clock),
-                clock=self._clock,
-                ids=self._ids,
-                worker=ThreadWorker("hashing"),
-                reading=ThreadWorker("entities"),
-                follower=follower,
-                config=ClinicConfig(
-                    keep_own_days=settings.keep_own_days,
-                    offline_session_hours=settings.offline_session_hours,
-                    require_signed_ops=settings.require_signed_ops,
-                    ca_certificates=[identity.root.certificate_pem.decode()],
-                    targets=[Target(kind="hub", url=ground.url, server_id=identity.server_id)],
-                ),
-                rates=Rates(
-                    requests_per_s=settings.requests_per_s,
-                    requests_burst=2 * settings.requests_per_s,
-                    ops_per_s=settings.ops_per_s,
-                    ops_burst=2 * settings.ops_per_s,
-                ),
-                dictionaries=[shipped_dictionary()],
-            )
-        )
 
     async def _tls(self, ground: _Ground) -> ssl.SSLContext | None:
         settings = self._settings

@@ -15,7 +15,7 @@ from hub.storage import Storage
 from medxz.clock import format_time
 from medxz.program.errors import CommandFailed
 from medxz.program.keys import read_key
-from medxz.service import Services
+from medxz.service import ClinicServices, Services
 from medxz.store.base import Verification
 
 _DAMAGED_TOLD_MAX: Final = 100
@@ -27,6 +27,7 @@ class Commands:
 
     storage: Storage
     services: Services
+    clinic: ClinicServices
     identity: HubIdentity
     desk: Desk
     url: str
@@ -54,7 +55,7 @@ class Commands:
             "ops": log.last_seq,
             "waiting_ops": log.waiting_ops,
             "devices": len(self.storage.registry.directory.devices),
-            "streams": self.services.pull.streams_open,
+            "streams": self.clinic.pull.streams_open,
             "backlog": sum(max(0, here - marks.get(device, 0)) for device, here in settled.items()),
             "checks": [check.model_dump() for check in health.checks],
         }

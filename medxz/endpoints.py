@@ -9,7 +9,7 @@ from medxz import errors, limits, wire
 from medxz.ids import UUID_PATTERN
 from medxz.op import ENTITY_TYPE_PATTERN, HASH_PATTERN
 
-Access = Literal["anyone", "device", "device_or_hub", "hub_or_admin", "admin"]
+Access = Literal["anyone", "device", "device_or_hub", "hub_or_admin", "hub", "admin"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,26 @@
 """The use cases of a server: the log up and down, what it amounts to, and what stands around it. No HTTP, no SQL.
 
-`assemble` makes one server's services from the parts that it is given; a program chooses the parts.
+A server has one `Services`, and one `ClinicServices` for each clinic that it serves: a hub has one clinic, a cloud many.
+`assemble` and `assemble_clinic` make them from the parts that they are given; a program chooses the parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
 from medxz.clock import Clock
 from medxz.ids import Ids
+from medxz.service.accounts import Accounts, Origin
+from medxz.service.audited import Audited, NothingAudited
+from medxz.service.configuration import Configuration
 from medxz.service.conflicts import Conflicts
 from medxz.service.describe import Describe
-from medxz.service.enrolment import Enrolment
 from medxz.service.entities import Entities
-from medxz.service.gate import Caller, Gate
+from medxz.service.gate import Caller, Gate, only_clinic
 from medxz.service.health import Health
 from medxz.service.list_cursor import ListCursors
-from medxz.service.metrics import Gauges, Metrics
+from medxz.service.metrics import Gauges, Metrics, no_results
 from medxz.service.pull import Pull, StreamChunk
 from medxz.service.push import Push
 from medxz.service.reviews import Reviews
@@ -26,36 +28,91 @@ from medxz.service.seen import Seen
 from medxz.service.snapshot import Snapshot
 from medxz.service.standing import Standing
 from medxz.service.throttle import Rates, Throttle
-from medxz.service.upstream import ServerKind, Upstream
-from medxz.store.directory import ClinicConfig
-from medxz.store.registry import SqliteRegistry
-from medxz.store.sqlite import SqliteLog
+from medxz.service.upstream import Link, ServerKind, Upstream
+from medxz.store.base import LogStore
+from medxz.store.directory import ClinicConfig, Known
 from medxz.store.views.follower import Follower
-from medxz.trust.tokens import TokenSigner, TokenVerifier
 from medxz.work import Worker
 
-__all__ = ["Caller", "ClinicConfig", "Parts", "Rates", "Services", "StreamChunk", "assemble"]
+__all__ = [
+    "Accounts",
+    "Caller",
+    "ClinicConfig",
+    "ClinicParts",
+    "ClinicServices",
+    "Gate",
+    "Link",
+    "Origin",
+    "Rates",
+    "ServerParts",
+    "Services",
+    "StreamChunk",
+    "Throttle",
+    "Upstream",
+    "assemble",
+    "assemble_clinic",
+    "only",
+    "only_clinic",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What a program hands in: the store, whom it trusts, time and chance, and what the clinic decided."""
+class ClinicParts:
+    """What a program hands in for one clinic: its log, what is known of it, and whom the server lets in.
 
-    kind: ServerKind
-    version: str
-    folder: Path
-    log: SqliteLog
-    registry: SqliteRegistry
-    verifier: TokenVerifier
-    signer: TokenSigner
+    `worker` hashes long pushes, `reading` works entities out. `begin_epoch` gives the log a new epoch. `counts` has
+    the results of pushes, by status; clinics of one server share it.
+    """
+
+    log: LogStore
+    known: Known
+    upstream: Upstream
+    follower: Follower
+    gate: Gate
+    throttle: Throttle
+    begin_epoch: Callable[[str], Awaitable[None]]
     clock: Clock
     ids: Ids
     worker: Worker
     reading: Worker
-    follower: Follower
-    config: ClinicConfig
-    rates: Rates
+    audit: Audited = field(default_factory=NothingAudited)
+    counts: dict[str, int] = field(default_factory=no_results)
+
+
+@dataclass(frozen=True, slots=True)
+class ClinicServices:
+    """The use cases of one clinic on one server, as the HTTP face asks them."""
+
+    push: Push
+    pull: Pull
+    snapshot: Snapshot
+    entities: Entities
+    conflicts: Conflicts
+    status: Standing
+    reviews: Reviews
+    config: Configuration
+    audit: Audited
+
+
+@dataclass(frozen=True, slots=True)
+class ServerParts:
+    """What a program hands in for the server as a whole.
+
+    `epoch` is the one of now. `clinic` gives the services of a caller's clinic, opened where they were not.
+    """
+
+    kind: ServerKind
+    version: str
+    server_id: str
+    epoch: Callable[[], str]
+    gate: Gate
+    throttle: Throttle
+    accounts: Accounts
+    clinic: Callable[[Caller], Awaitable[ClinicServices]]
+    health: Health
+    gauges: Gauges
     dictionaries: Sequence[bytes]
+    clock: Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,69 +121,49 @@ class Services:
 
     gate: Gate
     throttle: Throttle
-    push: Push
-    pull: Pull
-    snapshot: Snapshot
-    entities: Entities
-    conflicts: Conflicts
-    status: Standing
-    reviews: Reviews
-    enrolment: Enrolment
+    accounts: Accounts
+    clinic: Callable[[Caller], Awaitable[ClinicServices]]
     describe: Describe
     health: Health
     metrics: Metrics
 
 
-def assemble(parts: Parts) -> Services:
-    """Put one server's use cases together."""
-    log, registry, clock = parts.log, parts.registry, parts.clock
-    upstream = Upstream(parts.kind, log, registry)
-    gate = Gate(parts.verifier, registry, log.clinic_id, clock)
-    throttle = Throttle(parts.rates, clock)
-    seen = Seen(clock)
-    describe = Describe(parts.kind, parts.version, log, parts.config, parts.dictionaries, clock)
-    pull = Pull(log, gate, seen, parts.ids, clock)
-    snapshot = Snapshot(log, gate, parts.reading)
-    cursors = ListCursors(log)
-    push = Push(
-        log,
-        registry,
-        upstream,
-        throttle,
-        seen,
-        parts.worker,
-        require_signed_ops=parts.config.require_signed_ops,
-    )
-    return Services(
-        gate=gate,
-        throttle=throttle,
-        push=push,
-        pull=pull,
-        snapshot=snapshot,
+def only(clinic: ClinicServices) -> Callable[[Caller], Awaitable[ClinicServices]]:
+    """For a server of one clinic: its services, whoever of it asks."""
+
+    async def services_of(_caller: Caller) -> ClinicServices:
+        return clinic
+
+    return services_of
+
+
+def assemble_clinic(parts: ClinicParts) -> ClinicServices:
+    """Put the use cases of one clinic together."""
+    log, known, gate = parts.log, parts.known, parts.gate
+    seen, cursors = Seen(parts.clock), ListCursors(log)
+    return ClinicServices(
+        push=Push(log, known, parts.upstream, parts.throttle, seen, parts.worker, counts=parts.counts),
+        pull=Pull(log, gate, seen, parts.begin_epoch, parts.ids, parts.clock),
+        snapshot=Snapshot(log, gate, parts.reading),
         entities=Entities(log, parts.follower, cursors, parts.reading),
         conflicts=Conflicts(parts.follower, cursors),
-        status=Standing(log, upstream, seen, parts.follower),
+        status=Standing(log, parts.upstream, seen, parts.follower),
         reviews=Reviews(log),
-        enrolment=Enrolment(registry, parts.signer, describe.config, parts.ids, clock),
-        describe=describe,
-        health=Health(log, upstream, parts.folder, parts.follower),
-        metrics=Metrics(_gauges(parts, push, pull, snapshot)),
+        config=Configuration(known),
+        audit=parts.audit,
     )
 
 
-def _gauges(parts: Parts, push: Push, pull: Pull, snapshot: Snapshot) -> Gauges:
-    log = parts.log
-    return Gauges(
-        {
-            "last_server_seq": ("The greatest server_seq.", lambda: log.last_seq),
-            "waiting_ops": ("Ops that wait for the writer.", lambda: log.waiting_ops),
-            "views_through": (
-                "The server_seq up to which lists know the log.",
-                lambda: parts.follower.through,
-            ),
-            "open_streams": ("Streams being read.", lambda: pull.streams_open),
-            "open_snapshots": ("Snapshots being read.", lambda: snapshot.being_read),
-        },
-        push.counts,
-        lambda: log.transactions,
+def assemble(parts: ServerParts) -> Services:
+    """Put the use cases of one server together."""
+    return Services(
+        gate=parts.gate,
+        throttle=parts.throttle,
+        accounts=parts.accounts,
+        clinic=parts.clinic,
+        describe=Describe(
+            parts.kind, parts.version, parts.server_id, parts.epoch, parts.dictionaries, parts.clock
+        ),
+        health=parts.health,
+        metrics=Metrics(parts.gauges),
     )

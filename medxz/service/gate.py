@@ -1,26 +1,38 @@
 """Who is asking: a bearer token made into a caller, and what that caller may ask at all.
 
-Verified tokens are remembered for as long as they live; whether a session or a device was revoked, and what the device
-sees, is looked up at every request. What a caller may write is judged op by op in judge.py.
+Verified tokens are remembered for as long as they live, with what is known of their clinic; whether a session, a device
+or a hub was revoked, and what the device sees, is looked up at every request. What a caller may write is judged op by op in judge.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from medxz import limits
 from medxz.clock import Clock
 from medxz.endpoints import Access
 from medxz.errors import CursorScopeChanged, Forbidden, SessionRevoked, TokenExpired, TokenMissing
 from medxz.scope import Scope
-from medxz.store.registry import SqliteRegistry
-from medxz.trust.tokens import Claims, TokenVerifier
+from medxz.store.directory import Known
+from medxz.trust.tokens import Claims
+
+
+class Verifier(Protocol):
+    """Whose tokens are taken."""
+
+    def verify(self, token: str) -> Claims:
+        """What the token says, where it is good; else TokenInvalid or TokenExpired."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A device with a user at it, or a hub."""
+    """A device with a user at it, or a hub. `known` is what this server knows of the clinic, always the newest.
+
+    `bearer` is the token itself, for a server that has to pass a request on.
+    """
 
     clinic_id: str
     device_id: str | None
@@ -30,33 +42,39 @@ class Caller:
     session_id: str
     site_id: str
     expires_at_s: int
+    issuer: str
+    known: Known = field(repr=False, compare=False)
+    bearer: str = field(repr=False)
     hub_id: str | None = None
 
     @property
     def name(self) -> str:
-        """What it is counted and limited under."""
+        """What it is called within its clinic."""
         return self.device_id or self.user_id
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """What it is counted and limited under, in a server of many clinics."""
+        return self.clinic_id, self.device_id or self.user_id
 
 
 class Gate:
     """Lets callers in."""
 
-    def __init__(
-        self, verifier: TokenVerifier, registry: SqliteRegistry, clinic_id: str, clock: Clock
-    ) -> None:
+    def __init__(self, verifier: Verifier, known: Callable[[str], Awaitable[Known]], clock: Clock) -> None:
+        """`known` gives what there is to know of a clinic; Forbidden where this server has none of that id."""
         self._verifier: Final = verifier
-        self._registry: Final = registry
-        self._clinic_id: Final = clinic_id
+        self._known_of: Final = known
         self._clock: Final = clock
         self._known: dict[str, Caller] = {}
 
-    def identify(self, bearer: str | None) -> Caller:
+    async def identify(self, bearer: str | None) -> Caller:
         """The caller with this token; TokenMissing, TokenInvalid, TokenExpired, SessionRevoked or Forbidden."""
         if not bearer:
             raise TokenMissing("this request needs a token")
         caller = self._known.get(bearer)
-        if caller is None or self._sees_otherwise(caller):
-            caller = self._admit(self._verifier.verify(bearer))
+        if caller is None or _sees_otherwise(caller):
+            caller = await self._admit(bearer, self._verifier.verify(bearer))
             while len(self._known) >= limits.VERIFIED_TOKENS_MAX:
                 del self._known[next(iter(self._known))]
             self._known[bearer] = caller
@@ -71,30 +89,30 @@ class Gate:
 
     def hold_on(self, caller: Caller) -> None:
         """The same of one whose answer has begun, and is finished however long that takes."""
-        directory = self._registry.directory
+        directory = caller.known.directory
         if caller.session_id in directory.revoked_sessions:
             raise SessionRevoked("this session was revoked; log in again")
         if caller.device_id is not None:
             device = directory.devices.get(caller.device_id)
             if device is not None and device.revoked:
                 raise SessionRevoked("this device was revoked; ask the clinic's administrator")
-        if self._sees_otherwise(caller):
+        if _sees_otherwise(caller):
             raise CursorScopeChanged("what this device sees has changed meanwhile")
         user = directory.users.get(caller.user_id)
         if user is not None and user.disabled:
             raise SessionRevoked("this user was disabled; ask the clinic's administrator")
+        for hub_id in (caller.hub_id, caller.issuer):
+            hub = directory.hubs.get(hub_id) if hub_id is not None else None
+            if hub is not None and hub.revoked:
+                raise SessionRevoked("this hub was revoked; ask the clinic's administrator")
 
-    def _sees_otherwise(self, caller: Caller) -> bool:
-        """Whether the device's scope is another than when the caller was let in."""
-        device = self._registry.directory.devices.get(caller.device_id or "")
-        return device is not None and device.scope != caller.scope
-
-    def _admit(self, claims: Claims) -> Caller:
-        if claims.cid != self._clinic_id:
-            raise Forbidden("the token is for another clinic than this server's")
+    async def _admit(self, bearer: str, claims: Claims) -> Caller:
+        if "operator" in claims.roles:
+            raise Forbidden("an operator belongs to no clinic")
+        known = await self._known_of(claims.cid)
         scope: Scope = "full"
         if "hub" not in claims.roles:
-            device = self._registry.directory.devices.get(claims.did or "")
+            device = known.directory.devices.get(claims.did or "")
             if device is None:
                 raise Forbidden("this server does not know the token's device yet")
             scope = device.scope
@@ -107,14 +125,35 @@ class Gate:
             session_id=claims.sid,
             site_id=claims.site,
             expires_at_s=claims.exp,
+            issuer=claims.iss,
+            known=known,
+            bearer=bearer,
             hub_id=claims.sub if "hub" in claims.roles else None,
         )
+
+
+def only_clinic(known: Known) -> Callable[[str], Awaitable[Known]]:
+    """For a server of one clinic: what is known of it, and Forbidden for any other."""
+
+    async def known_of(clinic_id: str) -> Known:
+        if clinic_id != known.clinic_id:
+            raise Forbidden("the token is for another clinic than this server's")
+        return known
+
+    return known_of
+
+
+def _sees_otherwise(caller: Caller) -> bool:
+    """Whether the device's scope is another than when the caller was let in."""
+    device = caller.known.directory.devices.get(caller.device_id or "")
+    return device is not None and device.scope != caller.scope
 
 
 _MAY: Final[dict[Access, frozenset[str]]] = {
     "device": frozenset({"admin", "clinician", "front_desk"}),
     "device_or_hub": frozenset({"admin", "clinician", "front_desk", "hub"}),
     "hub_or_admin": frozenset({"admin", "hub"}),
+    "hub": frozenset({"hub"}),
     "admin": frozenset({"admin"}),
 }
 

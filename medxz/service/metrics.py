@@ -9,7 +9,17 @@ from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, ge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from medxz.service.pull import Pull
+from medxz.service.snapshot import Snapshot
+from medxz.store.base import LogStore
+from medxz.store.views.follower import Follower
+
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
+
+
+def no_results() -> dict[str, int]:
+    """Nothing was pushed yet: each status that an op can be answered with, and none of them."""
+    return dict.fromkeys(("accepted", "duplicate", "conflict", "retry", "rejected"), 0)
 
 
 class Gauges:
@@ -35,6 +45,23 @@ class Gauges:
         yield CounterMetricFamily(
             "medxz_transactions", "Transactions of the log's writer.", value=self._commits()
         )
+
+
+def gauges_of(
+    log: LogStore, follower: Follower, pull: Pull, snapshot: Snapshot, results: Mapping[str, int]
+) -> Gauges:
+    """For a server of one clinic. `results` are those of all pushes, by status."""
+    return Gauges(
+        {
+            "last_server_seq": ("The greatest server_seq.", lambda: log.last_seq),
+            "waiting_ops": ("Ops that wait for the writer.", lambda: log.waiting_ops),
+            "views_through": ("The server_seq up to which lists know the log.", lambda: follower.through),
+            "open_streams": ("Streams being read.", lambda: pull.streams_open),
+            "open_snapshots": ("Snapshots being read.", lambda: snapshot.being_read),
+        },
+        results,
+        lambda: log.transactions,
+    )
 
 
 class Metrics:

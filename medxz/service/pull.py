@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,19 +22,33 @@ from medxz.wire import ResumeAnswer, ResumeRequest
 
 @dataclass(frozen=True, slots=True)
 class StreamChunk:
-    """Ops as a JSON array and the cursor after them; empty bytes say only that the stream is alive."""
+    """Ops as a JSON array and the cursor after them; empty bytes say only that the stream is alive.
+
+    With a `revision` it says that one: what a hub mirrors of its clinic is another than the hub was told.
+    """
 
     cursor: str
     ops_json: bytes
+    revision: int | None = None
 
 
 class Pull:
     """The use case. One instance a server."""
 
-    def __init__(self, log: LogStore, gate: Gate, seen: Seen, ids: Ids, clock: Clock) -> None:
+    def __init__(
+        self,
+        log: LogStore,
+        gate: Gate,
+        seen: Seen,
+        begin_epoch: Callable[[str], Awaitable[None]],
+        ids: Ids,
+        clock: Clock,
+    ) -> None:
+        """`begin_epoch` is asked for a new epoch where the log has gone back; `log.epoch` is that one when it returns."""
         self._log: Final = log
         self._gate: Final = gate
         self._seen: Final = seen
+        self._begin_epoch: Final = begin_epoch
         self._ids: Final = ids
         self._clock: Final = clock
         self._cursors: Final = Cursors(log)
@@ -76,6 +90,7 @@ class Pull:
         try:
             yield StreamChunk(self._cursors.make(position, caller.scope), b"")
             said_at = self._clock.monotonic()
+            told = None
             while True:
                 seen_seq = self._log.last_seq
                 page = await self._page(position, limits.STREAM_OPS_MAX, caller.scope)
@@ -85,7 +100,10 @@ class Pull:
                     self._seen.pulled(caller.name)
                     yield StreamChunk(self._cursors.make(position, caller.scope), page.ops_json)
                     said_at = self._clock.monotonic()
-                elif not await self._grows(seen_seq, self._ping_s(caller, said_at)):
+                if caller.hub_id is not None and told != caller.known.directory.revision:
+                    told = caller.known.directory.revision
+                    yield StreamChunk(self._cursors.make(position, caller.scope), b"", told)
+                elif not page.count and not await self._grows(seen_seq, self._ping_s(caller, said_at)):
                     self._gate.hold(caller)
                     yield StreamChunk(self._cursors.make(position, caller.scope), b"")
                     said_at = self._clock.monotonic()
@@ -120,7 +138,7 @@ class Pull:
         """Many readers may notice at once that the log has gone back: one new epoch is enough."""
         async with self._changing_epoch:
             if self._log.epoch == epoch:
-                await self._log.begin_epoch(self._ids.uuid7())
+                await self._begin_epoch(self._ids.uuid7())
 
     async def _grows(self, seq: int, within_s: float) -> bool:
         """Whether the log grew, or something else woke its readers, before that time was over."""

@@ -17,7 +17,7 @@ from medxz.service.seen import Seen
 from medxz.service.throttle import Throttle
 from medxz.service.upstream import Upstream
 from medxz.store.base import LogStore
-from medxz.store.registry import SqliteRegistry
+from medxz.store.directory import Known
 from medxz.wire import PushAnswer, PushResult
 from medxz.work import Worker
 
@@ -30,29 +30,28 @@ class Push:
     def __init__(
         self,
         log: LogStore,
-        registry: SqliteRegistry,
+        known: Known,
         upstream: Upstream,
         throttle: Throttle,
         seen: Seen,
         worker: Worker,
         *,
-        require_signed_ops: bool,
+        counts: dict[str, int],
     ) -> None:
+        """`counts` has the results of all pushes, by status; servers of many clinics share it among them."""
         self._log: Final = log
-        self._registry: Final = registry
+        self._known: Final = known
         self._upstream: Final = upstream
         self._throttle: Final = throttle
         self._seen: Final = seen
         self._worker: Final = worker
-        self._require_signed_ops: Final = require_signed_ops
-        self.counts: dict[str, int] = dict.fromkeys(
-            ("accepted", "duplicate", "conflict", "retry", "rejected"), 0
-        )
+        self._counts: Final = counts
 
     async def push(self, caller: Caller, text: bytes) -> bytes:
         """Answer a push with JSON. Everything that the answer calls stored is durable."""
         require(caller, "device_or_hub")
-        judge = Judge(caller, self._registry.directory, require_signed_ops=self._require_signed_ops)
+        known = self._known
+        judge = Judge(caller, known.directory, require_signed_ops=known.config.require_signed_ops)
         if len(text) > limits.INLINE_PARSE_BYTES_MAX:
             plan = await self._worker.run(_plan, caller, judge, text)
         else:
@@ -60,7 +59,7 @@ class Push:
         self._throttle.take_ops(caller, len(plan.results))
         results = plan.finish(await self._log.append(plan.append) if plan.has_work else [])
         for result in results:
-            self.counts[result.status] += 1
+            self._counts[result.status] += 1
         self._seen.pushed(caller.name)
         return self._answer(caller, plan.devices, results)
 

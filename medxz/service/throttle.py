@@ -30,9 +30,9 @@ class _Buckets:
         self._per_s: Final = per_s
         self._burst: Final = burst
         self._clock: Final = clock
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
 
-    def take(self, name: str, amount: int) -> None:
+    def take(self, name: tuple[str, str], amount: int) -> None:
         now = self._clock.monotonic()
         level, since = self._buckets.get(name, (self._burst, now))
         level = min(self._burst, level + (now - since) * self._per_s)
@@ -54,7 +54,7 @@ class Throttle:
         self._ops = _Buckets("operations", rates.ops_per_s, rates.ops_burst, clock)
 
     def take_request(self, caller: Caller) -> None:
-        self._requests.take(caller.name, 1)
+        self._requests.take(caller.owner, 1)
 
     def take_ops(self, caller: Caller, count: int) -> None:
-        self._ops.take(caller.name, count)
+        self._ops.take(caller.owner, count)

@@ -13,7 +13,7 @@ from medxz.errors import BadRequest, InternalError, Refusal, TokenInvalid
 from medxz.web.answers import Answers
 from medxz.web.body import Bodies
 from medxz.web.call import Call, client_request_id
-from medxz.web.handlers import Handlers
+from medxz.web.handlers import handlers_of
 from medxz.web.lasting import Lasting
 from medxz.web.log import told
 from medxz.web.openapi import openapi_document
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from medxz.clock import Clock
     from medxz.ids import Ids
     from medxz.service import Services
-    from medxz.web.handlers import Handler
+    from medxz.web.handlers.room import Handler
     from medxz.work import Worker
 
 SLOW_S: Final = 1.0
@@ -57,7 +57,7 @@ class App:
             "stream": Streams(services, self.lasting).serve,
             "snapshot": Snapshots(services, self.lasting, worker).serve,
         }
-        handlers = Handlers(services, self._bodies, answers, self.lasting, pages, sent_as_made).table()
+        handlers = handlers_of(services, self._bodies, answers, self.lasting, pages, sent_as_made)
         self._routes = Routes()
         for endpoint in ENDPOINTS:
             self._routes.add(endpoint.method, endpoint.path, Route(handlers[endpoint.name], endpoint))
@@ -102,7 +102,7 @@ class App:
             return await route.handler(call)
         call.endpoint = endpoint
         if endpoint.access != "anyone":
-            caller = self._services.gate.identify(_bearer(call.request))
+            caller = await self._services.gate.identify(_bearer(call.request))
             call.caller = caller
             self._services.throttle.take_request(caller)
         call.query = read_query(endpoint.parameters, call.request.rel_url.raw_query_string)

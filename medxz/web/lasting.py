@@ -30,7 +30,7 @@ class Lasting:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[object]] = set()
-        self._streams: Counter[str] = Counter()
+        self._streams: Counter[tuple[str, str]] = Counter()
         self._snapshots = 0
         self._stop = asyncio.Event()
 
@@ -39,7 +39,7 @@ class Lasting:
         return self._streams.total()
 
     @contextmanager
-    def stream_slot(self, owner: str) -> Iterator[None]:
+    def stream_slot(self, owner: tuple[str, str]) -> Iterator[None]:
         """One of the streams that there may be, in all and for one owner."""
         if self._streams.total() >= limits.STREAMS_MAX:
             raise Overloaded("every stream is taken", retry_after_s=limits.STORAGE_FULL_RETRY_S)

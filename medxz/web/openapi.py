@@ -42,6 +42,7 @@ _ACCESS: Final = {
     "device": "A device's token.",
     "device_or_hub": "A device's or a hub's token.",
     "hub_or_admin": "A hub's token, or an admin's.",
+    "hub": "A hub's token.",
     "admin": "An admin's token.",
 }
 

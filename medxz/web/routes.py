@@ -12,7 +12,7 @@ from medxz.errors import MethodNotAllowed, NotFound
 if TYPE_CHECKING:
     from medxz.endpoints import Endpoint
     from medxz.web.call import Call
-    from medxz.web.handlers import Handler
+    from medxz.web.handlers.room import Handler
 
 _AS_IT_IS_MADE = frozenset({"text/event-stream", "application/x-ndjson"})
 _PLACE = re.compile(r"\{[a-z_]+\}")

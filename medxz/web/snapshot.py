@@ -52,8 +52,10 @@ class Snapshots:
             raise Overloaded("this server is stopping", retry_after_s=limits.SNAPSHOT_RETRY_S) from None
 
     async def _send(self, call: Call, deflating: Deflating) -> web.StreamResponse:
+        caller = call.authorised()
+        clinic = await self._services.clinic(caller)
         response = web.StreamResponse(headers=call.headers(NDJSON))
-        async with aclosing(self._services.snapshot.lines(call.authorised())) as chunks:
+        async with aclosing(clinic.snapshot.lines(caller)) as chunks:
             async for chunk in chunks:
                 if not call.started:
                     call.started = True

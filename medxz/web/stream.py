@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from medxz.service import Services
+    from medxz.service import Services, StreamChunk
     from medxz.web.call import Call
     from medxz.web.lasting import Lasting
 
@@ -33,7 +33,7 @@ class Streams:
     """Serves streams."""
 
     def __init__(self, services: Services, lasting: Lasting) -> None:
-        self._pull = services.pull
+        self._services = services
         self._lasting = lasting
         self._last_event: tuple[str, bytes, Sequence[bytes]] = ("", b"", ())
 
@@ -44,22 +44,26 @@ class Streams:
         """
         call.waits = True
         caller = call.authorised()
+        clinic = await self._services.clinic(caller)
         response = InPieces({**call.headers(EVENT_STREAM), "X-Accel-Buffering": "no"})
-        with self._lasting.stream_slot(caller.name):
-            async with aclosing(self._pull.stream(caller, _cursor(call))) as chunks:
+        with self._lasting.stream_slot(caller.owner):
+            async with aclosing(clinic.pull.stream(caller, _cursor(call))) as chunks:
                 try:
                     with self._lasting.held(call.request):
                         async for chunk in chunks:
                             if not call.started:
                                 call.started = True
                                 await response.prepare(call.request)
-                            await response.send(self._event(chunk.cursor, chunk.ops_json))
+                            await response.send(self._event(chunk))
                 except ServerStops:
                     pass  # an end of the stream like any other: its reader comes back to whoever serves then
         return response
 
-    def _event(self, cursor: str, ops_json: bytes) -> Sequence[bytes]:
+    def _event(self, chunk: StreamChunk) -> Sequence[bytes]:
         """Streams that stand at the same place share the bytes of an event."""
+        if chunk.revision is not None:
+            return (b'event: directory\ndata: {"revision":%d}\n\n' % chunk.revision,)
+        cursor, ops_json = chunk.cursor, chunk.ops_json
         last_cursor, last_ops, last = self._last_event
         if cursor == last_cursor and ops_json is last_ops:
             return last

@@ -17,11 +17,28 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from medxz.clock import SystemClock
-from medxz.ids import RandomIds
+from medxz.clock import Clock, SystemClock
+from medxz.ids import Ids, RandomIds
 from medxz.op import Operation
 from medxz.scope import Scope
-from medxz.service import ClinicConfig, Parts, Rates, Services, assemble
+from medxz.service import (
+    ClinicConfig,
+    ClinicParts,
+    ClinicServices,
+    Gate,
+    Rates,
+    ServerParts,
+    Services,
+    Throttle,
+    Upstream,
+    assemble,
+    assemble_clinic,
+    only,
+    only_clinic,
+)
+from medxz.service.alone import Alone
+from medxz.service.health import health_of
+from medxz.service.metrics import gauges_of, no_results
 from medxz.service.upstream import ServerKind
 from medxz.store.dictionaries import shipped_dictionary
 from medxz.store.files import Identity, LogFile
@@ -29,6 +46,7 @@ from medxz.store.registry import SqliteRegistry
 from medxz.store.sqlite import SqliteLog, Workers, open_log
 from medxz.store.views.file import ViewsFile
 from medxz.store.views.follower import Follower
+from medxz.trust.jwks import jwks_of
 from medxz.trust.tokens import TokenSigner, TokenVerifier, key_id
 from medxz.web import App, Serving, make_log, serve
 from medxz.work import ThreadWorker
@@ -68,6 +86,7 @@ class Server:
     log: SqliteLog = field(init=False)
     registry: SqliteRegistry = field(init=False)
     follower: Follower = field(init=False)
+    clinic: ClinicServices = field(init=False)
     services: Services = field(init=False)
     signer: TokenSigner = field(init=False)
     http: httpx.AsyncClient = field(init=False)
@@ -90,15 +109,8 @@ class Server:
         views = ViewsFile(self.path.with_name("views.db"), b"k" * 32, self._extra[3])
         self.follower = Follower(self.log, views, clock)
         self.follower.start()
-        self.services = assemble(
-            Parts(
-                kind=self.kind, version="test", folder=self.path.parent, log=self.log, registry=self.registry,
-                verifier=TokenVerifier({key_id(public): public}, clock), signer=self.signer, clock=clock, ids=ids,
-                worker=self._extra[0], reading=self._extra[2],
-                follower=self.follower, config=self.config, rates=self.rates,
-                dictionaries=[shipped_dictionary()],
-            )
-        )  # fmt: skip
+        self.registry.config = self.config
+        self._assemble(clock, ids)
         log = make_log(self.said, clock, "debug")
         app = App(self.services, log, ids=ids, clock=clock, worker=self._extra[1])
         self._serving = await serve(app, host="127.0.0.1")
@@ -106,6 +118,29 @@ class Server:
             base_url=self._serving.url, timeout=30, limits=httpx.Limits(max_connections=None)
         )
         return self
+
+    def _assemble(self, clock: Clock, ids: Ids) -> None:
+        log, registry, public = self.log, self.registry, self.key.public_key()
+        gate = Gate(TokenVerifier({key_id(public): public}, clock), only_clinic(registry), clock)
+        throttle, results = Throttle(self.rates, clock), no_results()
+        upstream = Upstream(self.kind, log, registry)
+        self.clinic = assemble_clinic(
+            ClinicParts(
+                log=log, known=registry, upstream=upstream, follower=self.follower, gate=gate, throttle=throttle,
+                begin_epoch=log.begin_epoch, clock=clock, ids=ids, worker=self._extra[0],
+                reading=self._extra[2], counts=results,
+            )
+        )  # fmt: skip
+        self.services = assemble(
+            ServerParts(
+                kind=self.kind, version="test", server_id=log.server_id, epoch=lambda: log.epoch, gate=gate,
+                throttle=throttle, accounts=Alone(registry, self.signer, jwks_of([public]), ids, clock),
+                clinic=only(self.clinic),
+                health=health_of(log, self.follower, upstream, self.path.parent),
+                gauges=gauges_of(log, self.follower, self.clinic.pull, self.clinic.snapshot, results),
+                dictionaries=[shipped_dictionary()], clock=clock,
+            )
+        )  # fmt: skip
 
     async def stop(self) -> None:
         await self.http.aclose()

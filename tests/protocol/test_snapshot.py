@@ -202,7 +202,7 @@ async def test_nothing_is_held_for_a_slow_reader(
             lambda: writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         )
         assert busy == 0
-        assert server.services.snapshot.being_read == 1
+        assert server.clinic.snapshot.being_read == 1
 
 
 async def test_a_token_may_end_meanwhile(
@@ -239,5 +239,5 @@ async def test_it_ends_with_what_it_was_allowed_by(
                 await server.registry.put_device(DEVICE, "front_desk")
         with pytest.raises(httpx.RemoteProtocolError):
             assert len([line async for line in coming]) < 120
-    while server.services.snapshot.being_read:  # there is no event for its end
+    while server.clinic.snapshot.being_read:  # there is no event for its end
         await asyncio.sleep(0.005)

@@ -29,9 +29,13 @@ class FakeCaller:
     def name(self) -> str:
         return self.device_id or self.user_id
 
+    @property
+    def owner(self) -> tuple[str, str]:
+        return self.clinic_id, self.name
+
 
 class FakeGate:
-    def identify(self, bearer: str | None) -> FakeCaller:
+    async def identify(self, bearer: str | None) -> FakeCaller:
         if not bearer:
             raise errors.TokenMissing("this request needs a token")
         if bearer == "expired":
@@ -72,6 +76,7 @@ class FakePush:
 class Chunk:
     cursor: str
     ops_json: bytes
+    revision: int | None = None
 
 
 @dataclass
@@ -157,7 +162,7 @@ class FakeReviews:
         return wire.ReviewsAnswer(reviews=[], next_cursor=None)
 
 
-class FakeEnrolment:
+class FakeAccounts:
     async def reenrol(self, caller: FakeCaller, message: wire.ReenrolRequest) -> wire.ReenrolAnswer:
         return wire.ReenrolAnswer(
             device_id=DEVICE_ID,
@@ -182,16 +187,18 @@ class FakeDescribe:
             ],
         )  # fmt: skip
 
-    def config(self, caller: FakeCaller) -> wire.ConfigAnswer:
-        return wire.ConfigAnswer(
-            clinic_id=CLINIC_ID, keep_own_days=14, offline_session_hours=72, require_signed_ops=False,
-            routing={"clinician": ["hub", "cloud"]}, targets=[], ca_certificates=[],
-        )  # fmt: skip
-
     def dictionary(self, dictionary_id: str) -> bytes:
         if dictionary_id != DICTIONARY_ID:
             raise errors.NotFound("there is no such dictionary")
         return DICTIONARY
+
+
+class FakeConfig:
+    def told(self, caller: FakeCaller) -> wire.ConfigAnswer:
+        return wire.ConfigAnswer(
+            clinic_id=CLINIC_ID, keep_own_days=14, offline_session_hours=72, require_signed_ops=False,
+            routing={"clinician": ["hub", "cloud"]}, targets=[], ca_certificates=[],
+        )  # fmt: skip
 
 
 class FakeHealth:
@@ -221,6 +228,8 @@ class FakeMetrics:
 
 @dataclass(frozen=True)
 class FakeServices:
+    """The server's and its one clinic's."""
+
     gate: FakeGate = field(default_factory=FakeGate)
     throttle: FakeThrottle = field(default_factory=FakeThrottle)
     push: FakePush = field(default_factory=FakePush)
@@ -228,10 +237,14 @@ class FakeServices:
     snapshot: FakeSnapshot = field(default_factory=FakeSnapshot)
     status: FakeStatus = field(default_factory=FakeStatus)
     reviews: FakeReviews = field(default_factory=FakeReviews)
-    enrolment: FakeEnrolment = field(default_factory=FakeEnrolment)
+    accounts: FakeAccounts = field(default_factory=FakeAccounts)
+    config: FakeConfig = field(default_factory=FakeConfig)
     describe: FakeDescribe = field(default_factory=FakeDescribe)
     health: FakeHealth = field(default_factory=FakeHealth)
     metrics: FakeMetrics = field(default_factory=FakeMetrics)
+
+    async def clinic(self, caller: FakeCaller) -> FakeServices:
+        return self
 
     def but(self, **others: Any) -> FakeServices:
         return replace(self, **others)
