@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from medxz.clock import Clock
@@ -23,17 +23,18 @@ CONFIG_EVERY_MS: Final = 3_600_000
 
 
 class DeviceSide:
-    """`medxz.replicate.Local` over a device's store, towards the server at one address; its token is always the present one."""
+    """`medxz.replicate.Local` over a device's store, towards the server at one address."""
 
     def __init__(
-        self, store: DeviceStore, worker: Worker, clock: Clock, ids: Ids, identity: Identity
-    ) -> None:
+        self, store: DeviceStore, worker: Worker, clock: Clock, ids: Ids, identity: Identity, *,
+        become_another: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self._store = store
         self._worker = worker
         self._clock = clock
         self._ids = ids
         self._url = identity.server_url
-        self.access_token = identity.access_token
+        self._become_another = become_another
         self._snapshot: int | None = None
 
     async def meet(self, remote: Remote) -> Meeting:
@@ -57,6 +58,9 @@ class DeviceSide:
         age_ms = self._clock.now_ms() - (identity.configured_ms or 0)
         if at_once or not 0 <= age_ms < CONFIG_EVERY_MS:
             await self._worker.run(self._store.configure, await remote.config())
+
+    async def report(self, remote: Remote, log: LogId) -> None:
+        """A device's rejections are kept where they happen: there is nothing to tell."""
 
     async def outbox(self, log: LogId, after: int, ops_max: int, bytes_max: int) -> Sequence[Outgoing]:
         return await self._worker.run(self._store.outbox, log, after, ops_max, bytes_max)
@@ -116,5 +120,5 @@ class DeviceSide:
             raise PeerUnreachable(f"{self._url} gave no new identity in this device's clinic")
         new = NewIdentity(answer.device_id, answer.access_token, private_key)
         again = await self._worker.run(self._store.renew, new, self._ids)
-        self.access_token = (await self._worker.run(self._store.identity)).access_token
+        self._become_another()
         return again

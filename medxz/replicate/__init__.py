@@ -54,17 +54,19 @@ class Replicator:
         *,
         clock: Clock,
         random_unit: Callable[[], float] = random.random,
-        stall_s: float = STALL_S,
         progress: Callable[[Progress], None] = lambda _: None,
         arrived: Callable[[], None] = lambda: None,
         tell: Callable[[Standing, str], None] = lambda *_: None,
+        revised: Callable[[int], None] = lambda _: None,
     ) -> None:
+        """`revised` is told which directory a cloud has, as its stream says it."""
         self._local = local
         self._remote = remote
         self._clock = clock
         self._tell = tell
+        self._revised = revised
         self._retry = Retry(clock, random_unit, lambda why: tell("offline", why))
-        self._cycle = Cycle(local, remote, clock=clock, stall_s=stall_s, progress=progress, arrived=arrived)
+        self._cycle = Cycle(local, remote, clock=clock, stall_s=STALL_S, progress=progress, arrived=arrived)
 
     async def run(self, *, attempts: int, patience_s: float) -> Report:
         """One cycle, tried again while that can help: so many times, and never to wait longer than `patience_s`."""
@@ -90,7 +92,7 @@ class Replicator:
         meeting = await self._local.meet(self._remote)
         begun = self._clock.monotonic()
         try:
-            await _first_of(self._read_stream(meeting.log), self._push_when_woken(wake))
+            await _first_of(self._read_stream(meeting.log), self._push_when_woken(wake, meeting))
         except (PeerUnreachable, PeerRefused, LogChanged, IdentityTaken) as error:
             if isinstance(error, PeerRefused) and error.status != 409:
                 raise
@@ -105,19 +107,24 @@ class Replicator:
             async for page in pages:
                 if page.cursor is not None:
                     await self._cycle.take_in(log, page.ops, page.cursor)
+                elif page.revision is not None:
+                    self._revised(page.revision)
                 elif not is_live:  # the others are pings
                     is_live = True
                     self._tell("live", "")
         raise PeerUnreachable("the stream ended")
 
-    async def _push_when_woken(self, wake: asyncio.Event) -> None:
+    async def _push_when_woken(self, wake: asyncio.Event, meeting: Meeting) -> None:
         """Push what is recorded, and now and then look for what waits and how far the cloud has got."""
+        met_at = self._clock.monotonic()
         while True:
             await _first_of(wake.wait(), self._clock.sleep(LIVE_ROUND_S))
             wake.clear()
             async for attempt in self._retry.while_refused():
                 with attempt:
-                    meeting = await self._local.meet(self._remote)
+                    if self._clock.monotonic() - met_at >= meeting.good_for_s:
+                        meeting = await self._local.meet(self._remote)
+                        met_at = self._clock.monotonic()
                     if meeting.identity_taken:
                         raise IdentityTaken
                     await self._cycle.push_all(meeting)

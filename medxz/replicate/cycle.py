@@ -115,6 +115,7 @@ class Cycle:
     async def push_all(self, meeting: Meeting) -> None:
         """Offer each op that the log lacks once: what has to be offered again later does not hold up the rest."""
         log = meeting.log
+        await self._local.report(self._remote, log)
         if meeting.doubtful is not None:
             await self._push_batch(log, [meeting.doubtful])
         after, total, begun = 0, await self._local.waiting(log), self.report.settled

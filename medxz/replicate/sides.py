@@ -46,11 +46,13 @@ class Meeting:
     """How a server was found. Where the identity is taken, nothing may be pushed under it.
 
     `doubtful` is an op that the server says to have and that is not known to be ours there: it goes first and alone.
+    For `good_for_s` the server need not be met anew before each push.
     """
 
     log: LogId
     identity_taken: bool = False
     doubtful: Outgoing | None = None
+    good_for_s: float = 0.0
 
 
 class StreamPage(msgspec.Struct, frozen=True):
@@ -125,8 +127,11 @@ class Remote(Protocol):
 
     async def info(self) -> wire.InfoAnswer: ...
     async def status(self) -> wire.StatusAnswer: ...
+    async def watermarks(self) -> wire.WatermarksAnswer: ...
     async def config(self) -> wire.ConfigAnswer: ...
-    async def push(self, ops: Sequence[bytes]) -> wire.PushAnswer: ...
+    async def push(
+        self, ops: Sequence[bytes], dead_letters: Sequence[wire.WireDeadLetter] = ()
+    ) -> wire.PushAnswer: ...
     async def pull(self, cursor: str | None, *, limit: int, wait_s: int = 0) -> wire.PullAnswer: ...
     async def resume(self, have: Have) -> str: ...
     async def reenrol(self, request: wire.ReenrolRequest) -> wire.ReenrolAnswer: ...
@@ -140,6 +145,10 @@ class Local(Protocol):
 
     async def meet(self, remote: Remote) -> Meeting:
         """Learn which log that server has and what it holds of ours."""
+        ...
+
+    async def report(self, remote: Remote, log: LogId) -> None:
+        """Tell that log what it should know beside ops, before they go there: a hub, what it has rejected for good."""
         ...
 
     async def outbox(self, log: LogId, after: int, ops_max: int, bytes_max: int) -> Sequence[Outgoing]:

@@ -24,11 +24,14 @@ REFUSED_FROM_HUBS: frozenset[str] = frozenset({"invalid", "wrong_clinic", "bad_h
 class WireDeadLetter(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """A final rejection that a hub reports upstream, so that the number counts as settled there too."""
+    """A final rejection that a hub reports upstream, so that the number counts as settled there too.
+
+    `op_id` is null where the op had none that could be read.
+    """
 
     device_id: Annotated[str, msgspec.Meta(pattern=f"^{UUID_PATTERN}$")]
     device_seq: Annotated[int, msgspec.Meta(ge=1, le=limits.INTEGER_MAX)]
-    op_id: Annotated[str, msgspec.Meta(pattern=f"^{UUID_PATTERN}$")]
+    op_id: Annotated[str, msgspec.Meta(pattern=f"^{UUID_PATTERN}$")] | None
     code: RejectionCode
 
 
