@@ -78,7 +78,7 @@ def line_of(entity: Entity, changes: Iterable[Change]) -> bytes:
             msgspec.Raw(view.conflicts_json()),
             view.missing_parents,
             view.version,
-            [_op(change, view.state) for change in graph.changes],
+            [_op(change, _untold(change, view.state)) for change in graph.changes],
         )
     )
 
@@ -105,12 +105,23 @@ def _line_of_one(entity: Entity, change: Change) -> bytes:
             _EMPTY_LIST,
             missing,
             1,
-            [_op(change, state)],
+            # all that it wrote is the state's own
+            [_op(change, _untold(change, state) if RETRACTED in change.fields else {})],
         )
     )
 
 
-def _op(change: Change, state: Mapping[str, bytes]) -> _Op:
+def _untold(change: Change, state: Mapping[str, bytes]) -> dict[str, msgspec.Raw]:
+    """The values of an op that are not the state's own."""
+    return {
+        name: _NULL if value is None else msgspec.Raw(value)
+        for name, value in change.fields.items()
+        # in a line's state the mark of a retract may stand where a field of that name would
+        if value != state.get(name) or name == RETRACTED
+    }
+
+
+def _op(change: Change, values: dict[str, msgspec.Raw]) -> _Op:
     return _Op(
         change.op_id,
         change.parents,
@@ -123,12 +134,7 @@ def _op(change: Change, state: Mapping[str, bytes]) -> _Op:
         change.server_seq,
         change.server_received_at,
         msgspec.UNSET if change.reason is None else msgspec.Raw(change.reason),
-        {
-            name: _NULL if value is None else msgspec.Raw(value)
-            for name, value in change.fields.items()
-            # in a line's state the mark of a retract may stand where a field of that name would
-            if value != state.get(name) or name == RETRACTED
-        },
+        values,
     )
 
 

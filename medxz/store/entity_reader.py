@@ -42,6 +42,9 @@ _COUNT: Final = "SELECT count(*) FROM (SELECT DISTINCT entity FROM entity_op WHE
 _SHARED: Final = "SELECT group_concat(entity) FROM shared_key"
 _IS_COUNTED: Final = "SELECT 1 FROM entity_op WHERE entity = ? AND place <= ? {} LIMIT 1"
 _READ_OPS: Final = 64
+# Entities that were begun together may have their ops far apart, where several devices pushed long batches: while all
+# are gone through, a page of the file is kept until the last of them has been read.
+_ALL_CACHE_KIB: Final = 1_024
 _LEAST: Final = -(1 << 63)
 
 T = TypeVar("T")
@@ -108,6 +111,7 @@ class EntityReader:
     ) -> EntityBatch:
         """The next entities behind a key, each with its ops through a seq. RowCorrupt rather than an op too few."""
         start = int.from_bytes(after, "big", signed=True) if after is not None else _LEAST
+        self._beside.connection.execute(f"PRAGMA cache_size = -{_ALL_CACHE_KIB}").fetchall()
         seqs = self._seqs_by_key(start, count, scope, through, also)
         entities: list[list[bytes]] = []
         end, size = None, 0
@@ -119,7 +123,10 @@ class EntityReader:
             for _, own in part:
                 entities += _by_entity([ops[seq] for seq in own])
             end = part[-1][0].to_bytes(8, "big", signed=True)
-        return EntityBatch(entities, end if len(seqs) == count else None)
+        if len(seqs) == count:
+            return EntityBatch(entities, end)
+        self._beside.close()  # and with it the pages that were kept
+        return EntityBatch(entities, None)
 
     def _seqs_by_key(
         self, after: int, count: int, scope: Scope, through: int, also: Sequence[Row]
@@ -134,13 +141,13 @@ class EntityReader:
         [(keys, places)] = self._beside.connection.execute(
             _ROWS.format(shown), (after, chosen[-1], end)
         ).fetchall()
-        found: dict[int, set[int]] = {key: set() for key in chosen}
+        found: dict[int, list[int]] = {key: [] for key in chosen}
         for key, place in zip(numbers_of(keys), numbers_of(places), strict=True):
-            found[key].add(place >> 1)
+            found[key].append(place >> 1)
         for key, place in opened:
             if key in found:
-                found[key].add(place >> 1)
-        return {key: sorted(own) for key, own in found.items()}
+                found[key].append(place >> 1)
+        return {key: own if len(own) == 1 else sorted({*own}) for key, own in found.items()}
 
     def _whole(self, seqs: Sequence[int]) -> dict[int, bytes]:
         records, damaged = records_of(self._beside, self._dictionaries, sorted(seqs))
