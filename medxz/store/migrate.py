@@ -24,17 +24,27 @@ def migrate(connection: sqlcipher.Connection, folder: Traversable) -> int:
     migrations = read_migrations(folder)
     version = schema_version(connection)
     refuse_newer(version, len(migrations))
-    for number, script in enumerate(migrations[version:], start=version + 1):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in statements(script):
-                connection.execute(statement).fetchall()
-            connection.execute(f"PRAGMA user_version = {number}").fetchall()
-        except BaseException:
+    return sum(
+        _run(connection, number, script)
+        for number, script in enumerate(migrations[version:], start=version + 1)
+    )
+
+
+def _run(connection: sqlcipher.Connection, number: int, script: str) -> bool:
+    """False where another process has run it meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if schema_version(connection) >= number:
             connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-    return len(migrations) - version
+            return False
+        for statement in statements(script):
+            connection.execute(statement).fetchall()
+        connection.execute(f"PRAGMA user_version = {number}").fetchall()
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+    return True
 
 
 def schema_version(connection: sqlcipher.Connection) -> int:

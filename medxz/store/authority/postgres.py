@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import asyncpg
 
-from medxz.errors import Overloaded
+from medxz.errors import Overloaded, StoreError
 from medxz.limits import OVERLOADED_RETRY_S
 from medxz.store.authority.base import Changed, Effects, TryAgain, Tx
 from medxz.store.postgres.channel import Channel
@@ -103,6 +103,10 @@ class PostgresTransactions:
                     result = await fn(tx)
             except (*_SQLSTATES, TryAgain):
                 raise _CameBetween from None
+            except asyncpg.ReadOnlySQLTransactionError:
+                if isolation == "serializable":  # a server that is a standby now
+                    raise
+                raise StoreError("a reading transaction was asked to write") from None
             return tx, result
 
 

@@ -41,10 +41,10 @@ class SqliteTransactions:
         return str(self._path)
 
     async def run(self, fn: Callable[[Tx], Awaitable[T]]) -> T:
-        return await self._transaction("BEGIN IMMEDIATE", fn)
+        return await self._transaction(_begin, fn)
 
     async def read(self, fn: Callable[[Tx], Awaitable[T]]) -> T:
-        return await self._transaction("BEGIN", fn)
+        return await self._transaction(_begin_reading, fn)
 
     def on_change(self, listener: Changed) -> None:
         self._listeners.append(listener)
@@ -57,12 +57,14 @@ class SqliteTransactions:
             await self._worker.run(self._connection.close)
         self._worker.close()
 
-    async def _transaction(self, begin: str, fn: Callable[[Tx], Awaitable[T]]) -> T:
+    async def _transaction(
+        self, begin: Callable[[sqlcipher.Connection], None], fn: Callable[[Tx], Awaitable[T]]
+    ) -> T:
         tx = _SqliteTx(self._connection, self._worker)
         async with self._turn:
             with _told(self._path):
                 try:
-                    await self._worker.run(_execute, self._connection, begin, ())
+                    await self._worker.run(begin, self._connection)
                     result = await fn(tx)
                     await self._commit(tx)
                 except BaseException:
@@ -74,7 +76,7 @@ class SqliteTransactions:
 
     async def _commit(self, tx: _SqliteTx) -> None:
         """Whoever stops waiting does not stop it, nor what comes of it: nobody else here would be told."""
-        commit = asyncio.ensure_future(self._worker.run(_execute, self._connection, "COMMIT", ()))
+        commit = asyncio.ensure_future(self._worker.run(_end, self._connection))
         try:
             await asyncio.shield(commit)
         except asyncio.CancelledError:
@@ -125,9 +127,25 @@ def _numbered(sql: str) -> str:
     return sql.replace("$", "?")
 
 
+def _begin(connection: sqlcipher.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+
+
+def _begin_reading(connection: sqlcipher.Connection) -> None:
+    """PostgreSQL refuses to write in such a transaction, so this does too."""
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("BEGIN")
+
+
+def _end(connection: sqlcipher.Connection) -> None:
+    connection.execute("COMMIT")
+    connection.execute("PRAGMA query_only = OFF")
+
+
 def _abandon(connection: sqlcipher.Connection) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
+    connection.execute("PRAGMA query_only = OFF")
 
 
 @contextmanager
