@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Device,
         HeldOp,
         Level,
+        LoggedIn,
         Machine,
         Parked,
         Progress,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     )
     from medxz.errors import (
         ConfigurationError,
+        LoginNeeded,
         MedxzError,
         OpInvalid,
         PayloadInvalid,
@@ -43,9 +45,9 @@ if TYPE_CHECKING:
     from medxz.store.views import Portion
 
 __all__ = [
-    "Device", "HeldOp", "History", "Level", "Machine", "Operation", "Parked", "Portion", "Progress", "Recorded",
+    "Device", "HeldOp", "History", "Level", "LoggedIn", "Machine", "Operation", "Parked", "Portion", "Progress", "Recorded",
     "Status", "SyncReport", "ToldConflict", "ToldRetract", "ToldSide", "View",
-    "ConfigurationError", "MedxzError", "OpInvalid", "PayloadInvalid", "PeerRefused", "PeerUnreachable",
+    "ConfigurationError", "LoginNeeded", "MedxzError", "OpInvalid", "PayloadInvalid", "PeerRefused", "PeerUnreachable",
     "PeerUntrusted", "StoreError", "StoreKeyWrong", "StoreLocked",
 ]  # fmt: skip
 
@@ -54,7 +56,7 @@ _HOMES: Final = {
     "View": "medxz.merge.view",
 } | dict.fromkeys(
     (
-        "Device", "HeldOp", "Level", "Machine", "Parked", "Progress", "Recorded", "Status", "SyncReport",
+        "Device", "HeldOp", "Level", "LoggedIn", "Machine", "Parked", "Progress", "Recorded", "Status", "SyncReport",
         "ToldConflict", "ToldRetract", "ToldSide",
     ),
     "medxz.device.device",

@@ -14,6 +14,7 @@
     │   ├── StoreLocked  StoreKeyWrong  SchemaTooNew  RowCorrupt
     ├── PeerUnreachable         a server that did not answer, or not in its protocol
     │   └── PeerUntrusted       one that did not show the certificate that was asked for
+    ├── LoginNeeded             a device on which nobody is logged in; recording goes on
     ├── OpInvalid               an operation that this device may not record
     │   └── PayloadInvalid      one whose payload is not the resource that it says; all problems at once
     └── ConfigurationError      what an operator wrote and has to mend; all problems at once
@@ -202,6 +203,12 @@ class PeerRefused(MedxzError):
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
+
+
+class LoginNeeded(MedxzError):
+    """Nobody is logged in on this device, or no longer: servers would not listen."""
+
+    hint = "log in: `medxz login --store DIR --email E --password-file F`; what is recorded meanwhile is kept"
 
 
 class OpInvalid(MedxzError):

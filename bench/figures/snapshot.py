@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import ssl
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from bench.figure import Bound, Figure, Series, ratio
 from bench.stage import Subject
 from medxz.device.device import Device, Machine
 from medxz.errors import PeerRefused
-from medxz.peer import Peer
+from medxz.peer import Peer, TokenSource
 from medxz.replicate import SnapshotPart
 
 KEY: Final = bytes(32)
@@ -32,9 +32,7 @@ class WithoutSnapshots(Peer):
         raise PeerRefused(404, "not_found", "not here")
 
 
-def _whole_log(
-    url: str, *, token: Callable[[], str | None], ssl_context: ssl.SSLContext | None
-) -> WithoutSnapshots:
+def _whole_log(url: str, *, token: TokenSource, ssl_context: ssl.SSLContext | None) -> WithoutSnapshots:
     return WithoutSnapshots(url, token=token, ssl_context=ssl_context)
 
 

@@ -18,8 +18,10 @@ import click
 from medxz.commandline import DONE, FAILED, NEEDS_THE_CLOUD, WRONG_USAGE, Example, Examples, Uuid
 from medxz.device.commanding import PATH, common, compact_json, read_text, tell_result, with_device
 from medxz.device.entity_commands import ENTITY_COMMANDS
+from medxz.device.session_commands import SESSION_COMMANDS
 from medxz.errors import (
     ConfigurationError,
+    LoginNeeded,
     MedxzError,
     OpInvalid,
     PayloadInvalid,
@@ -36,12 +38,19 @@ LOG_LIMIT_MAX: Final = 10_000
 OPS: Final = ("create", "update", "amend", "retract")
 
 _HINTS: Final = {
-    401: "get a token, and give it by `medxz init --store DIR --server URL --token TOKEN`",
+    401: "log in: `medxz login --store DIR --email E --password-file F`; without a cloud, give a token by `medxz init`",
     403: "this device or its user may not do that there; ask the clinic's admin",
     404: "is the address of the server right? see `medxz status`",
     429: "wait a moment, then try again",
     503: "the server is busy: wait a moment, then try again",
     507: "the server's disk is full; what was recorded is kept here",
+}
+_HINTS_BY_CODE: Final = {
+    "session_revoked": "a server has ended this session: log in again; what is recorded meanwhile is kept here",
+    "credentials_invalid": "is the email right, and the password? an administrator can set a new one",
+    "totp_required": "give the six digits of the authenticator app: --totp N",
+    "code_invalid": "a code works once and not for long: ask the clinic's admin for a new one",
+    "cloud_required": "the hub can't reach its cloud: try again later; what is recorded meanwhile is kept here",
 }
 
 
@@ -74,8 +83,9 @@ def init(
 
     The store is encrypted with the key in DIR.key, which is made where there is none.
     """
-    from medxz.device.device import Device, trusting
+    from medxz.device.device import Device
     from medxz.device.keyfile import key_file_of, read_or_make_key
+    from medxz.device.reach import trusting
     from medxz.device.token import read_claims, server_address
 
     ca_pem = read_text(ca) if ca is not None else None
@@ -106,7 +116,7 @@ def init(
 @click.option("--id", "entity_id", type=Uuid(), help="The entity. [default, for a create: a new one]")
 @click.option("--op", type=click.Choice(OPS), required=True, help="What kind of change it is.")
 @click.option("--payload", required=True, help="The change as JSON, kept byte for byte, or @FILE.")
-@click.option("--user", type=Uuid(), help="The author. [default: the user of the token]")
+@click.option("--user", type=Uuid(), help="The author. [default: who is logged in]")
 def record(
     store: Path, key_file: Path | None, as_json: bool, *, entity_type: str, entity_id: str | None, op: str,
     payload: str, user: str | None,
@@ -210,7 +220,7 @@ def status(store: Path, key_file: Path | None, as_json: bool) -> None:
     with_device(store, key_file, work, only_reads=True)
 
 
-for _command in ENTITY_COMMANDS:
+for _command in (*SESSION_COMMANDS, *ENTITY_COMMANDS):
     cli.add_command(_command)
 
 
@@ -279,8 +289,10 @@ def _described(error: MedxzError) -> tuple[str, str, str, int]:
         case OpInvalid():
             return "invalid", str(error), error.hint, WRONG_USAGE
         case PeerRefused():
-            hint = error.hint or _HINTS.get(error.status, "")
+            hint = error.hint or _HINTS_BY_CODE.get(error.code) or _HINTS.get(error.status, "")
             return error.code, str(error), hint, NEEDS_THE_CLOUD if error.code == "cloud_required" else FAILED
+        case LoginNeeded():
+            return "login_needed", str(error), error.hint, FAILED
         case PeerUnreachable():
             return (
                 "unreachable",

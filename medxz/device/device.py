@@ -12,12 +12,11 @@ What entities look like, and how their conflicts are settled, is asked by the ca
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NoReturn, Protocol, Self
+from typing import Any, Final, NoReturn, Self
 
 from medxz.clock import Clock, SystemClock, format_time
 from medxz.device.entities import (
@@ -29,12 +28,15 @@ from medxz.device.entities import (
     uuid,
 )
 from medxz.device.local import DeviceSide
+from medxz.device.reach import Connect, context_of, over_http, trusting
+from medxz.device.renewal import Renewal
+from medxz.device.sessions import LoggedIn, SessionCalls, enrol
 from medxz.device.store import LOCK_WAIT_S, DeviceStore, Draft
 from medxz.device.store.drafts import check_payload, payload_bytes
 from medxz.device.store.rows import HeldOp
 from medxz.device.store.safety import Level, Levels, Parked, RefusedUpstream
-from medxz.device.token import TokenClaims, read_claims, server_address
-from medxz.errors import ConfigurationError, OpInvalid, StoreError
+from medxz.device.token import read_claims, server_address
+from medxz.errors import LoginNeeded, OpInvalid, StoreError
 from medxz.ids import Ids, RandomIds
 from medxz.replicate import Progress, Remote, Replicator, Report, Standing
 from medxz.work import ThreadWorker, Worker
@@ -42,14 +44,6 @@ from medxz.work import ThreadWorker, Worker
 PAGE_OPS: Final = 500
 SYNC_ATTEMPTS: Final = 4
 SYNC_PATIENCE_S: Final = 5.0
-
-
-class Connect(Protocol):
-    """How a server is reached. Where none is given it is `medxz.peer.Peer`, over HTTP."""
-
-    def __call__(
-        self, url: str, *, token: Callable[[], str | None], ssl_context: ssl.SSLContext | None
-    ) -> Remote: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +79,9 @@ class Status:
     server_id: str | None
     clinic_id: str
     device_id: str
-    user_id: str
+    site_id: str | None
+    user_id: str | None
+    email: str | None
     last_seq: int
     cloud_through: int
     cloud_epoch: str | None
@@ -100,8 +96,8 @@ class SyncReport:
     status: Status
 
 
-class Device(EntityCalls):
-    """One device's store and its way to a server. Made by `create` or `open`."""
+class Device(EntityCalls, SessionCalls):
+    """One device's store and its way to a server. Made by `enrol`, `create` or `open`."""
 
     def __init__(self, store: DeviceStore, machine: Machine) -> None:
         self._store = store
@@ -110,7 +106,8 @@ class Device(EntityCalls):
         self._worker: Worker = machine.worker
         self._connect = machine.connect
         self._recorded = asyncio.Event()
-        self._side: DeviceSide | None = None
+        # one for all that runs at a time: they share the session
+        self._renewal = Renewal(store, self._worker, machine.clock, machine.ids, self._server)
 
     # ------------------------------------------------------------------------------------ making and closing
 
@@ -138,6 +135,36 @@ class Device(EntityCalls):
         store = DeviceStore(Path(path), raw_key(key), machine.clock, create=True)
         try:
             store.begin(claims, name=name, server_url=server, access_token=token, ca_pem=ca_pem)
+        except BaseException:
+            store.close()
+            raise
+        return cls(store, machine)
+
+    @classmethod
+    async def enrol(
+        cls,
+        path: Path | str,
+        *,
+        key: bytes | str,
+        code: str,
+        server: str | None = None,
+        fingerprint: str | None = None,
+        name: str = "device",
+        ca_pem: str | None = None,
+        machine: Machine | None = None,
+    ) -> Self:
+        """A new store, for the device that a pairing code lets in: the code and its `server`, or a QR's whole text.
+
+        A hub must show the CA of this fingerprint (or be of the CA in `ca_pem`) before it is sent the code. Nobody is
+        logged in yet. When it is interrupted, the same code is good for the same store again.
+        """
+        from medxz.device.invitation import read_invitation
+
+        invitation = read_invitation(code, server, fingerprint)
+        machine = machine or Machine()
+        store = DeviceStore(Path(path), raw_key(key), machine.clock, create=True)
+        try:
+            await enrol(store, machine, invitation, name, ca_pem)
         except BaseException:
             store.close()
             raise
@@ -190,14 +217,14 @@ class Device(EntityCalls):
         """Keep one change, and return once it is durable here. OpInvalid names the field that is not lawful.
 
         A payload that is JSON text is kept byte for byte. Without `parents` the op follows what is known here of
-        the entity; a create follows nothing. Without `user_id` the author is the user whom the token names.
+        the entity; a create follows nothing. Without `user_id` the author is who is logged in.
         """
         if entity_id is None and op != "create":
             raise OpInvalid("entity_id", f"is missing: which entity is it that this {op} is about?")
-        identity = await self._worker.run(self._store.identity)
+        author = await self._author(user_id)
         draft = Draft(
             op_id=self._ids.uuid7(),
-            user_id=identity.user_id if user_id is None else user_id,
+            user_id=author,
             entity_type=entity_type,
             entity_id=uuid("entity_id", entity_id) if entity_id is not None else self._ids.uuid7(),
             op_type=op,
@@ -294,7 +321,9 @@ class Device(EntityCalls):
             server_id=log.id.server_id if log is not None else None,
             clinic_id=identity.clinic_id,
             device_id=identity.device_id,
-            user_id=identity.user_id,
+            site_id=identity.site_id,
+            user_id=identity.user_id or None,
+            email=identity.email,
             last_seq=identity.last_seq,
             cloud_through=identity.cloud_through,
             cloud_epoch=identity.cloud_epoch,
@@ -326,13 +355,13 @@ class Device(EntityCalls):
 
     async def _reach(self) -> tuple[Remote, DeviceSide]:
         identity = await self._worker.run(self._store.identity)
-        # one for all that runs at a time: they share the token, which a new identity changes
-        side = self._side = self._side or DeviceSide(
-            self._store, self._worker, self._clock, self._ids, identity
+        if not identity.access_token:
+            raise LoginNeeded("nobody is logged in on this device, or a server has ended the session")
+        side = DeviceSide(
+            self._store, self._worker, self._clock, self._ids, identity, become_another=self._renewal.changed
         )
-        context = trusting(identity.ca_pem, read_claims(identity.access_token)) if identity.ca_pem else None
-        connect = self._connect or _over_http
-        return connect(identity.server_url, token=lambda: side.access_token, ssl_context=context), side
+        connect = self._connect or over_http
+        return connect(identity.server_url, token=self._renewal, ssl_context=context_of(identity)), side
 
 
 class _ClosedWorker:
@@ -342,26 +371,6 @@ class _ClosedWorker:
         raise StoreError("this device was closed; open it again")
 
     def close(self) -> None: ...
-
-
-def _over_http(url: str, *, token: Callable[[], str | None], ssl_context: ssl.SSLContext | None) -> Remote:
-    from medxz.peer import Peer  # what only records never loads it
-
-    return Peer(url, token=token, ssl_context=ssl_context)
-
-
-def trusting(ca_pem: str, claims: TokenClaims) -> ssl.SSLContext:
-    """TLS 1.3 with the one server that the token is of, whatever its address, by a certificate of this CA alone."""
-    from medxz.trust.certificates import client_context  # what only records never loads it
-
-    if claims.server_id is None:
-        raise ConfigurationError(
-            ["the token does not say which server it is of: its iss is missing or no UUID"]
-        )
-    try:
-        return client_context(ca_pem.encode(), claims.server_id)
-    except (ssl.SSLError, ValueError):
-        raise ConfigurationError(["the CA is no certificate in PEM"]) from None
 
 
 def raw_key(key: bytes | str) -> bytes | str:
@@ -375,6 +384,6 @@ def raw_key(key: bytes | str) -> bytes | str:
 
 
 __all__ = [
-    "Device", "HeldOp", "Level", "Machine", "Parked", "Progress", "Recorded", "Status", "SyncReport", "ToldConflict",
+    "Device", "HeldOp", "Level", "LoggedIn", "Machine", "Parked", "Progress", "Recorded", "Status", "SyncReport", "ToldConflict",
     "ToldRetract", "ToldSide",
 ]  # fmt: skip

@@ -142,12 +142,12 @@ class EntityCalls:
         is retracted is taken, a retract follows in the same transaction. `about` is a conflict's id, or the type and
         id of an entity whose heads are to be joined.
         """
-        identity = await self._worker.run(self._store.identity)
+        author = await self._author(user_id)
         written = {name: _value(name, value) for name, value in (fields or {}).items()}
 
         def draft(entity: Entity, op_type: str, parents: tuple[str, ...], payload: bytes) -> Draft:
             made = Draft(
-                op_id=self._ids.uuid7(), user_id=identity.user_id if user_id is None else user_id,
+                op_id=self._ids.uuid7(), user_id=author,
                 entity_type=entity.entity_type, entity_id=entity.entity_id, op_type=op_type, parents=parents,
                 device_time=format_time(self._clock.now_ms()), schema_version=SCHEMA_VERSION, payload=payload,
             )  # fmt: skip
@@ -165,6 +165,15 @@ class EntityCalls:
         )
         self._recorded.set()
         return tuple(done)
+
+    async def _author(self, user_id: str | None) -> str:
+        """This user, or who is logged in; OpInvalid where that is nobody."""
+        if user_id is not None:
+            return user_id
+        identity = await self._worker.run(self._store.identity)
+        if not identity.user_id:
+            raise OpInvalid("user_id", "is missing: nobody has logged in on this device, so whose is it?")
+        return identity.user_id
 
     async def open_conflicts(self) -> int:
         """How many there are, patients who may be one person among them."""

@@ -176,7 +176,7 @@ def conflicts(
 )
 @click.option("--payload", help="Several such values, as a JSON object, or @FILE.")
 @click.option("--reason", help="Why. [default: asked on a terminal]")
-@click.option("--user", type=Uuid(), help="The author. [default: the user of the token]")
+@click.option("--user", type=Uuid(), help="The author. [default: who is logged in]")
 def resolve(  # noqa: PLR0913  click hands each option over
     store: Path, key_file: Path | None, as_json: bool, *, about: str, take: tuple[str, ...],
     sets: tuple[str, ...], payload: str | None, reason: str | None, user: str | None,

@@ -15,7 +15,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from medxz import limits
 from medxz.clock import Clock
-from medxz.device.store import audit, exchange, forgetting, heads, logs, recording, renewal, rows, safety
+from medxz.device.store import (
+    audit,
+    exchange,
+    forgetting,
+    heads,
+    logs,
+    recording,
+    renewal,
+    rows,
+    safety,
+    sessions,
+)
 from medxz.device.store.drafts import Draft
 from medxz.device.store.entities import Entities
 from medxz.device.store.file import StoreFile
@@ -71,7 +82,7 @@ class DeviceStore:
                 _is_for(claims, held)
                 change_identity(
                     connection, user_id=claims.user_id, server_url=server_url, access_token=access_token,
-                    ca_pem=ca_pem or held.ca_pem,
+                    ca_pem=ca_pem or held.ca_pem, tls="token", email=None, refresh_token=None, token_ends_ms=None,
                 )  # fmt: skip
                 return
             private_key = Ed25519PrivateKey.generate().private_bytes_raw()
@@ -111,6 +122,37 @@ class DeviceStore:
     def renew(self, new: renewal.NewIdentity, ids: Ids) -> int:
         with self._file.transaction() as connection:
             return renewal.renew(connection, new, ids, self._clock.now_ms())
+
+    # ---------------------------------------------------------------------------------------- sessions
+
+    def key_to_enrol(self) -> bytes:
+        """The key of a device that is being enrolled, made once: asking again after a crash sends the same."""
+        with self._file.transaction() as connection:
+            return sessions.key_to_enrol(connection)
+
+    def enrolled(self, new: sessions.Enrolled) -> None:
+        with self._file.transaction() as connection:
+            sessions.enrolled(connection, new, self._clock.now_ms())
+
+    def session(self) -> sessions.Session:
+        with self._file.reading() as connection:
+            return sessions.read_session(connection)
+
+    def log_in(self, session: sessions.Session) -> None:
+        with self._file.transaction() as connection:
+            sessions.log_in(connection, session, self._clock.now_ms())
+
+    def go_on(self, before: sessions.Session, after: sessions.Session) -> sessions.Session:
+        with self._file.transaction() as connection:
+            return sessions.go_on(connection, before, after)
+
+    def session_has_ended(self, before: sessions.Session) -> None:
+        with self._file.transaction() as connection:
+            sessions.has_ended(connection, before, self._clock.now_ms())
+
+    def log_out(self) -> None:
+        with self._file.transaction() as connection:
+            sessions.log_out(connection, self._clock.now_ms())
 
     # --------------------------------------------------------------------------------------------- ops
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Literal
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -12,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from medxz.device.store.file import Connection
 from medxz.errors import StoreError
 from medxz.have import Numbers
+
+Tls = Literal["token", "hub", "address"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Identity:
     keep_own_days: int
     require_signed_ops: int
     configured_ms: int | None
+    site_id: str | None
+    tls: Tls
+    email: str | None
+    refresh_token: str | None
+    token_ends_ms: int | None
 
     @cached_property
     def key(self) -> Ed25519PrivateKey:
@@ -51,7 +59,7 @@ _COLUMNS = ", ".join(field.name for field in fields(Identity))
 def read_identity(connection: Connection) -> Identity:
     rows = connection.execute(f"SELECT {_COLUMNS} FROM device").fetchall()  # noqa: S608  the columns are ours
     if not rows:
-        raise StoreError("this store was not finished; make it again with `medxz init`")
+        raise StoreError("this store was not finished: `medxz enroll` again, or `medxz init`")
     return Identity(*rows[0])
 
 

@@ -46,7 +46,7 @@ def renew(connection: Connection, new: NewIdentity, ids: Ids, now_ms: int) -> in
     change_identity(
         connection, device_id=new.device_id, access_token=new.access_token, private_key=new.private_key,
         next_private_key=None, last_seq=len(again), forgotten="0", identity_taken=0, cloud_through=0,
-        cloud_epoch=None,
+        cloud_epoch=None, token_ends_ms=None,
     )  # fmt: skip
     audit.append(connection, now_ms, "renewed", device_id=new.device_id, instead_of=old.device_id)
     new_ids: dict[str, str] = {}

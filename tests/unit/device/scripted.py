@@ -124,7 +124,13 @@ class ScriptedServer:
             require_signed_ops=self.require_signed_ops, routing={}, targets=[], ca_certificates=[],
         )  # fmt: skip
 
-    async def push(self, ops: Sequence[bytes]) -> wire.PushAnswer:
+    async def watermarks(self) -> wire.WatermarksAnswer:
+        received = {self.device_id: self.received_through()}
+        return wire.WatermarksAnswer(received=received, cloud={}, cloud_epoch=None)
+
+    async def push(
+        self, ops: Sequence[bytes], dead_letters: Sequence[wire.WireDeadLetter] = ()
+    ) -> wire.PushAnswer:
         _break(self.before_push)
         decoded = [decode_op(text) for text in ops]
         self.pushes.append([op.op_id for op in decoded])
@@ -204,6 +210,18 @@ class ScriptedServer:
             device_id=self.device_id, clinic_id=CLINIC, site_id=CLINIC, scope="full", access_token="another",
             ca_certificates=[], targets=[],
         )  # fmt: skip
+
+    async def enrol(self, request: wire.EnrolRequest) -> wire.EnrolAnswer:
+        raise PeerRefused(404, "not_found", "nobody is let in here")
+
+    async def login(self, request: wire.LoginRequest) -> wire.SessionAnswer:
+        raise PeerRefused(404, "not_found", "nobody is let in here")
+
+    async def refresh(self, request: wire.RefreshRequest) -> wire.SessionAnswer:
+        raise PeerRefused(404, "not_found", "nobody is let in here")
+
+    async def logout(self, request: wire.LogoutRequest) -> None:
+        raise PeerRefused(404, "not_found", "nobody is let in here")
 
     async def stream(self, cursor: str | None) -> AsyncGenerator[StreamPage, None]:
         self.streams += 1

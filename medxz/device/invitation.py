@@ -1,0 +1,123 @@
+"""What a device is given to enrol with: a code, or the text of a QR code, `https://host:port/#c=CODE&fp=FINGERPRINT`.
+
+And what a server shows of itself before anything is told it: the certificates of its TLS connection, among which the
+CA of that fingerprint must be.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from cryptography import x509
+
+from medxz.device.reach import HUB_SUFFIX
+from medxz.device.token import server_address
+from medxz.errors import ConfigurationError, PeerUnreachable, PeerUntrusted
+from medxz.trust.certificates import ca_fingerprint
+
+CONNECT_TIMEOUT_S: Final = 10.0
+_FINGERPRINT_CHARS: Final = 64
+_HTTPS_PORT: Final = 443
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """Which server, by which code; and whose CA, where that is known."""
+
+    code: str = field(repr=False)
+    server_url: str
+    fingerprint: str | None
+
+
+def read_invitation(text: str, server: str | None, fingerprint: str | None) -> Invitation:
+    """A code with its server, or a QR's text, which has both. ConfigurationError where something is missing."""
+    text = text.strip()
+    code, named, printed = text, None, None
+    if "://" in text:
+        parts = urlsplit(text)
+        members = parse_qs(parts.fragment)
+        code = members.get("c", [""])[0]
+        printed = members.get("fp", [None])[0]
+        named = server_address(f"{parts.scheme}://{parts.netloc}{parts.path}")
+    problems = []
+    if not code:
+        problems.append("the QR's text has no code: https://host:port/#c=CODE&fp=FINGERPRINT")
+    if named is None and server is None:
+        problems.append("a code does not say which server it is for: give --server, or the QR's whole text")
+    wanted = {_fingerprint(one) for one in (printed, fingerprint) if one is not None}
+    if len(wanted) > 1:
+        problems.append("the fingerprint is another one than the QR's")
+    if any(len(one) != _FINGERPRINT_CHARS or not set(one) <= set("0123456789abcdef") for one in wanted):
+        problems.append("a fingerprint is the 64 hex digits of a SHA-256")
+    if problems:
+        raise ConfigurationError(problems)
+    return Invitation(code, server_address(server or named or ""), next(iter(wanted), None))
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The certificates that a server shows, its own first; none over plain HTTP."""
+
+    chain: Sequence[x509.Certificate]
+
+    @property
+    def is_hub(self) -> bool:
+        """Whether it says that it is one. Nothing has been verified."""
+        if not self.chain:
+            return False
+        try:
+            names = self.chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return False
+        return any(name.endswith(HUB_SUFFIX) for name in names.get_values_for_type(x509.DNSName))
+
+    def root(self, fingerprint: str) -> x509.Certificate | None:
+        """The certificate of that fingerprint, if it is there."""
+        return next((shown for shown in self.chain if ca_fingerprint(shown) == fingerprint), None)
+
+
+def look_at(server_url: str) -> Shown:
+    """What the server shows to anybody. It is told nothing but that somebody connects."""
+    parts = urlsplit(server_url)
+    if parts.scheme != "https":
+        return Shown(())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # it is looked at, and not trusted
+    place = (parts.hostname or "", parts.port or _HTTPS_PORT)
+    try:
+        with (
+            socket.create_connection(place, CONNECT_TIMEOUT_S) as raw,
+            context.wrap_socket(raw, server_hostname=parts.hostname) as connection,
+        ):
+            return Shown([x509.load_der_x509_certificate(der) for der in _chain(connection)])
+    except ssl.SSLError as error:
+        raise PeerUntrusted(f"{server_url} does not speak TLS as it must: {error.reason}") from None
+    except (OSError, ValueError) as error:
+        raise PeerUnreachable(f"{server_url} can't be reached: {error}") from None
+
+
+def holds(fingerprint: str | None, ca_certificates: Sequence[str]) -> bool:
+    """Whether one of these CAs is the one that the invitation names."""
+    if fingerprint is None:
+        return True
+    found = [cert for pem in ca_certificates for cert in x509.load_pem_x509_certificates(pem.encode())]
+    return any(ca_fingerprint(one) == fingerprint for one in found)
+
+
+def _fingerprint(text: str) -> str:
+    return text.strip().replace(":", "").lower()
+
+
+def _chain(connection: ssl.SSLSocket) -> list[bytes]:
+    if hasattr(connection, "get_unverified_chain"):  # Python 3.13
+        return list(connection.get_unverified_chain())
+    import _ssl
+
+    shown = connection._sslobj.get_unverified_chain()  # type: ignore[attr-defined]  # noqa: SLF001  older Pythons know it here alone
+    return [certificate.public_bytes(_ssl.ENCODING_DER) for certificate in shown or ()]

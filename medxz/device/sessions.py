@@ -1,0 +1,147 @@
+"""Who uses the device: becoming one of a clinic's devices, logging in, logging out. Part of `Device`.
+
+Recording goes on whoever is logged in, and when the session has ended: its user stays the author. Several people may
+use a device one after the other; the session of who logged in last is the one that syncs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medxz.clock import Clock
+from medxz.device.reach import Connect, Server, by_address, context_of, no_token, of_clinic, over_http
+from medxz.device.renewal import Renewal
+from medxz.device.store import DeviceStore
+from medxz.device.store.identity import public_key_text
+from medxz.device.store.sessions import Enrolled, Session
+from medxz.errors import ConfigurationError, PeerRefused, PeerUnreachable, PeerUntrusted
+from medxz.ids import Ids
+from medxz.work import Worker
+
+if TYPE_CHECKING:
+    from medxz.device.device import Machine
+    from medxz.device.invitation import Invitation, Shown
+    from medxz.device.store.identity import Tls
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """Who is logged in, at which clinic, and what that person may do."""
+
+    user_id: str
+    name: str
+    email: str
+    clinic_id: str
+    clinic_name: str
+    roles: Sequence[str]
+
+
+class SessionCalls:
+    """What `Device` has of sessions."""
+
+    _store: DeviceStore
+    _clock: Clock
+    _ids: Ids
+    _worker: Worker
+    _connect: Connect | None
+    _renewal: Renewal
+
+    async def login(self, email: str, password: str, totp: str | None = None) -> LoggedIn:
+        """Begin a session: ops are recorded as this user's from now on. PeerRefused says why not."""
+        from medxz import wire
+
+        identity = await self._worker.run(self._store.identity)
+        request = wire.LoginRequest(email=email, password=password, device_id=identity.device_id, totp=totp)
+        server = await self._server()
+        try:
+            told = await server.login(request)
+        finally:
+            await server.aclose()
+        if told.clinic.clinic_id != identity.clinic_id:
+            raise PeerUnreachable(f"{identity.server_url} logged in to another clinic: nothing was changed")
+        ends_ms = self._clock.now_ms() + told.expires_in * 1_000
+        session = Session(told.user.user_id, told.user.email, told.access_token, told.refresh_token, ends_ms)
+        await self._worker.run(self._store.log_in, session)
+        self._renewal.changed()
+        return LoggedIn(
+            told.user.user_id, told.user.name, told.user.email, told.clinic.clinic_id, told.clinic.name,
+            tuple(told.roles),
+        )  # fmt: skip
+
+    async def logout(self) -> bool:
+        """End the session here, and at the server. False: that one can't be told now; there it ends unused."""
+        from medxz import wire
+
+        session = await self._worker.run(self._store.session)
+        is_told = True
+        if session.refresh_token is not None:
+            server = await self._server()
+            try:
+                await server.logout(wire.LogoutRequest(refresh_token=session.refresh_token))
+            except (PeerUnreachable, PeerRefused) as error:
+                is_told = isinstance(error, PeerRefused) and error.status < 500  # it knows of no such session
+            finally:
+                await server.aclose()
+        await self._worker.run(self._store.log_out)
+        self._renewal.changed()
+        return is_told
+
+    async def _server(self) -> Server:
+        """The device's server, to be asked without a token."""
+        identity = await self._worker.run(self._store.identity)
+        return (self._connect or over_http)(
+            identity.server_url, token=no_token, ssl_context=context_of(identity)
+        )
+
+
+async def enrol(
+    store: DeviceStore, machine: Machine, invitation: Invitation, name: str, ca_pem: str | None
+) -> Enrolled:
+    """Become the device that the code lets in. The key is durable before it is sent; the code goes to nobody else."""
+    from medxz import wire
+    from medxz.device.invitation import holds, look_at
+
+    worker = machine.worker
+    key = await worker.run(store.key_to_enrol)
+    tls, pem = _trusted(invitation, await worker.run(look_at, invitation.server_url), ca_pem)
+    context = None if pem is None else of_clinic(pem) if tls == "hub" else by_address(pem)
+    server = (machine.connect or over_http)(invitation.server_url, token=no_token, ssl_context=context)
+    try:
+        told = await server.enrol(
+            wire.EnrolRequest(code=invitation.code, name=name, public_key=public_key_text(key))
+        )
+    finally:
+        await server.aclose()
+    if not holds(invitation.fingerprint, told.ca_certificates):
+        raise PeerUntrusted(
+            f"{invitation.server_url} gave no CA of the fingerprint that was asked for: nothing was changed"
+        )
+    if tls == "hub" and told.ca_certificates:
+        pem = "".join(text if text.endswith("\n") else text + "\n" for text in told.ca_certificates)
+    new = Enrolled(told.clinic_id, told.device_id, told.site_id, name, invitation.server_url, tls, pem)
+    await worker.run(store.enrolled, new)
+    return new
+
+
+def _trusted(invitation: Invitation, shown: Shown, ca_pem: str | None) -> tuple[Tls, str | None]:
+    """How the server's certificate is to be held against what; PeerUntrusted where it is not the one invited to."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    if not shown.is_hub:
+        return "address", ca_pem
+    if ca_pem is not None:
+        return "hub", ca_pem
+    if invitation.fingerprint is None:
+        raise ConfigurationError(
+            [
+                f"{invitation.server_url} is a hub with a CA of its own: give its fingerprint (--fp), or that CA (--ca)"
+            ]
+        )
+    root = shown.root(invitation.fingerprint)
+    if root is None:
+        raise PeerUntrusted(
+            f"{invitation.server_url} shows no CA of the fingerprint that was asked for: the code was not sent"
+        )
+    return "hub", root.public_bytes(Encoding.PEM).decode()

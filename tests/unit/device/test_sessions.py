@@ -1,0 +1,374 @@
+"""Enrolment, logging in, and a session that goes on by itself, through crashes and cut lines."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from medxz import wire
+from medxz.device.device import Device, Machine
+from medxz.device.renewal import RENEW_BEFORE_MS, TRY_AGAIN_MS, Renewal
+from medxz.device.store import DeviceStore
+from medxz.errors import (
+    ConfigurationError,
+    LoginNeeded,
+    OpInvalid,
+    PeerRefused,
+    PeerUnreachable,
+    PeerUntrusted,
+    StoreError,
+)
+from medxz.ids import SeededIds
+from medxz.trust import certificates
+from medxz.trust.certificates import ca_fingerprint
+from medxz.trust.proofs import verify_proof
+from medxz.work import InlineWorker
+from tests.making import CLINIC, DEVICE, NOON_MS, USER, HandClock, fixed_id
+from tests.unit.device.scripted import KEY, URL, ScriptedServer
+
+TTL_S = 900
+OTHER_USER = fixed_id(0xE2)
+USERS = {"nora@clinic.example": USER, "dan@clinic.example": OTHER_USER}
+
+
+@dataclass
+class Door(ScriptedServer):
+    """A scripted server that has the protocol's sessions too: a predecessor works until its successor is used."""
+
+    clock: HandClock = field(default_factory=HandClock)
+    codes: dict[str, str] = field(default_factory=lambda: {"CODE": ""})
+    ca: str = ""
+    family: list[str] = field(default_factory=list)  # refresh tokens, oldest first
+    used: set[str] = field(default_factory=set)
+    access: str = ""
+    ends_ms: int = 0
+    revoked: bool = False
+    has_cloud: bool = True
+    asked: list[str] = field(default_factory=list)
+    proofs: list[str] = field(default_factory=list)
+    lose_answers: int = 0
+    reachable: bool = True
+
+    def connect(self, url: str, *, token: object, ssl_context: object) -> Door:
+        return self
+
+    async def enrol(self, request: wire.EnrolRequest) -> wire.EnrolAnswer:
+        if self.codes.get(request.code) not in {"", request.public_key}:
+            raise PeerRefused(403, "code_invalid", "no such code")
+        self.codes[request.code] = request.public_key
+        self._lose()
+        return wire.EnrolAnswer(
+            device_id=DEVICE, clinic_id=CLINIC, site_id=fixed_id(5), scope="full",
+            ca_certificates=[self.ca] if self.ca else [], targets=[],
+        )  # fmt: skip
+
+    async def login(self, request: wire.LoginRequest) -> wire.SessionAnswer:
+        if request.password != "right" or request.email not in USERS:
+            raise PeerRefused(401, "credentials_invalid", "no")
+        self.family, self.used, self.revoked = [], set(), False
+        return self._next(USERS[request.email])
+
+    async def refresh(self, request: wire.RefreshRequest) -> wire.SessionAnswer:
+        self.asked.append(request.refresh_token or "proof")
+        await asyncio.sleep(0)
+        if not self.reachable:
+            raise PeerUnreachable("nobody there")
+        if self.revoked:
+            raise PeerRefused(401, "session_revoked", "ended")
+        if request.refresh_token is None:
+            assert request.proof is not None
+            self.proofs.append(request.proof)
+            return self._next(USER, offline=True)
+        if not self.has_cloud:
+            raise PeerRefused(503, "cloud_required", "no cloud")
+        token = request.refresh_token
+        place = self.family.index(token)
+        if set(self.family[place + 1 :]) & self.used:
+            self.revoked = True
+            raise PeerRefused(401, "session_revoked", "used twice")
+        self.used.add(token)
+        answer = self._next(USER)
+        self._lose()
+        return answer
+
+    async def logout(self, request: wire.LogoutRequest) -> None:
+        if not self.reachable:
+            raise PeerUnreachable("nobody there")
+        self.asked.append(f"logout {request.refresh_token}")
+
+    def _next(self, user_id: str, *, offline: bool = False) -> wire.SessionAnswer:
+        self.access = f"access {len(self.asked)} of {user_id}"
+        self.ends_ms = self.clock.now_ms() + TTL_S * 1_000
+        if not offline:
+            self.family.append(f"refresh {len(self.family)}")
+        email = next(email for email, held in USERS.items() if held == user_id)
+        return wire.SessionAnswer(
+            access_token=self.access, refresh_token=None if offline else self.family[-1], expires_in=TTL_S,
+            user=wire.SessionUser(user_id=user_id, name="", email=email),
+            clinic=wire.SessionClinic(clinic_id=CLINIC, name="Riverside"), roles=["clinician"],
+        )  # fmt: skip
+
+    def _lose(self) -> None:
+        if self.lose_answers:
+            self.lose_answers -= 1
+            raise PeerUnreachable("the answer was lost")
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+def machine(door: Door) -> Machine:
+    return Machine(
+        clock=door.clock, ids=SeededIds(door.clock, 5), worker=InlineWorker(), connect=door.connect
+    )
+
+
+async def enrolled(folder: Path, door: Door) -> Device:
+    return await Device.enrol(folder, key=KEY, code="CODE", server=URL, name="Room 2", machine=machine(door))
+
+
+def renewal_of(store: DeviceStore, door: Door) -> Renewal:
+    async def connect() -> Door:
+        return door
+
+    return Renewal(store, InlineWorker(), door.clock, SeededIds(door.clock, 6), connect)
+
+
+async def logged_in(folder: Path, door: Door) -> DeviceStore:
+    device = await enrolled(folder, door)
+    await device.login("nora@clinic.example", "right")
+    device.close()
+    return DeviceStore(folder, KEY, door.clock)
+
+
+# ------------------------------------------------------------------------------------------- enrolment
+
+
+async def test_from_a_code_to_a_sync(tmp_path: Path, door: Door) -> None:
+    """A device enrols, nobody is logged in; after a login it records as that user and comes into step."""
+    async with await enrolled(tmp_path / "d", door) as device:
+        status = await device.status()
+        assert (status.device_id, status.clinic_id, status.user_id) == (DEVICE, CLINIC, None)
+        with pytest.raises(OpInvalid, match="nobody has logged in"):
+            await device.record("Patient", {"active": True})
+        with pytest.raises(LoginNeeded):
+            await device.sync()
+        who = await device.login("nora@clinic.example", "right")
+        assert (who.user_id, who.clinic_name, who.roles) == (USER, "Riverside", ("clinician",))
+        await device.record("Patient", {"active": True})
+        assert (await device.sync()).done.accepted == 1
+    assert door.log[0].user_id == USER
+
+
+async def test_an_enrolment_whose_answer_is_lost(tmp_path: Path, door: Door) -> None:
+    """The key is durable before it is sent: asked again, after a crash too, the code gives the same device."""
+    door.lose_answers = 1
+    with pytest.raises(PeerUnreachable):
+        await enrolled(tmp_path / "d", door)
+    with pytest.raises(StoreError, match="not finished"):
+        Device.open(tmp_path / "d", key=KEY, machine=machine(door))
+    async with await enrolled(tmp_path / "d", door) as device:
+        assert (await device.status()).device_id == DEVICE
+        key = device._store.identity().key.public_key().public_bytes_raw()
+    assert door.codes["CODE"] == base64.urlsafe_b64encode(key).rstrip(b"=").decode()
+
+
+async def test_a_store_enrols_once(tmp_path: Path, door: Door) -> None:
+    """A store that is a device already is not made another one."""
+    (await enrolled(tmp_path / "d", door)).close()
+    door.codes["CODE"] = ""
+    with pytest.raises(ConfigurationError, match="already"):
+        await enrolled(tmp_path / "d", door)
+    assert door.codes["CODE"] == ""
+
+
+async def test_a_server_of_another_clinic_than_the_qr_says(tmp_path: Path, door: Door) -> None:
+    """An answer without the CA of the fingerprint that the QR names makes no device."""
+    roots = [certificates.make_root(fixed_id(number), NOON_MS) for number in (1, 2)]
+    mine, others = (ca_fingerprint(root.certificate) for root in roots)
+    door.ca = roots[0].certificate_pem.decode()
+    qr = f"{URL}/#c=CODE&fp={others}"
+    with pytest.raises(PeerUntrusted):
+        await Device.enrol(tmp_path / "d", key=KEY, code=qr, machine=machine(door))
+    qr = f"{URL}/#c=CODE&fp={mine}"
+    async with await Device.enrol(tmp_path / "d", key=KEY, code=qr, machine=machine(door)) as device:
+        assert (await device.status()).target == URL
+
+
+@pytest.mark.parametrize(
+    ("code", "server", "fingerprint"),
+    [
+        ("CODE", None, None),
+        ("http://hub/#fp=" + "a" * 64, None, None),
+        ("CODE", "hub", None),
+        ("CODE", URL, "a" * 63),
+        ("http://hub/#c=C&fp=" + "a" * 64, None, "b" * 64),
+    ],
+    ids=["no-server", "no-code", "no-address", "short-fp", "two-fps"],
+)
+async def test_an_invitation_that_is_none(
+    tmp_path: Path, code: str, server: str | None, fingerprint: str | None
+) -> None:
+    """What can't be an invitation is refused before anything is made or asked."""
+    with pytest.raises(ConfigurationError):
+        await Device.enrol(tmp_path / "d", key=KEY, code=code, server=server, fingerprint=fingerprint)
+    assert not (tmp_path / "d").exists()
+
+
+# -------------------------------------------------------------------------------------------- sessions
+
+
+async def test_who_logged_in_last_is_the_author(tmp_path: Path, door: Door) -> None:
+    """Two people use a device in turn: each is the author of what was recorded in that turn, and all of it travels."""
+    async with await enrolled(tmp_path / "d", door) as device:
+        await device.login("nora@clinic.example", "right")
+        await device.record("Patient", {"active": True})
+        await device.login("dan@clinic.example", "right")
+        await device.record("Patient", {"active": False})
+        with pytest.raises(PeerRefused, match="credentials_invalid"):
+            await device.login("nora@clinic.example", "wrong")
+        await device.record("Patient", {"active": True})
+        await device.sync()
+        assert [op.user_id for op in door.log] == [USER, OTHER_USER, OTHER_USER]
+        assert await device.logout()
+        assert (await device.status()).email is None
+        assert await device.verify_audit() >= 7
+    assert door.asked[-1] == "logout refresh 0"
+
+
+async def test_logging_out_where_nobody_hears_it(tmp_path: Path, door: Door) -> None:
+    """A logout ends the session here even where the server can't be told."""
+    async with await enrolled(tmp_path / "d", door) as device:
+        await device.login("nora@clinic.example", "right")
+        door.reachable = False
+        assert not await device.logout()
+        with pytest.raises(LoginNeeded):
+            await device.sync()
+
+
+async def test_a_session_goes_on_by_itself(tmp_path: Path, door: Door) -> None:
+    """A token is renewed before it ends, once for however many ask at a time, and the successor is durable."""
+    store = await logged_in(tmp_path / "d", door)
+    renewal = renewal_of(store, door)
+    first = await renewal.token()
+    door.clock.time_ms = door.ends_ms - RENEW_BEFORE_MS - 1
+    assert await renewal.token() == first
+    door.clock.time_ms += 1
+    tokens = await asyncio.gather(*(renewal.token() for _ in range(5)))
+    assert set(tokens) == {door.access} != {first}
+    assert door.asked == ["refresh 0"]
+    assert store.session().refresh_token == "refresh 1"
+    store.close()
+
+
+async def test_a_server_says_that_it_has_ended(tmp_path: Path, door: Door) -> None:
+    """Where two clocks disagree the server's word counts, and those who asked with the old token get the new one."""
+    store = await logged_in(tmp_path / "d", door)
+    renewal = renewal_of(store, door)
+    old = await renewal.token()
+    assert old is not None
+    assert await asyncio.gather(*(renewal.ended(old) for _ in range(3))) == [True] * 3
+    assert (door.asked, await renewal.token()) == (["refresh 0"], door.access)
+    store.close()
+
+
+async def test_a_crash_between_the_answer_and_the_disk(tmp_path: Path, door: Door) -> None:
+    """The predecessor works until its successor is used, so an answer that never got to the disk costs nothing."""
+    store = await logged_in(tmp_path / "d", door)
+    door.lose_answers = 2
+    for _ in range(2):
+        renewal = renewal_of(store, door)
+        with pytest.raises(PeerUnreachable):
+            await renewal.ended(store.session().access_token)
+        store.close()
+        store = DeviceStore(tmp_path / "d", KEY, door.clock)
+    renewal = renewal_of(store, door)
+    assert await renewal.ended(store.session().access_token)
+    assert door.asked == ["refresh 0"] * 3
+    assert await renewal.ended(store.session().access_token)
+    assert not door.revoked
+    store.close()
+
+
+async def test_a_session_that_was_ended(tmp_path: Path, door: Door) -> None:
+    """A revoked session is told once and forgotten; its user goes on recording, and a login carries all of it on."""
+    async with await enrolled(tmp_path / "d", door) as device:
+        await device.login("nora@clinic.example", "right")
+        door.revoked = True
+        door.clock.time_ms = door.ends_ms
+        with pytest.raises(PeerRefused, match="session_revoked"):
+            await device._renewal.token()
+        with pytest.raises(LoginNeeded):
+            await device.sync()
+        await device.record("Patient", {"active": True})
+        await device.login("nora@clinic.example", "right")
+        assert (await device.sync()).done.accepted == 1
+    assert door.asked == ["refresh 0"]
+
+
+async def test_early_renewals_that_fail(tmp_path: Path, door: Door) -> None:
+    """While its token is good a device works on without its server's login, asks again now and then, and no oftener."""
+    store = await logged_in(tmp_path / "d", door)
+    renewal = renewal_of(store, door)
+    door.reachable = False
+    door.clock.time_ms = door.ends_ms - RENEW_BEFORE_MS
+    held = [await renewal.token() for _ in range(3)]
+    assert (set(held), len(door.asked)) == ({door.access}, 1)
+    door.clock.time_ms += TRY_AGAIN_MS
+    await renewal.token()
+    assert len(door.asked) == 2
+    door.clock.time_ms = door.ends_ms
+    with pytest.raises(PeerUnreachable):
+        await renewal.token()
+    store.close()
+
+
+async def test_a_hub_without_its_cloud_renews_by_a_proof(tmp_path: Path, door: Door) -> None:
+    """503 cloud_required is answered with the last token and a proof of the key; the refresh token stays as it was."""
+    store = await logged_in(tmp_path / "d", door)
+    renewal = renewal_of(store, door)
+    door.has_cloud = False
+    before = store.session()
+    assert await renewal.ended(before.access_token)
+    [proof] = door.proofs
+    key = Ed25519PublicKey.from_public_bytes(store.identity().key.public_key().public_bytes_raw())
+    assert verify_proof(proof, [key], door.server_id, door.clock).issuer == DEVICE
+    after = store.session()
+    assert (after.access_token, after.refresh_token) == (door.access, before.refresh_token)
+    door.has_cloud = True
+    assert await renewal.ended(after.access_token)
+    assert door.asked == ["refresh 0", "proof", "refresh 0"]
+    store.close()
+
+
+async def test_a_cloud_is_not_asked_by_proof(tmp_path: Path, door: Door) -> None:
+    """A proof is for hubs: elsewhere cloud_required stands."""
+    door.kind = "cloud"
+    store = await logged_in(tmp_path / "d", door)
+    door.has_cloud = False
+    with pytest.raises(PeerRefused, match="cloud_required"):
+        await renewal_of(store, door).ended(store.session().access_token)
+    store.close()
+
+
+async def test_a_login_during_a_renewal_wins(tmp_path: Path, door: Door) -> None:
+    """What a renewal brings after somebody else has logged in is not put in that one's place."""
+    store = await logged_in(tmp_path / "d", door)
+    before = store.session()
+    after_login: Callable[[], None] = lambda: store.log_in(  # noqa: E731
+        type(before)(OTHER_USER, "dan@clinic.example", "dans", "dans refresh", None)
+    )
+    door._lose = after_login  # type: ignore[method-assign]
+    renewal = renewal_of(store, door)
+    assert await renewal.ended(before.access_token)
+    assert await renewal.token() == "dans"
+    assert store.session().refresh_token == "dans refresh"
+    store.close()
