@@ -191,15 +191,11 @@ def doctor(context: click.Context, data: Path, key_file: Path | None, as_json: b
     Ends with status 1 when something is wrong; each such line says what to do.
     """
     from hub.doctor import examine
+    from medxz.program.finding import lines_of
 
     findings = examine(data, key_file, os.environ, quiet=as_json)
-    lines = [
-        f"{'ok ' if finding.ok else 'BAD'}  {finding.name}: {finding.detail}"
-        + ("" if finding.ok else f"\n     do: {finding.hint}")
-        for finding in findings
-    ]
     well = all(finding.ok for finding in findings)
-    tell({"ok": well, "checks": [finding.told() for finding in findings]}, as_json, "\n".join(lines))
+    tell({"ok": well, "checks": [finding.told() for finding in findings]}, as_json, lines_of(findings))
     context.exit(DONE if well else FAILED)
 
 

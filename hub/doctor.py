@@ -6,41 +6,25 @@ A running hub is asked over its socket and goes on serving; a stopped one's stor
 from __future__ import annotations
 
 import asyncio
-import shutil
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from hub import ask
 from hub.config import HubPlaces, load_settings
 from hub.storage import open_storage
-from medxz import limits
 from medxz.clock import SystemClock
 from medxz.errors import ConfigurationError, MedxzError
 from medxz.program.errors import CommandFailed
+from medxz.program.finding import Finding, find_directory, find_key, find_space
 from medxz.program.keys import read_key
 
 _POLL_S: Final = 0.2
 _RESTORE: Final = "stop the hub, keep a copy of its directory and its key, and restore a backup"
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked into."""
-
-    name: str
-    ok: bool
-    detail: str
-    hint: str = ""
-
-    def told(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def examine(data: Path, key_file: Path | None, environ: Mapping[str, str], *, quiet: bool) -> list[Finding]:
@@ -59,47 +43,27 @@ def examine(data: Path, key_file: Path | None, environ: Mapping[str, str], *, qu
                 hint="mend them: docs/configuration.md",
             )
         )
-    findings += [_directory(places), _key(places, environ), _space(places), _socket_path(places)]
+    how_to_make = f"medxz-hub init --data {places.data} --clinic ID"
+    findings += [
+        find_directory(places, how_to_make),
+        _key(places, environ),
+        find_space(places, "hub"),
+        _socket_path(places),
+    ]
     with _progress_bar(quiet=quiet) as progress:
         findings += _store(places, environ, progress)
     return findings
 
 
-def _directory(places: HubPlaces) -> Finding:
-    name = "directory"
-    if not places.data.is_dir():
-        hint = f"medxz-hub init --data {places.data} --clinic ID"
-        return Finding(name, ok=False, detail=f"there is no {places.data}", hint=hint)
-    mode = stat.S_IMODE(places.data.stat().st_mode)
-    if mode & 0o022:
-        detail = f"{places.data} can be changed by others (mode {mode:04o})"
-        return Finding(name, ok=False, detail=detail, hint=f"chmod 700 {places.data}")
-    return Finding(name, ok=True, detail=f"{places.data}, mode {mode:04o}")
-
-
 def _key(places: HubPlaces, environ: Mapping[str, str]) -> Finding:
     """A running hub knows which file is its, and may read where its operator may not."""
-    file, problem, hint = str(places.key_file), None, ""
     try:
         told = ask.ask(places.socket, "key")
-        file, problem, hint = told["key_file"], told["problem"], told["hint"]
     except CommandFailed:
-        try:
-            read_key(places.key_file, environ)
-        except CommandFailed as error:
-            problem, hint = str(error), error.hint
-    detail = f"{file}, closed to others" if problem is None else problem
+        return find_key(places, environ)
+    problem, hint = told["problem"], told["hint"]
+    detail = f"{told['key_file']}, closed to others" if problem is None else problem
     return Finding("key file", ok=problem is None, detail=detail, hint=hint)
-
-
-def _space(places: HubPlaces) -> Finding:
-    folder = next(path for path in (places.data, *places.data.parents) if path.exists())
-    free = shutil.disk_usage(folder).free
-    detail = f"{free // limits.MIB} MiB are free"
-    if free < limits.DISK_FREE_BYTES_MIN:
-        hint = f"make room: below {limits.DISK_FREE_BYTES_MIN // limits.MIB} MiB a hub is about to stop taking ops"
-        return Finding("disk", ok=False, detail=detail, hint=hint)
-    return Finding("disk", ok=True, detail=detail)
 
 
 def _socket_path(places: HubPlaces) -> Finding:

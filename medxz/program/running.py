@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import socket
 import ssl
@@ -117,3 +118,10 @@ def announce(noun: str, url: str, notifier: Notifier, *, as_json: bool) -> None:
     sys.stdout.write((ready if as_json else f"The {noun} serves at {url}; Ctrl-C stops it.") + "\n")
     sys.stdout.flush()
     notifier.ready(f"serves at {url}")
+
+
+def raise_open_files() -> int:
+    """Take as many open files as this process may have; how many that is."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most

@@ -68,6 +68,14 @@ class ServerSettings(BaseModel):
     PROGRAM: ClassVar[Program]
     # their credential is the file itself, in place of a text that names one
     FILES: ClassVar[frozenset[str]] = frozenset({"key_file", "tls_cert", "tls_key"})
+    # whose values are not told in a problem
+    SECRETS: ClassVar[frozenset[str]] = frozenset()
+    # flags that are called otherwise than their settings
+    FLAGS: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def flag(cls, name: str) -> str:
+        return cls.FLAGS.get(name, "--" + name.replace("_", "-"))
 
     data: AnyPath = Field(description="the program's directory; its `init` makes it")
     host: str | None = Field(
@@ -146,7 +154,7 @@ def load_settings(
     above.take_environment(environ)
     above.take_credentials(environ)
     for name, value in flags.items():
-        above.take(name, value, "--" + name.replace("_", "-"))
+        above.take(name, value, model.flag(name))
     reading = _Reading(model)
     file = config or above.default_file()
     if file is not None:
@@ -186,7 +194,8 @@ class _Reading(Generic[S]):
         if name not in self.values:
             return name
         given = self.values[name]
-        return f"{name} = {given.value!s} (from {given.where})"
+        value = "…" if name in self.model.SECRETS else str(given.value)
+        return f"{name} = {value} (from {given.where})"
 
     def default_file(self) -> Path | None:
         data = self.values.get("data")
@@ -257,9 +266,8 @@ class _Reading(Generic[S]):
 
     def _problem(self, name: str, kind: str, message: str) -> str:
         if kind == "missing":
-            flag = "--" + name.replace("_", "-")
             variable = self.model.PROGRAM.env_prefix + name.upper()
-            return f"{name}: is missing; give {flag} or set {variable}"
+            return f"{name}: is missing; give {self.model.flag(name)} or set {variable}"
         return f"{self.said(name)}: {message.removeprefix('Value error, ')}"
 
 
