@@ -64,7 +64,10 @@ class ReenrolRequest(Message):
 
 
 class ReenrolAnswer(EnrolAnswer):
+    """The new device has a session of its own; `refresh_token` is null where the server keeps none."""
+
     access_token: Annotated[str, Field(repr=False)]
+    refresh_token: Annotated[str | None, Field(repr=False)] = None
 
 
 class AdoptedUser(Message):
