@@ -28,6 +28,7 @@ _ALL_KEYS: Final = """
 _ADD_AUTHOR: Final = """
     INSERT INTO device_author (clinic_id, device_id, user_id) VALUES ($1, $2, $3)
     ON CONFLICT DO NOTHING RETURNING device_id"""
+_AUTHORS: Final = "SELECT user_id FROM device_author WHERE clinic_id = $1 AND device_id = $2 ORDER BY user_id"
 _ALL_AUTHORS: Final = "SELECT device_id, user_id FROM device_author WHERE clinic_id = $1"
 
 
@@ -102,6 +103,11 @@ async def add_author(tx: Tx, clinic_id: str, device_id: str, user_id: str) -> No
     """This user has had a session on this device: it may push ops of theirs from now on."""
     if await tx.rows(_ADD_AUTHOR, clinic_id, device_id, user_id):
         await raise_revision(tx, clinic_id)
+
+
+async def authors(tx: Tx, clinic_id: str, device_id: str) -> list[str]:
+    """Everyone who has had a session on this device."""
+    return [user_id for (user_id,) in await tx.rows(_AUTHORS, clinic_id, device_id)]
 
 
 async def authors_of_all(tx: Tx, clinic_id: str) -> list[tuple[str, str]]:
