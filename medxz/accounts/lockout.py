@@ -1,0 +1,129 @@
+"""Who has failed too often waits: by account, by address, by a clinic's budget. Kept in the store, so that all of a
+cloud's processes agree.
+
+So many failures in a window are free, then each lock is longer than the one before it, up to a longest. Nobody can lock
+a clinic out for good:
+
+- A lock counts nothing while it is on, and never lasts longer than its rule's longest.
+- A person on a device that they have used before is not held up by what others do in their name or from their address:
+  such a pair has a count of its own, and only who knows the device's id can run it up.
+- A clinic's budget of wrong codes begins anew whenever an administrator makes a code: where somebody stands with a
+  tablet and a code in hand, it works.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from medxz.accounts.base import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from medxz.errors import RateLimited
+from medxz.service.accounts import Origin
+from medxz.store.authority import attempts
+from medxz.store.authority.attempts import NO_CLINIC
+from medxz.store.authority.base import Tx
+from medxz.store.authority.users import fold_email
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`free` failures in a window; once there was a lock, a quarter of that brings the next."""
+
+    free: int
+    window_ms: int
+    first_wait_ms: int
+    longest_wait_ms: int
+
+
+ACCOUNT_AT_ADDRESS: Final = Rule(5, 15 * MINUTE_MS, 5 * SECOND_MS, 15 * MINUTE_MS)
+ACCOUNT_ON_DEVICE: Final = Rule(10, 15 * MINUTE_MS, 5 * SECOND_MS, 15 * MINUTE_MS)
+ACCOUNT: Final = Rule(30, HOUR_MS, 30 * SECOND_MS, 15 * MINUTE_MS)
+ADDRESS: Final = Rule(20, 15 * MINUTE_MS, 10 * SECOND_MS, 15 * MINUTE_MS)
+CODES_AT_ADDRESS: Final = Rule(10, 15 * MINUTE_MS, 10 * SECOND_MS, 15 * MINUTE_MS)
+CODES_OF_CLINIC: Final = Rule(100, HOUR_MS, MINUTE_MS, 10 * MINUTE_MS)
+
+_LOCKS_WINDOW_MS: Final = DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom a failure is counted against."""
+
+    clinic_id: str
+    name: str
+    rule: Rule
+
+
+def account_subjects(
+    clinic_id: str, email: str, device_id: str, origin: Origin, *, known: bool
+) -> list[Subject]:
+    """Whose count a login raises. `known`: this person has had a session on this device."""
+    # hashed: what somebody types into the field is not always an address
+    account = hashlib.sha256(fold_email(email).encode()).hexdigest()[:32]
+    pair = Subject(clinic_id, f"account:{account}:at:{_place(origin)}", ACCOUNT_AT_ADDRESS)
+    if known:
+        return [pair, Subject(clinic_id, f"account:{account}:on:{device_id}", ACCOUNT_ON_DEVICE)]
+    return [
+        pair,
+        Subject(clinic_id, f"account:{account}", ACCOUNT),
+        Subject(NO_CLINIC, f"address:{_place(origin)}", ADDRESS),
+    ]
+
+
+def code_subjects(clinic_ids: Sequence[str], origin: Origin) -> list[Subject]:
+    """Whose count a wrong code raises: its address, and the clinics through whose hub or with whose code it came."""
+    return [
+        Subject(NO_CLINIC, f"codes:{_place(origin)}", CODES_AT_ADDRESS),
+        *(budget_of_codes(clinic_id) for clinic_id in clinic_ids),
+    ]
+
+
+def budget_of_codes(clinic_id: str) -> Subject:
+    return Subject(clinic_id, "codes", CODES_OF_CLINIC)
+
+
+async def locked(tx: Tx, subjects: Sequence[Subject], now_ms: int) -> RateLimited | None:
+    """The refusal, where one of them has to wait."""
+    until_ms = 0
+    for subject in subjects:
+        found = await attempts.get(tx, subject.clinic_id, subject.name, now_ms)
+        until_ms = max(until_ms, found.locked_until_ms)
+    if until_ms <= now_ms:
+        return None
+    return RateLimited(
+        "too many failures; wait and try again", retry_after_s=-((now_ms - until_ms) // SECOND_MS)
+    )
+
+
+async def fail(tx: Tx, subjects: Sequence[Subject], now_ms: int) -> list[Subject]:
+    """Count a failure against each; those that it locked."""
+    return [subject for subject in subjects if await _fail(tx, subject, now_ms)]
+
+
+async def clear(tx: Tx, subject: Subject) -> None:
+    """Nothing is counted against this one any more."""
+    await attempts.clear(tx, subject.clinic_id, subject.name)
+    await attempts.clear(tx, subject.clinic_id, _locks(subject))
+
+
+async def _fail(tx: Tx, subject: Subject, now_ms: int) -> bool:
+    rule = subject.rule
+    counted = await attempts.fail(tx, subject.clinic_id, subject.name, now_ms, rule.window_ms)
+    before = await attempts.get(tx, subject.clinic_id, _locks(subject), now_ms)
+    if counted.failures < (max(1, rule.free // 4) if before.failures else rule.free):
+        return False
+    locks = await attempts.fail(tx, subject.clinic_id, _locks(subject), now_ms, _LOCKS_WINDOW_MS)
+    wait_ms = min(rule.longest_wait_ms, rule.first_wait_ms << min(locks.failures - 1, 16))
+    await attempts.lock(tx, subject.clinic_id, subject.name, now_ms + wait_ms)
+    return True
+
+
+def _locks(subject: Subject) -> str:
+    return f"{subject.name}:locks"
+
+
+def _place(origin: Origin) -> str:
+    """An address behind a hub is one of that hub's LAN: another clinic has the same."""
+    return origin.address if origin.hub_id is None else f"{origin.hub_id}:{origin.address}"
