@@ -123,7 +123,9 @@ class Replicator:
             async for attempt in self._retry.while_refused():
                 with attempt:
                     if self._clock.monotonic() - met_at >= meeting.good_for_s:
-                        meeting = await self._local.meet(self._remote)
+                        before, meeting = meeting, await self._local.meet(self._remote)
+                        if meeting.log != before.log:
+                            raise LogChanged
                         met_at = self._clock.monotonic()
                     if meeting.identity_taken:
                         raise IdentityTaken

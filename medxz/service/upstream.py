@@ -19,11 +19,15 @@ ServerKind = Literal["hub", "cloud"]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """How a hub's connection to its cloud is now. One that was never claimed has none."""
+    """How a hub's connection to its cloud is now. One that was never claimed has none.
+
+    `backlog` is how many settled numbers the cloud lacks, where that is known better than by the watermarks.
+    """
 
     is_online: bool = False
     last_ok_at: str | None = None
     last_error: str | None = None
+    backlog: int | None = None
 
 
 class Upstream:
@@ -74,4 +78,7 @@ class Upstream:
 
     def backlog(self) -> int:
         """How many settled numbers the cloud is not known to have."""
+        known = self._link().backlog
+        if known is not None:
+            return known
         return sum(max(0, here - self.through(device_id)) for device_id, here in self._log.settled().items())

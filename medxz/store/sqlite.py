@@ -44,6 +44,7 @@ from medxz.store.pages import Pages
 from medxz.store.reader import Reader
 from medxz.store.rows import Beside
 from medxz.store.tail import Committed, Tail
+from medxz.store.waiting import Waiting
 from medxz.store.writer import Writer
 from medxz.work import ThreadWorker, Worker
 
@@ -107,7 +108,7 @@ class SqliteLog:
         self._commits = GroupCommit(FileTransactions(self._writer, workers.writer, file.path), self._publish)
         self._since_checkpoint = 0
         self._checkpoint: asyncio.Task[None] | None = None
-        self._grown: asyncio.Event = asyncio.Event()
+        self._waiting: Final = Waiting()
         self._last_seq = self._opened_at = writer.held.last_seq
         self._watermarks = writer.held.watermarks()  # what is durable: the writer's own are ahead of that
         self._checking: asyncio.Task[Verification] | None = None
@@ -176,18 +177,11 @@ class SqliteLog:
         return await self._read(lambda reader: reader.page(after, limit, scope))
 
     def wait_beyond(self, seq: int) -> Coroutine[object, object, None]:
-        return self._wait_beyond(
-            seq, self._grown
-        )  # the event of now: what wakes it before it is awaited counts
-
-    async def _wait_beyond(self, seq: int, grown: asyncio.Event) -> None:
-        if self._last_seq <= seq:
-            await grown.wait()
+        return self._waiting.until(lambda: self._last_seq > seq)
 
     def wake(self) -> None:
         """Let everybody who waits look again."""
-        self._grown.set()
-        self._grown = asyncio.Event()
+        self._waiting.wake()
 
     async def locate(self, have: Have, scope: Scope) -> Position:
         # up to what is durable now: what the writer adds meanwhile, it may have to take back
@@ -212,14 +206,10 @@ class SqliteLog:
 
     # What an uplink asks beside that.
 
-    def is_shared(self, device_id: str, device_seq: int) -> bool:
-        """Whether two ops have this number: to have the number is not to have the op."""
-        return (device_id, device_seq) in self._writer.held.shared
-
     @property
-    def shared_numbers(self) -> int:
-        """How many such numbers there are."""
-        return len(self._writer.held.shared)
+    def shared(self) -> frozenset[tuple[str, int]]:
+        """The numbers that two ops have: to have such a number is not to have the op."""
+        return frozenset(self._writer.held.shared)
 
     async def lacking(self, have: Have) -> tuple[int, int]:
         """How many numbers are settled here and not in `have`, and `last_seq` when that was so."""

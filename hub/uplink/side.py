@@ -1,0 +1,311 @@
+"""The hub's log as one side of a replication, towards the cloud's (`medxz.replicate.Local`).
+
+Up goes what the cloud is not known to have, and what was rejected here; down comes everything, kept leniently: the
+cloud has acknowledged it. Whether an author may write is not judged again here, for the cloud is the authority and
+marks what a person should look at. What of this is durable lags a moment behind, so that a busy hub does not write
+twice for each op: what is done again after a power cut is a duplicate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, cast
+
+from hub.uplink.queue import Queue
+from hub.uplink.settled import Settled
+from medxz import limits, wire
+from medxz.clock import Clock
+from medxz.errors import Overloaded, PeerRefused, PeerUnreachable
+from medxz.have import Have
+from medxz.op import Operation
+from medxz.replicate import LogId, Meeting, Outgoing, Remote, SnapshotHead
+from medxz.store.base import Append, LetterRow, Outcome
+from medxz.store.exchange import Exchange, Refusal
+from medxz.store.registry import SqliteRegistry
+from medxz.store.sqlite import SqliteLog
+
+MEET_EVERY_S: Final = 60.0
+BUSY_TRIES: Final = 20
+BUSY_S: Final = 0.25
+# ops that went up from here come back on the stream: so many are known again without a look into the log
+OURS_MAX: Final = 10_000
+
+_UNREADABLE: Final = frozenset({400, 413, 422})
+_NO_PLACE: Final = Exchange("", "")
+
+
+class CloudSide:
+    """One hub's log towards one cloud. `keep` what it knows now and then; `changed` is set where there is something."""
+
+    def __init__(
+        self,
+        log: SqliteLog,
+        registry: SqliteRegistry,
+        clock: Clock,
+        met: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`met` is awaited whenever the cloud was met."""
+        self._log: Final = log
+        self._registry: Final = registry
+        self._clock: Final = clock
+        self._met: Final = met
+        self._remote: Remote | None = None
+        self._with = LogId("", "")
+        self._place = _NO_PLACE
+        self._settled = Settled({})
+        self._queue = Queue(log, self._settled, clock, 0)
+        self._letters_through = 0
+        self._cursor: str | None = None
+        self._seen_seq = 0  # of the cloud's log, in this reading
+        self._refusals: list[Refusal] = []
+        self._ours: dict[str, None] = {}
+        self._counted = (0, 0)  # what the cloud lacked, and how long this log was then
+        self._since = 0  # how many of these, and of those that came since, it has by now
+        self.changed: Final = asyncio.Event()
+
+    async def load(self) -> None:
+        """What is known before the cloud is met."""
+        self._settled = Settled(self._registry.directory.cloud_marks)
+        self._settled.take_moved()
+        await self._count()
+
+    @property
+    def backlog(self) -> int:
+        """How many settled numbers the cloud is not known to have."""
+        lacking, at = self._counted
+        return max(0, lacking + self._log.last_seq - at - self._since)
+
+    # ------------------------------------------------------------------------------------- meeting
+
+    async def meet(self, remote: Remote) -> Meeting:
+        """Learn which log it has, and how far that is."""
+        self._remote = remote
+        info, marks = await remote.info(), await remote.watermarks()
+        log = LogId(info.server_id, marks.cloud_epoch or info.epoch)
+        self._seen_seq = 0
+        if log != self._with:
+            await self._begin(log, marks.cloud)
+        elif self._settled.take_through(marks.cloud):
+            self.changed.set()
+        if self._place.shared_numbers != len(self._log.shared):
+            await self._find_place(log)
+        await self._met()
+        return Meeting(log, good_for_s=MEET_EVERY_S)
+
+    async def _begin(self, log: LogId, marks: dict[str, int]) -> None:
+        """Go on where it was left; with a log that is not known, offer again what its watermarks lack."""
+        kept = await self._registry.exchange()
+        self._settled = Settled(marks)
+        self._with, self._refusals = log, []
+        if (
+            kept is None
+            or LogId(kept.server_id, kept.epoch) != log
+            or kept.pushed_through > self._log.last_seq
+        ):
+            self._letters_through, self._cursor = 0, None
+            await self._find_place(log)
+        else:
+            self._place = kept
+            self._letters_through, self._cursor = kept.letters_through, kept.cursor
+            self._queue = Queue(self._log, self._settled, self._clock, kept.pushed_through, kept.later)
+        await self.keep()
+
+    async def _find_place(self, log: LogId) -> None:
+        """The first op that it may lack; a number that two ops share says nothing of either."""
+        shared = len(self._log.shared)
+        at = await self._log.locate(self._settled.copy(), "full")
+        self._place = Exchange(log.server_id, log.epoch, shared_numbers=shared)
+        self._queue = Queue(self._log, self._settled, self._clock, at.seq)
+        self.changed.set()
+
+    # ------------------------------------------------------------------------------------- up
+
+    async def report(self, remote: Remote, log: LogId) -> None:
+        """Tell what was rejected here, so that those numbers settle there too."""
+        while rows := await self._log.dead_letters(self._letters_through, limits.PUSH_OPS_MAX):
+            await self._tell(
+                remote, log, [row for row in rows if not self._settled.has(row.device_id, row.device_seq)]
+            )
+            self._letters_through = rows[-1].id
+            self.changed.set()
+
+    async def _tell(self, remote: Remote, log: LogId, rows: Sequence[LetterRow]) -> None:
+        """One that is not even read there concerns itself alone: it is passed by."""
+        if not rows:
+            return
+        letters = list(map(_letter, rows))
+        try:
+            answer = await remote.push([], letters)
+        except PeerRefused as refusal:
+            if refusal.status not in _UNREADABLE:
+                raise
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                await self._tell(remote, log, rows[:middle])
+                await self._tell(remote, log, rows[middle:])
+            return
+        if LogId(answer.server_id, answer.epoch) == log:
+            for row in rows:
+                self._count_in(self._settled.take(row.device_id, row.device_seq))
+            self._take_through(answer)
+
+    async def outbox(self, _log: LogId, after: int, ops_max: int, bytes_max: int) -> Sequence[Outgoing]:
+        batch = await self._queue.next(after, ops_max, bytes_max)
+        self.changed.set()
+        return batch
+
+    async def waiting(self, _log: LogId) -> int:
+        return self.backlog
+
+    async def settle(self, batch: Sequence[Outgoing], answer: wire.PushAnswer) -> bool:
+        """What it stored, or refused for good, is done. What counts for another log is left to the next meeting."""
+        if LogId(answer.server_id, answer.epoch) != self._with:
+            return True
+        for op, result in zip(batch, answer.results, strict=True):
+            if result.status != "retry":
+                self._settle(op, result.code if result.status == "rejected" else None)
+        self._take_through(answer)
+        return True
+
+    def _settle(self, op: Outgoing, refused: str | None) -> None:
+        offered = self._queue.answered(op.position)
+        if offered is None:
+            raise AssertionError("only what was handed out is answered")
+        if refused is not None:
+            self._refusals.append((offered.op_id, offered.device_id, refused))
+        self._count_in(self._settled.take(offered.device_id, offered.device_seq))
+        self._ours[offered.op_id] = None
+        if len(self._ours) > OURS_MAX:
+            del self._ours[next(iter(self._ours))]
+
+    def _take_through(self, answer: wire.PushAnswer) -> None:
+        if isinstance(answer.cloud_through, dict):
+            self._settled.take_through(answer.cloud_through)
+        self.changed.set()
+
+    async def park(self, log: LogId, op: Outgoing, code: str, _message: str) -> None:
+        """It will not even read this one: its number settles there by our word, and its device is told."""
+        offered = self._queue.answered(op.position)
+        if offered is None or self._remote is None:
+            raise AssertionError("only what was handed out to a server is refused by it")
+        told = "too_large" if code == "too_large" else "invalid"
+        row = LetterRow(0, offered.device_id, offered.device_seq, offered.op_id, told)
+        await self._tell(self._remote, log, [row])
+        self._refusals.append((offered.op_id, offered.device_id, told))
+        self.changed.set()
+
+    # ------------------------------------------------------------------------------------- down
+
+    async def cursor(self, _log: LogId) -> str | None:
+        return self._cursor
+
+    async def begin_at(self, _log: LogId, cursor: str) -> None:
+        self._cursor, self._seen_seq = cursor, 0
+        self.changed.set()
+
+    async def have(self) -> Have:
+        have = (await self._log.standing("full", self._log.last_seq)).have
+        for device_id, number in self._log.shared:  # to have the number is not to have both ops
+            if device_id in have:
+                have[device_id].discard(number)
+        return have
+
+    async def apply(self, log: LogId, ops: Sequence[Operation], cursor: str) -> Sequence[Operation]:
+        if log != self._with:
+            return []
+        self._check(ops)
+        unknown = [op for op in ops if op.op_id not in self._ours]
+        outcomes = await self._append(unknown) if unknown else []
+        stored = [op for op, outcome in zip(unknown, outcomes, strict=True) if outcome.kind == "stored"]
+        came = {op.op_id for op in stored}
+        for op in ops:
+            is_new = self._settled.take(op.device_id, op.device_seq)
+            self._count_in(is_new or op.op_id in came)
+        self._cursor = cursor
+        self.changed.set()
+        return stored
+
+    def _check(self, ops: Sequence[Operation]) -> None:
+        """A log that goes in circles, or is somebody else's, is left alone."""
+        for op in ops:
+            if op.clinic_id != self._log.clinic_id:
+                raise PeerUnreachable("the cloud sent an op of another clinic")
+            if op.server_seq is None:
+                continue
+            if op.server_seq <= self._seen_seq:
+                raise PeerUnreachable(
+                    "the cloud's log goes in circles: an op came that lies behind what was read"
+                )
+            self._seen_seq = op.server_seq
+
+    async def _append(self, ops: Sequence[Operation]) -> list[Outcome]:
+        """Devices go before: while the writer is full of their pushes, this waits."""
+        batch = Append(ops, [op.json()[1:] for op in ops], lenient=True)
+        for _ in range(BUSY_TRIES):
+            try:
+                return await self._log.append(batch)
+            except Overloaded:
+                await self._clock.sleep(BUSY_S)
+        return await self._log.append(batch)
+
+    # ------------------------------------------------------------------------------------- keeping
+
+    async def keep(self) -> None:
+        """Write down how far it is, and what the cloud has and has refused: one transaction."""
+        self.changed.clear()
+        if self._with == LogId("", ""):
+            return
+        place = Exchange(
+            self._with.server_id,
+            self._with.epoch,
+            self._queue.through,
+            self._letters_through,
+            self._place.shared_numbers,
+            tuple(sorted(self._queue.later)),
+            self._cursor,
+        )
+        moved, refusals, settled = self._settled.take_moved(), self._refusals, self._settled
+        self._refusals = []
+        try:
+            await self._registry.keep_exchange(place, moved, refusals)
+        except BaseException:
+            settled.give_back(moved)
+            self._refusals = refusals + self._refusals
+            self.changed.set()
+            raise
+        await self._count()
+
+    async def _count(self) -> None:
+        settled, since = self._settled, self._since
+        lacking, at = await self._log.lacking(settled.copy())
+        self._counted, self._since = (lacking, at), self._since - since
+
+    def _count_in(self, is_one: bool) -> None:
+        self._since += is_one
+
+    # a hub reads the whole log, writes nothing of its own, and is nobody's copy
+
+    async def wants_snapshot(self) -> bool:
+        return False
+
+    async def begin_snapshot(self, _head: SnapshotHead) -> bool:
+        return False
+
+    async def take_snapshot(self, _lines: Sequence[bytes]) -> None:
+        raise AssertionError("no snapshot was begun")
+
+    async def end_snapshot(self, _head: SnapshotHead) -> bool:
+        raise AssertionError("no snapshot was begun")
+
+    async def take_new_identity(self, _remote: Remote) -> int:
+        return 0
+
+
+def _letter(row: LetterRow) -> wire.WireDeadLetter:
+    return wire.WireDeadLetter(
+        device_id=row.device_id,
+        device_seq=row.device_seq,
+        op_id=row.op_id,
+        code=cast(wire.RejectionCode, row.code),
+    )

@@ -1,0 +1,161 @@
+"""The hub's connection to its cloud, for as long as the hub runs: up what came, down what came elsewhere, at once.
+
+Whatever the cloud does or fails to do, devices are served: it has no part of their requests. Nothing ends it but the
+hub's stop. What it can't mend by trying again, such as a hub that was revoked, it tells and tries later all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final, NoReturn
+
+from structlog.typing import FilteringBoundLogger
+
+from hub.uplink.breaker import Breaker
+from hub.uplink.mirror import Mirror
+from hub.uplink.patience import CutShort
+from hub.uplink.side import CloudSide
+from hub.uplink.tokens import HubTokens
+from medxz.clock import Clock, format_time
+from medxz.errors import MedxzError, PeerRefused
+from medxz.replicate import Remote, Replicator, Standing
+from medxz.service import Link
+from medxz.store.sqlite import SqliteLog
+from medxz.web.log import told
+
+KEEP_EVERY_S: Final = 0.5
+# what follows an op this closely goes up with it
+GATHER_S: Final = 0.005
+PAUSE_S: Final = 5.0
+PAUSE_S_MAX: Final = 300.0
+ERROR_CHARS_MAX: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What the connection is made of."""
+
+    remote: Remote
+    tokens: HubTokens
+    mirror: Mirror
+    breaker: Breaker
+    clock: CutShort
+
+
+class Uplink:
+    """One hub's. `run` it beside the serving; `link` tells how it is."""
+
+    def __init__(
+        self,
+        log: SqliteLog,
+        side: CloudSide,
+        ways: Ways,
+        say: FilteringBoundLogger,
+        random_unit: Callable[[], float] = random.random,
+    ) -> None:
+        self._log: Final = log
+        self._side: Final = side
+        self._ways: Final = ways
+        self._clock: Final[Clock] = ways.clock
+        self._say: Final = say
+        self._random_unit: Final = random_unit
+        self._wake: Final = asyncio.Event()
+        self._link = Link()
+        self._failures = 0
+
+    def link(self) -> Link:
+        return replace(self._link, backlog=self._side.backlog)
+
+    async def run(self) -> None:
+        """Until it is cancelled; what is known by then is written down."""
+        await self._side.load()
+        works = (self._follow, self._watch, self._keep, self._mirror)
+        tasks = [
+            asyncio.create_task(self._for_ever(work), name=f"uplink-{work.__name__.strip('_')}")
+            for work in works
+        ]
+        try:
+            await asyncio.wait(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with suppress(MedxzError):
+                await self._side.keep()
+
+    def met(self) -> None:
+        """The cloud has just answered."""
+        self._failures = 0
+        self._ways.breaker.succeeded()
+        if not self._link.is_online:
+            self._say.info("uplink online")
+        self._link = Link(is_online=True, last_ok_at=format_time(self._clock.now_ms()))
+
+    def _lost(self, why: str) -> None:
+        self._ways.breaker.failed()
+        if self._link.is_online or self._link.last_error is None:
+            self._say.info("uplink offline", why=why[:ERROR_CHARS_MAX])
+        self._link = replace(self._link, is_online=False, last_error=why[:ERROR_CHARS_MAX])
+
+    def _tell(self, standing: Standing, why: str) -> None:
+        if standing == "live":
+            self.met()
+        else:
+            self._lost(why)
+
+    async def _for_ever(self, work: Callable[[], Awaitable[None]]) -> NoReturn:
+        """What ends it is told, and it begins again."""
+        while True:
+            try:
+                await work()
+            except MedxzError as error:
+                self._lost(str(error))
+                if isinstance(error, PeerRefused) and error.status in {401, 403}:
+                    self._ways.tokens.forget()
+            except Exception as error:  # noqa: BLE001  the root of a task: the hub goes on, the log has the rest
+                self._lost(f"a mistake of ours: {type(error).__name__}")
+                self._say.error("uplink broke", **told(error))
+            self._failures += 1
+            await self._clock.sleep(self._pause_s())
+
+    def _pause_s(self) -> float:
+        return min(PAUSE_S_MAX, PAUSE_S * 2.0 ** min(self._failures - 1, 10)) * self._random_unit()
+
+    async def _follow(self) -> None:
+        await Replicator(
+            self._side,
+            self._ways.remote,
+            clock=self._clock,
+            random_unit=self._random_unit,
+            progress=lambda _: self.met(),
+            tell=self._tell,
+            revised=self._ways.mirror.heard,
+        ).follow(self._wake)
+
+    async def _watch(self) -> None:
+        """Wake what goes up when something was stored here; what comes in bursts goes up together."""
+        seen = 0
+        while True:
+            await self._log.wait_beyond(seen)
+            seen = self._log.last_seq
+            self._wake.set()
+            await self._clock.sleep(GATHER_S)
+
+    async def _keep(self) -> None:
+        while True:
+            await self._side.changed.wait()
+            await self._side.keep()
+            await self._clock.sleep(KEEP_EVERY_S)
+
+    async def _mirror(self) -> None:
+        while True:
+            await self._ways.mirror.wanted.wait()
+            try:
+                await self._ways.mirror.refresh()
+            except MedxzError:
+                self._ways.mirror.wanted.set()
+                raise
