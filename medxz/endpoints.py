@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from medxz import errors, limits, wire
+from medxz.clock import TIME_PATTERN
 from medxz.ids import UUID_PATTERN
 from medxz.op import ENTITY_TYPE_PATTERN, HASH_PATTERN
 
-Access = Literal["anyone", "device", "device_or_hub", "hub_or_admin", "hub", "admin"]
+# "optional": anyone, and who shows a token is known by it
+Access = Literal["anyone", "optional", "device", "device_or_hub", "hub_or_admin", "hub", "admin"]
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter, of the query or of the path, as a JSON schema."""
+    """One parameter, of the query, of the path or of the headers, as a JSON schema."""
 
     name: str
     schema: dict[str, object]
@@ -23,7 +25,11 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method of one path: who may ask it, what goes in, what comes out, which refusals are its own."""
+    """One method of one path: who may ask it, what goes in, what comes out, which refusals are its own.
+
+    `own` is what a device with a token sends and is answered in place of `request` and `answer`. A `bodiless` request
+    may come without its body; `empty` says whether there may, or will, be an answer of 204 without one.
+    """
 
     name: str
     method: Literal["GET", "POST"]
@@ -36,6 +42,20 @@ class Endpoint:
     parameters: tuple[Parameter, ...] = ()
     refusals: tuple[type[errors.Refusal], ...] = field(default=())
     places: tuple[Parameter, ...] = ()
+    headers: tuple[Parameter, ...] = ()
+    own: tuple[type, type] | None = None
+    bodiless: bool = False
+    empty: Literal["never", "maybe", "always"] = "never"
+
+    @property
+    def requests(self) -> tuple[type, ...]:
+        """Every message that it reads."""
+        return tuple(kind for kind in (self.request, self.own and self.own[0]) if kind is not None)
+
+    @property
+    def answers(self) -> tuple[type, ...]:
+        """Every message that it answers with."""
+        return tuple(kind for kind in (self.answer, self.own and self.own[1]) if kind is not None)
 
     def all_refusals(self) -> tuple[type[errors.Refusal], ...]:
         """Its own, those of every endpoint with a token, and those that any request may meet."""
@@ -79,6 +99,10 @@ _STATE = Parameter(
     "state", {"type": "string", "enum": ["open", "resolved"], "default": "open"}, "which conflicts"
 )
 _DATE: dict[str, object] = {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "format": "date"}
+_MOMENT: dict[str, object] = {
+    "type": "string",
+    "pattern": f"^(?:[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|{TIME_PATTERN})$",
+}
 _FILTERS = (
     Parameter(
         "q",
@@ -91,6 +115,24 @@ _FILTERS = (
     Parameter("from", _DATE, "with `patient`: the first day"),
     Parameter("to", _DATE, "with `patient`: the last day"),
 )
+_ID_SCHEMA: dict[str, object] = {"type": "string", "pattern": f"^{UUID_PATTERN}$"}
+_AUDIT_FILTERS = (
+    Parameter("patient", _ID_SCHEMA, "entries about this patient"),
+    Parameter("encounter", _ID_SCHEMA, "entries about this encounter"),
+    Parameter("user", _ID_SCHEMA, "what this user did"),
+    Parameter("device", _ID_SCHEMA, "what was done at this device"),
+    Parameter("from", _MOMENT, "a time, or a day for its first moment: from then on"),
+    Parameter("to", _MOMENT, "a time, or a day for its first moment: before then"),
+)
+_AFTER = Parameter(
+    "after",
+    {"type": "integer", "minimum": 0, "maximum": limits.INTEGER_MAX},
+    "the revision that the hub has",
+)
+_CLIENT_ADDRESS = Parameter(
+    "Medxz-Client-Address", {"type": "string"}, "with a hub's token: the address of whom it passes on"
+)
+_LETTING_IN = (errors.RateLimited, errors.Forbidden, errors.CloudRequired, errors.StorageFull)
 _CURSOR_REFUSALS = (errors.BadCursor, errors.CursorEpochChanged, errors.CursorScopeChanged)
 
 ENDPOINTS: Final = (
@@ -162,8 +204,59 @@ ENDPOINTS: Final = (
         "config", "GET", "/v1/config", "The clinic's configuration.", "device_or_hub", None, wire.ConfigAnswer,
     ),
     Endpoint(
-        "enroll", "POST", "/v1/enroll", "A new id for a device that was restored from a copy, or cloned.",
-        "device", wire.ReenrolRequest, wire.ReenrolAnswer, refusals=(errors.StorageFull,),
+        "audit", "GET", "/v1/audit", "Who read, exported, logged in, enrolled, was refused: the newest first.",
+        "admin", None, wire.AuditAnswer, parameters=(*_AUDIT_FILTERS, _CURSOR, _LIST_LIMIT),
+        refusals=(errors.BadCursor,),
+    ),
+    Endpoint(
+        "audit_verify", "GET", "/v1/audit/verify", "Whether the chains of the audit hold.",
+        "admin", None, wire.AuditVerifyAnswer,
+    ),
+    Endpoint(
+        "login", "POST", "/v1/auth/login", "A session for a person at an enrolled device.",
+        "optional", wire.LoginRequest, wire.SessionAnswer, headers=(_CLIENT_ADDRESS,),
+        refusals=(errors.CredentialsInvalid, errors.TotpRequired, *_LETTING_IN),
+    ),
+    Endpoint(
+        "refresh", "POST", "/v1/auth/refresh", "The session, renewed.",
+        "optional", wire.RefreshRequest, wire.SessionAnswer, headers=(_CLIENT_ADDRESS,), refusals=_LETTING_IN,
+    ),
+    Endpoint(
+        "logout", "POST", "/v1/auth/logout",
+        "The end of the session that the token is of, or the refresh token.",
+        "optional", wire.LogoutRequest, None, bodiless=True, empty="always",
+        refusals=(errors.TokenMissing, *_LETTING_IN),
+    ),
+    Endpoint(
+        "hub_token", "POST", "/v1/auth/hub", "An access token for a hub that proves its key.",
+        "anyone", wire.AssertionRequest, wire.HubTokenAnswer,
+        refusals=(errors.TokenInvalid, errors.TokenExpired, errors.SessionRevoked, *_LETTING_IN),
+    ),
+    Endpoint(
+        "code", "POST", "/v1/codes", "A pairing code for a device or a hub.",
+        "admin", wire.CodeRequest, wire.CodeAnswer, refusals=_LETTING_IN,
+    ),
+    Endpoint(
+        "enroll", "POST", "/v1/enroll",
+        "A device is let in by a pairing code; with a device's token, a copied device gets an id of its own.",
+        "optional", wire.EnrolRequest, wire.EnrolAnswer, headers=(_CLIENT_ADDRESS,),
+        own=(wire.ReenrolRequest, wire.ReenrolAnswer), refusals=(errors.CodeInvalid, *_LETTING_IN),
+    ),
+    Endpoint(
+        "hub_claim", "POST", "/v1/hubs/claim", "A hub is let in by a pairing code.",
+        "anyone", wire.ClaimRequest, wire.ClaimAnswer, refusals=(errors.CodeInvalid, *_LETTING_IN),
+    ),
+    Endpoint(
+        "hub_renew", "POST", "/v1/hubs/renew", "A new certificate for a hub.",
+        "hub", wire.RenewRequest, wire.RenewAnswer, refusals=_LETTING_IN,
+    ),
+    Endpoint(
+        "hub_directory", "GET", "/v1/hubs/directory", "What a hub mirrors of its clinic, whole.",
+        "hub", None, wire.DirectoryAnswer, parameters=(_AFTER,), empty="maybe",
+    ),
+    Endpoint(
+        "jwks", "GET", "/.well-known/jwks.json", "The keys by which access tokens are verified.",
+        "anyone", None, wire.JwksAnswer,
     ),
     Endpoint("info", "GET", "/v1/info", "Who this server is.", "anyone", None, wire.InfoAnswer),
     Endpoint(

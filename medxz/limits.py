@@ -48,6 +48,7 @@ REQUEST_LINE_BYTES_MAX: Final = 8 * KIB
 HEADER_BYTES_MAX: Final = TOKEN_CHARS_MAX + KIB
 HEADERS_MAX: Final = 64
 KEEPALIVE_S: Final = 75
+PREFLIGHT_S: Final = 600  # how long a browser remembers that a page may ask
 STALLED_S: Final = 30
 BODIES_BYTES_MAX: Final = 128 * MIB
 INLINE_CODING_BYTES_MAX: Final = 256 * KIB
@@ -61,6 +62,12 @@ STREAM_PING_S_MAX: Final = 20
 STREAM_OPS_MAX: Final = 100  # in one event, which waits in memory where its reader is slow
 STREAMS_MAX: Final = 2_000
 STREAMS_PER_DEVICE_MAX: Final = 8
+
+# Live lines (medxz/live.py): what one message holds, how many lines there may be, how long one may be silent.
+LIVE_TEXT_BYTES_MAX: Final = 64 * KIB
+LIVE_PACKED_BYTES_MAX: Final = 64 * KIB
+LIVE_LINES_MAX: Final = 1_000
+LIVE_IDLE_S: Final = 300
 
 # Snapshots: how many at once, and how much of one is made ahead of who reads it.
 SNAPSHOTS_MAX: Final = 8

@@ -5,8 +5,9 @@ The cloud decides; a hub passes on and, cut off, says `cloud_required`. Each met
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 if TYPE_CHECKING:
     from medxz.service.gate import Caller
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     )
 
 
+_SITE_BITS: Final = 64  # whoever has one IPv6 address has all of its /64
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a request comes from: the client's address, an IPv6 one by its /64.
@@ -41,6 +45,19 @@ class Origin:
 
     address: str
     hub_id: str | None = None
+
+    @classmethod
+    def of(cls, address: str, hub_id: str | None = None) -> Self:
+        """The origin of a request from this address; "" where it is none."""
+        try:
+            ip = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            return cls("", hub_id)
+        if isinstance(ip, ipaddress.IPv6Address):
+            if ip.ipv4_mapped is None:
+                return cls(str(ipaddress.ip_network((ip, _SITE_BITS), strict=False)), hub_id)
+            ip = ip.ipv4_mapped
+        return cls(str(ip), hub_id)
 
 
 class Accounts(Protocol):

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Protocol
 
 from medxz.service.gate import Caller, require
 from medxz.wire import AuditAnswer, AuditVerifyAnswer
 
 
-@dataclass(frozen=True, slots=True)
-class AuditWanted:
-    """Which entries are asked for: all, or those about these ids; `first` and `last` are days, both included."""
-
-    patient_id: str | None = None
-    encounter_id: str | None = None
-    user_id: str | None = None
-    device_id: str | None = None
-    first: str | None = None
-    last: str | None = None
-
-
 class Audited(Protocol):
     """The audit of one clinic. Both calls are for administrators alone, and say so."""
 
     async def page(
-        self, caller: Caller, wanted: AuditWanted, cursor: str | None, limit: int
-    ) -> AuditAnswer: ...
+        self, caller: Caller, query: Mapping[str, str], cursor: str | None, limit: int
+    ) -> AuditAnswer:
+        """The newest first. `query`: what was asked of patient, encounter, user, device, from (with it), to (without)."""
+        ...
 
     async def verify(self, caller: Caller) -> AuditVerifyAnswer:
         """Go through every chain of the clinic that this server has."""
@@ -39,7 +29,7 @@ class NothingAudited:
     async def page(
         self,
         caller: Caller,
-        wanted: AuditWanted,  # noqa: ARG002  # of nothing
+        query: Mapping[str, str],  # noqa: ARG002  # of nothing
         cursor: str | None,  # noqa: ARG002
         limit: int,  # noqa: ARG002
     ) -> AuditAnswer:

@@ -54,7 +54,7 @@ class Answers:
         header = call.request.headers.get("Available-Dictionary")
         if header is None:
             return None
-        call.extra["Vary"] = "Accept-Encoding, Available-Dictionary"
+        call.vary.append("Available-Dictionary")
         dictionary_id = available_dictionary_id(header)
         if dictionary_id is None:
             return None

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from medxz import limits
 from medxz.endpoints import ENDPOINTS
 from medxz.errors import BadRequest, InternalError, Refusal, TokenInvalid
 from medxz.web.answers import Answers
 from medxz.web.body import Bodies
 from medxz.web.call import Call, client_request_id
+from medxz.web.cors import Cors
 from medxz.web.handlers import handlers_of
 from medxz.web.lasting import Lasting
 from medxz.web.log import told
@@ -43,10 +45,20 @@ class App:
     """Answers requests. It opens no socket: `medxz.web.server.serve` does."""
 
     def __init__(
-        self, services: Services, log: FilteringBoundLogger, *, ids: Ids, clock: Clock, worker: Worker
+        self,
+        services: Services,
+        log: FilteringBoundLogger,
+        *,
+        ids: Ids,
+        clock: Clock,
+        worker: Worker,
+        cors_origins: frozenset[str] = frozenset(),
+        streams_max: int = limits.STREAMS_MAX,
     ) -> None:
+        """`cors_origins`: the places whose pages may ask, each as a browser writes it (`https://host:port`)."""
         self.log = log
-        self.lasting = Lasting()
+        self.lasting = Lasting(streams_max)
+        self._cors = Cors(cors_origins)
         self._services = services
         self._ids = ids
         self._monotonic = clock.monotonic
@@ -96,12 +108,17 @@ class App:
         return problem_answer(refusal, call)
 
     async def _dispatch(self, call: Call) -> web.StreamResponse:
+        self._cors.admit(call)
+        if self._cors.is_preflight(call):
+            return self._cors.answer(call, self._routes.allowed(call))
         route = self._routes.find(call)
         endpoint = route.endpoint
         if endpoint is None:
             return await route.handler(call)
         call.endpoint = endpoint
-        if endpoint.access != "anyone":
+        if endpoint.access != "anyone" and (
+            endpoint.access != "optional" or "Authorization" in call.request.headers
+        ):
             caller = await self._services.gate.identify(_bearer(call.request))
             call.caller = caller
             self._services.throttle.take_request(caller)

@@ -149,7 +149,7 @@ def read_model(model: type[M], body: bytes) -> M:
     except ValueError:  # not UTF-8, or a number of thousands of digits
         raise BadJson("the body is not JSON in UTF-8 with numbers of a sane length") from None
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = ".".join(str(part)[:64] for part in first["loc"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from medxz import limits
@@ -37,6 +38,7 @@ class Call:
     query: dict[str, QueryValue] = field(default_factory=dict)
     path_values: tuple[str, ...] = ()
     extra: dict[str, str] = field(default_factory=dict)
+    vary: list[str] = field(default_factory=lambda: ["Accept-Encoding"])
     held_bytes: int = 0
     waits: bool = False
     started: bool = False
@@ -50,7 +52,7 @@ class Call:
         return {
             "Content-Type": content_type,
             "Cache-Control": "no-store",
-            "Vary": "Accept-Encoding",
+            "Vary": ", ".join(self.vary),
             "X-Content-Type-Options": "nosniff",
             "X-Request-ID": self.request_id,
             "Server": "medxz",
@@ -59,6 +61,12 @@ class Call:
 
     def answer(self, body: bytes, content_type: str = JSON, status: int = 200) -> Whole:
         return Whole(status, self.headers(content_type), (body,))
+
+    def answer_nothing(self) -> Whole:
+        """An answer that is its status alone."""
+        fields = self.headers(JSON)
+        del fields["Content-Type"]
+        return Whole(HTTPStatus.NO_CONTENT, fields, ())
 
 
 def client_request_id(request: web.BaseRequest) -> str | None:

@@ -38,10 +38,12 @@ class Connections(web.Server):
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         refuse: Callable[[web.BaseRequest], web.StreamResponse],
         log: FilteringBoundLogger,
+        most: int = limits.CONNECTIONS_MAX,
     ) -> None:
         super().__init__(handler)
         self.refuse = refuse
         self.log = log
+        self.most = most
         self.open_count = 0
         self._waiting: dict[Connection, int] = {}
 
@@ -86,7 +88,7 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._connections.open_count += 1
-        if self._connections.open_count > limits.CONNECTIONS_MAX:
+        if self._connections.open_count > self._connections.most:
             cast("asyncio.Transport", transport).abort()  # uvloop's is one by its methods only
             return
         super().connection_made(transport)

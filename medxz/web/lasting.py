@@ -28,7 +28,8 @@ class ServerStops(Exception):
 class Lasting:
     """The lasting requests of one server."""
 
-    def __init__(self) -> None:
+    def __init__(self, streams_max: int = limits.STREAMS_MAX) -> None:
+        self._streams_max = streams_max
         self._tasks: set[asyncio.Task[object]] = set()
         self._streams: Counter[tuple[str, str]] = Counter()
         self._snapshots = 0
@@ -41,7 +42,7 @@ class Lasting:
     @contextmanager
     def stream_slot(self, owner: tuple[str, str]) -> Iterator[None]:
         """One of the streams that there may be, in all and for one owner."""
-        if self._streams.total() >= limits.STREAMS_MAX:
+        if self._streams.total() >= self._streams_max:
             raise Overloaded("every stream is taken", retry_after_s=limits.STORAGE_FULL_RETRY_S)
         if self._streams[owner] >= limits.STREAMS_PER_DEVICE_MAX:
             raise RateLimited(

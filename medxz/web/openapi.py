@@ -32,13 +32,16 @@ Json = dict[str, Any]
 _REF: Final = "#/components/schemas/"
 _TEXT_TYPES: Final = {
     "text/event-stream": "`event: ops` with the cursor as `id` and the ops of a pull as `data`; `event: ping` "
-    f"at least every {limits.STREAM_PING_S_MAX} s.",
+    f"at least every {limits.STREAM_PING_S_MAX} s; to a hub `event: directory` with the revision as `data`.",
     "application/x-ndjson": "A line of JSON for the cursor, then one for each entity; as many as the first says.",
     "text/plain": "Prometheus' text format.",
     "text/html": "A page.",
 }
+_IDENTITY: Final = ("/v1/auth/", "/v1/hubs/", "/v1/enroll", "/v1/codes", "/.well-known/")
+_SECURITY: Final[dict[str, list[Json]]] = {"anyone": [], "optional": [{}, {"token": []}]}
 _ACCESS: Final = {
     "anyone": "Anyone, without a token.",
+    "optional": "Anyone; who shows a token is known by it.",
     "device": "A device's token.",
     "device_or_hub": "A device's or a hub's token.",
     "hub_or_admin": "A hub's token, or an admin's.",
@@ -67,7 +70,8 @@ def openapi_document(version: str) -> bytes:
                 "name": "entities",
                 "description": "What the operations amount to, and where they do not agree.",
             },
-            {"name": "clinic", "description": "Configuration, devices, and what a person should look at."},
+            {"name": "identity", "description": "Who comes in: people, devices and hubs."},
+            {"name": "clinic", "description": "Configuration, the audit, and what a person should look at."},
             {"name": "server", "description": "Who this server is and how it is."},
         ],
         "paths": paths,
@@ -94,23 +98,31 @@ def _operation(endpoint: Endpoint) -> Json:
         "summary": endpoint.about,
         "tags": [_tag(endpoint.path)],
         "x-access": _ACCESS[endpoint.access],
-        "security": [] if endpoint.access == "anyone" else [{"token": []}],
+        "security": _SECURITY.get(endpoint.access, [{"token": []}]),
         "parameters": _parameters(endpoint),
         "responses": _responses(endpoint),
     }
     if endpoint.request is not None:
         operation["requestBody"] = {
-            "required": True,
+            "required": not endpoint.bodiless,
             "description": f"At most {limits.BODY_BYTES_MAX} bytes as sent and {limits.BODY_INFLATED_BYTES_MAX} "
             f"without its coding; `Content-Encoding` may be one of {', '.join(CODINGS)}.",
-            "content": {JSON: {"schema": {"$ref": _REF + endpoint.request.__name__}}},
+            "content": {JSON: {"schema": _one_of(endpoint.requests)}},
         }
     return operation
+
+
+def _one_of(messages: tuple[type, ...]) -> Json:
+    """The message; where there are two, the first without a token and the second with a device's."""
+    found = [{"$ref": _REF + message.__name__} for message in messages]
+    return found[0] if len(found) == 1 else {"anyOf": found}
 
 
 def _tag(path: str) -> str:
     if path.startswith("/v1/sync/"):
         return "sync"
+    if path.startswith(_IDENTITY):
+        return "identity"
     if path.startswith(("/v1/entities/", "/v1/conflicts")):
         return "entities"
     return (
@@ -129,6 +141,10 @@ def _parameters(endpoint: Endpoint) -> list[Json]:
         {"name": p.name, "in": "query", "required": False, "description": p.about, "schema": p.schema}
         for p in endpoint.parameters
     ]
+    found += [
+        {"name": p.name, "in": "header", "required": False, "description": p.about, "schema": p.schema}
+        for p in endpoint.headers
+    ]
     if endpoint.media == "text/event-stream":
         about = "a cursor to go on from; goes before ?cursor="
         found.append(
@@ -142,13 +158,15 @@ def _parameters(endpoint: Endpoint) -> list[Json]:
 
 
 def _responses(endpoint: Endpoint) -> Json:
-    responses: Json = {
-        "200": {
-            "description": "Done.",
-            "headers": {"X-Request-ID": {"$ref": "#/components/headers/X-Request-ID"}},
-            "content": {endpoint.media: {"schema": _answer_schema(endpoint)}},
-        }
+    done: Json = {
+        "description": "Done.",
+        "headers": {"X-Request-ID": {"$ref": "#/components/headers/X-Request-ID"}},
     }
+    responses: Json = {}
+    if endpoint.empty != "always":
+        responses["200"] = done | {"content": {endpoint.media: {"schema": _answer_schema(endpoint)}}}
+    if endpoint.empty != "never":
+        responses["204"] = done
     by_status: dict[int, list[type[Refusal]]] = {}
     for refusal in endpoint.all_refusals():
         by_status.setdefault(refusal.status, []).append(refusal)
@@ -161,8 +179,8 @@ def _responses(endpoint: Endpoint) -> Json:
 
 
 def _answer_schema(endpoint: Endpoint) -> Json:
-    if endpoint.answer is not None:
-        return {"$ref": _REF + endpoint.answer.__name__}
+    if endpoint.answers:
+        return _one_of(endpoint.answers)
     if endpoint.media in _TEXT_TYPES:
         return {"type": "string", "description": _TEXT_TYPES[endpoint.media]}
     if endpoint.media == JSON:
@@ -207,8 +225,8 @@ def _error(refusal: type[Refusal]) -> Json:
 
 def _schemas() -> Json:
     """The messages of both libraries under their own names; two of one name would be a mistake."""
-    requests = {e.request for e in ENDPOINTS if e.request is not None}
-    answers = {e.answer for e in ENDPOINTS if e.answer is not None} | {wire.Problem}
+    requests = {message for endpoint in ENDPOINTS for message in endpoint.requests}
+    answers = {message for endpoint in ENDPOINTS for message in endpoint.answers} | {wire.Problem}
     modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [
         (kind, "validation" if kind in requests else "serialization")
         for kind in sorted(requests | answers, key=lambda kind: kind.__name__)

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from medxz.errors import Refusal, TokenMissing
+from medxz.errors import CredentialsInvalid, Refusal, TokenMissing, TotpRequired
 
 if TYPE_CHECKING:
     from medxz.web.call import Call
     from medxz.web.sent import Whole
 
 PROBLEM: Final = "application/problem+json"
+
+_ABOUT_NO_TOKEN: Final = (TokenMissing, CredentialsInvalid, TotpRequired)
 
 
 def problem_type(code: str) -> str:
@@ -41,7 +43,7 @@ def problem_answer(refusal: Refusal, call: Call) -> Whole:
     if refusal.retry_after_s is not None:
         call.extra["Retry-After"] = str(refusal.retry_after_s)
     if refusal.status == 401:
-        error = "" if isinstance(refusal, TokenMissing) else ', error="invalid_token"'
+        error = "" if isinstance(refusal, _ABOUT_NO_TOKEN) else ', error="invalid_token"'
         call.extra["WWW-Authenticate"] = f'Bearer realm="medxz"{error}'
     return call.answer(problem_body(refusal, call.request_id), PROBLEM, refusal.status)
 

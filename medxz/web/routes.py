@@ -46,15 +46,21 @@ class Routes:
 
     def find(self, call: Call) -> Route:
         """The route of a request; NotFound, or MethodNotAllowed with the `Allow` that it needs."""
-        path = call.request.rel_url.raw_path
-        methods = self._exact.get(path)
-        if methods is None:
-            methods = self._match(path, call)
+        methods = self._methods(call)
         route = methods.get(call.request.method)
         if route is None:
             call.extra["Allow"] = ", ".join(sorted(methods))
             raise MethodNotAllowed("this path is there, but not with this method")
         return route
+
+    def allowed(self, call: Call) -> str:
+        """The methods that the path has; NotFound where it has none."""
+        return ", ".join(sorted(self._methods(call)))
+
+    def _methods(self, call: Call) -> dict[str, Route]:
+        path = call.request.rel_url.raw_path
+        methods = self._exact.get(path)
+        return self._match(path, call) if methods is None else methods
 
     def _match(self, path: str, call: Call) -> dict[str, Route]:
         for pattern, methods in self._patterns:

@@ -43,7 +43,7 @@ class Whole(web.StreamResponse):
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
         size = self.size
-        length = f"Content-Length: {size}\r\n"
+        length = "" if self._status == HTTPStatus.NO_CONTENT else f"Content-Length: {size}\r\n"
         head = head_of(request.version, self._status, self._fields, length, keeps=bool(self._keep_alive))
         parts = () if request.method == "HEAD" else self._parts
         if size < _JOINED_BYTES:

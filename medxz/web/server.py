@@ -78,9 +78,10 @@ async def serve(
     port: int = 0,
     sockets: Sequence[socket.socket] = (),
     ssl_context: ssl.SSLContext | None = None,
+    connections_max: int = limits.CONNECTIONS_MAX,
 ) -> Serving:
     """Serve on a host and port (0: a free one), on sockets that are bound already, or on both."""
-    connections = Connections(app.answer, app.refuse, app.log)
+    connections = Connections(app.answer, app.refuse, app.log, connections_max)
     loop = asyncio.get_running_loop()
     listen = partial(
         loop.create_server,

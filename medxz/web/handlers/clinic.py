@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medxz.web.handlers.room import Room, page_of
+from medxz.web.handlers.room import Room, page_of, text_of
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 
 
 class ClinicRoom(Room):
-    """/v1/config and /v1/reviews."""
+    """/v1/config, /v1/reviews and /v1/audit."""
 
     def table(self) -> dict[str, Handler]:
-        return {"config": self._config, "reviews": self._reviews}
+        return {
+            "config": self._config,
+            "reviews": self._reviews,
+            "audit": self._audit,
+            "audit_verify": self._audit_verify,
+        }
 
     async def _config(self, call: Call) -> web.StreamResponse:
         clinic = await self._clinic(call)
@@ -26,3 +31,14 @@ class ClinicRoom(Room):
     async def _reviews(self, call: Call) -> web.StreamResponse:
         clinic = await self._clinic(call)
         return await self._model(call, await clinic.reviews.list(call.authorised(), *page_of(call)))
+
+    async def _audit(self, call: Call) -> web.StreamResponse:
+        names = ("patient", "encounter", "user", "device", "from", "to")
+        query = {name: text for name in names if (text := text_of(call, name)) is not None}
+        clinic = await self._clinic(call)
+        return await self._model(call, await clinic.audit.page(call.authorised(), query, *page_of(call)))
+
+    async def _audit_verify(self, call: Call) -> web.StreamResponse:
+        call.waits = True  # as long as the chains are
+        clinic = await self._clinic(call)
+        return await self._model(call, await clinic.audit.verify(call.authorised()))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from medxz import errors, wire
+from medxz.service.accounts import Origin
 
 SERVER_ID = "0190c2f3-0000-7000-8000-000000000001"
 EPOCH = "0190c2f3-0000-7000-8000-000000000002"
@@ -18,12 +19,27 @@ DICTIONARY = b'{"op_id":"","clinic_id":"","payload":{"resourceType":"Observation
 DICTIONARY_ID = hashlib.sha256(DICTIONARY).hexdigest()
 
 
+HUB_ID = "0190c2f3-0000-7000-8000-000000000006"
+
+
+CONFIG = wire.ConfigAnswer(
+    clinic_id=CLINIC_ID, keep_own_days=14, offline_session_hours=72, require_signed_ops=False,
+    routing={"clinician": ["hub", "cloud"]}, targets=[], ca_certificates=[],
+)  # fmt: skip
+SESSION = wire.SessionAnswer(
+    access_token="t", refresh_token="r", expires_in=900, roles=["clinician"],
+    user=wire.SessionUser(user_id=DEVICE_ID, name="N", email="n@example.org"),
+    clinic=wire.SessionClinic(clinic_id=CLINIC_ID, name="C"),
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class FakeCaller:
     clinic_id: str = CLINIC_ID
     device_id: str | None = DEVICE_ID
     user_id: str = "0190c2f3-0000-7000-8000-000000000005"
     hub_id: str | None = None
+    roles: frozenset[str] = frozenset({"clinician"})
 
     @property
     def name(self) -> str:
@@ -40,6 +56,10 @@ class FakeGate:
             raise errors.TokenMissing("this request needs a token")
         if bearer == "expired":
             raise errors.TokenExpired("the token has ended")
+        if bearer == "hub":
+            return FakeCaller(device_id=None, user_id=HUB_ID, hub_id=HUB_ID, roles=frozenset({"hub"}))
+        if bearer == "admin":
+            return FakeCaller(roles=frozenset({"admin"}))
         if not bearer.startswith("good"):
             raise errors.TokenInvalid("the token is not one of ours")
         return FakeCaller(device_id=DEVICE_ID[: -len(bearer)] + bearer if bearer != "good" else DEVICE_ID)
@@ -162,8 +182,69 @@ class FakeReviews:
         return wire.ReviewsAnswer(reviews=[], next_cursor=None)
 
 
+class FakeAudit:
+    def __init__(self) -> None:
+        self.asked: list[tuple[dict[str, str], str | None, int]] = []
+
+    async def page(
+        self, caller: FakeCaller, query: dict[str, str], cursor: str | None, limit: int
+    ) -> wire.AuditAnswer:
+        self.asked.append((query, cursor, limit))
+        return wire.AuditAnswer(entries=[], next_cursor=None)
+
+    async def verify(self, caller: FakeCaller) -> wire.AuditVerifyAnswer:
+        return wire.AuditVerifyAnswer(ok=True, chains=[])
+
+
 class FakeAccounts:
+    """`asked`: what was asked of it, with what."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+        self.revision = 7
+
+    async def login(self, message: wire.LoginRequest, origin: Origin) -> wire.SessionAnswer:
+        self.asked.append(("login", message, origin))
+        if message.password == "wrong":
+            raise errors.CredentialsInvalid("no such address and password")
+        return SESSION
+
+    async def refresh(self, message: wire.RefreshRequest, origin: Origin) -> wire.SessionAnswer:
+        self.asked.append(("refresh", message, origin))
+        return SESSION
+
+    async def logout(self, caller: FakeCaller | None, message: wire.LogoutRequest) -> None:
+        self.asked.append(("logout", caller, message))
+
+    async def enrol(self, message: wire.EnrolRequest, origin: Origin) -> wire.EnrolAnswer:
+        self.asked.append(("enrol", message, origin))
+        return wire.EnrolAnswer(
+            device_id=DEVICE_ID, clinic_id=CLINIC_ID, site_id=CLINIC_ID, scope="full", ca_certificates=[],
+            targets=[],
+        )  # fmt: skip
+
+    async def make_code(self, caller: FakeCaller, message: wire.CodeRequest) -> wire.CodeAnswer:
+        self.asked.append(("code", caller, message))
+        return wire.CodeAnswer(code="ABCD2345", expires_at="2026-01-01T00:00:00.000Z", url="u", fp="f")
+
+    async def hub_token(self, message: wire.AssertionRequest, origin: Origin) -> wire.HubTokenAnswer:
+        self.asked.append(("hub_token", message, origin))
+        return wire.HubTokenAnswer(access_token="t", expires_in=900)
+
+    def keys(self) -> wire.JwksAnswer:
+        return wire.JwksAnswer(keys=[])
+
+    async def directory(self, caller: FakeCaller, after: int | None) -> wire.DirectoryAnswer | None:
+        self.asked.append(("directory", caller, after))
+        if after == self.revision:
+            return None
+        return wire.DirectoryAnswer(
+            revision=self.revision, users=[], devices=[], revoked_sessions=[], sites=[], hubs=[],
+            keys=wire.JwksAnswer(keys=[]), config=CONFIG,
+        )  # fmt: skip
+
     async def reenrol(self, caller: FakeCaller, message: wire.ReenrolRequest) -> wire.ReenrolAnswer:
+        self.asked.append(("reenrol", caller, message))
         return wire.ReenrolAnswer(
             device_id=DEVICE_ID,
             clinic_id=CLINIC_ID,
@@ -195,10 +276,7 @@ class FakeDescribe:
 
 class FakeConfig:
     def told(self, caller: FakeCaller) -> wire.ConfigAnswer:
-        return wire.ConfigAnswer(
-            clinic_id=CLINIC_ID, keep_own_days=14, offline_session_hours=72, require_signed_ops=False,
-            routing={"clinician": ["hub", "cloud"]}, targets=[], ca_certificates=[],
-        )  # fmt: skip
+        return CONFIG
 
 
 class FakeHealth:
@@ -238,6 +316,7 @@ class FakeServices:
     status: FakeStatus = field(default_factory=FakeStatus)
     reviews: FakeReviews = field(default_factory=FakeReviews)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
+    audit: FakeAudit = field(default_factory=FakeAudit)
     config: FakeConfig = field(default_factory=FakeConfig)
     describe: FakeDescribe = field(default_factory=FakeDescribe)
     health: FakeHealth = field(default_factory=FakeHealth)

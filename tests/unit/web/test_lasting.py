@@ -125,9 +125,9 @@ async def test_streams_of_a_device_are_bounded(face, monkeypatch):
             assert other.status_code == 200
 
 
-async def test_all_streams_are_bounded(face, monkeypatch):
+async def test_all_streams_are_bounded(face):
     """Beyond what the server has for streams, 503 with Retry-After."""
-    monkeypatch.setattr(limits, "STREAMS_MAX", 1)
+    face.app.lasting._streams_max = 1
     async with face.client.stream("GET", STREAM):
         response = await face.client.get(STREAM, headers={"Authorization": "Bearer good2"})
         assert response.status_code == 503

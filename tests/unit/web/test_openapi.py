@@ -28,11 +28,17 @@ def test_every_endpoint_is_whole(endpoint):
     operation = DOCUMENT["paths"][endpoint.path][endpoint.method.lower()]
     assert operation["operationId"] == endpoint.name
     assert operation["summary"] == endpoint.about
-    assert operation["security"] == ([] if endpoint.access == "anyone" else [{"token": []}])
+    security: dict[str, list] = {"anyone": [], "optional": [{}, {"token": []}]}
+    assert operation["security"] == security.get(endpoint.access, [{"token": []}])
     queries = {p["name"]: p["schema"] for p in operation["parameters"] if p["in"] == "query"}
     assert queries == {parameter.name: parameter.schema for parameter in endpoint.parameters}
     assert ("requestBody" in operation) == (endpoint.request is not None)
-    assert endpoint.media in operation["responses"]["200"]["content"]
+    assert {"200", "204"} & operation["responses"].keys() == {
+        "never": {"200"}, "maybe": {"200", "204"}, "always": {"204"},
+    }[endpoint.empty]  # fmt: skip
+    if endpoint.empty != "always":
+        assert endpoint.media in operation["responses"]["200"]["content"]
+    assert "content" not in operation["responses"].get("204", {})
     for refusal in endpoint.all_refusals():
         response = operation["responses"][str(refusal.status)]
         assert refusal.code in response["x-codes"]
