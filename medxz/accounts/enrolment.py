@@ -62,6 +62,10 @@ async def find_code(
     return await _refuse(tx, authority, kind, counted, origin)
 
 
+def _is_good(row: CodeRow, key: bytes, now_ms: int) -> bool:
+    return row.used_by_key == key or (row.used_by_key is None and now_ms < row.expires_at_ms)
+
+
 async def _refuse(
     tx: Tx, authority: Authority, kind: CodeKind, counted: list[str], origin: Origin
 ) -> Refusal:

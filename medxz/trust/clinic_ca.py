@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -131,6 +131,20 @@ def issue_requested(intermediate: Credential, request: ServerRequest, now_ms: in
     life = life_under(issuer, now_ms, SERVER_LIFE)
     builder = begun_server(issuer, request.server_id, request.key, now_ms, request.named, life)
     return finished(builder, intermediate.key_pem) + intermediate.certificate_pem
+
+
+def read_root(root_pem: str) -> x509.Certificate:
+    """The root of a hub that began alone; ValueError for anything but one P-256 CA that signed itself."""
+    root, *others = x509.load_pem_x509_certificates(root_pem.encode())
+    key = root.public_key()
+    powers = root.extensions.get_extension_for_class(x509.BasicConstraints).value
+    if others or not powers.ca or not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ValueError("a root is one certificate of a CA")
+    try:
+        root.verify_directly_issued_by(root)
+    except (InvalidSignature, TypeError):
+        raise ValueError("a root has signed itself") from None
+    return root
 
 
 def is_local_name(name: str) -> bool:

@@ -1,0 +1,112 @@
+"""Taking in a hub that began alone: its clinic's id, its people, devices, sites and CA, into a clinic that is empty.
+
+The empty clinic gets the hub's clinic id, so that no tablet is touched; what was made for it (its CA, people,
+configuration, codes) goes along. The site that the code was made for gets the id of the hub's own site and keeps its
+name. A person whose address both sides have is one person, under the id that the hub's ops name. Refused: a clinic that
+has let somebody in already, an id that another clinic here has, a CA that is none.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from medxz.accounts.base import Authority, raw_key
+from medxz.errors import Forbidden, Invalid
+from medxz.ids import is_uuid
+from medxz.store.authority import clinics, devices, users
+from medxz.store.authority.audit import Entry
+from medxz.store.authority.base import Tx
+from medxz.store.authority.devices import DeviceRow
+from medxz.store.authority.moving import move_clinic, move_site, move_user
+from medxz.store.authority.users import UserRow, fold_email
+from medxz.trust.certificates import ca_fingerprint
+from medxz.trust.clinic_ca import read_root
+from medxz.wire import Adopt, AdoptedDevice, AdoptedUser
+
+# a name for an address that somebody does not have (RFC 2606: nobody ever will)
+_NO_ADDRESS: Final = "nobody.invalid"
+
+
+class Adopting:
+    """The use case. One instance a server."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._authority: Final = authority
+
+    def check(self, adopt: Adopt) -> str:
+        """The fingerprint of the hub's own CA; Invalid where what it brings does not fit together."""
+        if not adopt.sites:
+            raise Invalid("a hub brings its own site, first", field="adopt.sites")
+        for device in adopt.devices:
+            for key in device.public_keys:
+                raw_key(key)
+        try:
+            return ca_fingerprint(read_root(adopt.ca_certificate))
+        except ValueError:
+            raise Invalid("ca_certificate is not the root of a hub", field="adopt.ca_certificate") from None
+
+    async def take_in(self, tx: Tx, clinic_id: str, site_id: str, adopt: Adopt) -> str:
+        """Do it, for a code of this clinic and site; the id of the hub's site."""
+        new_id, own = adopt.clinic_id, adopt.sites[0].site_id
+        if not await clinics.is_empty(tx, clinic_id):
+            raise Forbidden(
+                "a hub that began alone is taken into an empty clinic; this one has devices or hubs"
+            )
+        if new_id != clinic_id:
+            if await clinics.get(tx, new_id) is not None:
+                raise Forbidden("another clinic has that id already")
+            entry = Entry("clinic_adopted", detail={"became": new_id})
+            await self._authority.trail.append(tx, clinic_id, entry)
+            await move_clinic(tx, self._authority.seal, clinic_id, new_id)
+        await move_site(tx, new_id, site_id, own)
+        now_ms = self._authority.clock.now_ms()
+        for site in adopt.sites[1:]:
+            await self._add_site(tx, new_id, site.site_id, site.name)
+        fingerprint = self.check(adopt)
+        await clinics.add_certificate(tx, new_id, fingerprint, "adopted", adopt.ca_certificate, now_ms)
+        for user in adopt.users:
+            await self._add_user(tx, new_id, user)
+        sites = {site.site_id for site in adopt.sites}
+        for device in adopt.devices:
+            await self._add_device(tx, new_id, device, device.site_id if device.site_id in sites else own)
+        detail = {
+            "was": clinic_id, "fingerprint": fingerprint, "devices": len(adopt.devices), "users": len(adopt.users),
+        }  # fmt: skip
+        await self._authority.trail.append(tx, new_id, Entry("clinic_adopted", detail=detail))
+        return own
+
+    async def _add_site(self, tx: Tx, clinic_id: str, site_id: str, name: str) -> None:
+        now_ms = self._authority.clock.now_ms()
+        # two sites of one name are two sites
+        for unlike in (name, f"{name[:80]} ({site_id[-12:]})"):
+            if await clinics.add_site(tx, clinic_id, site_id, unlike, now_ms):
+                return
+
+    async def _add_user(self, tx: Tx, clinic_id: str, user: AdoptedUser) -> None:
+        same = await users.find(tx, clinic_id, user.email) if user.email else None
+        if same is not None and same.user_id != user.user_id:
+            if await users.get(tx, clinic_id, user.user_id) is None:
+                await move_user(tx, self._authority.seal, clinic_id, same.user_id, user.user_id)
+                await users.set_roles(tx, clinic_id, user.user_id, same.roles | set(user.roles))
+            return
+        row = UserRow(
+            user_id=user.user_id,
+            email=fold_email(user.email) or f"{user.user_id}@{_NO_ADDRESS}",
+            name=user.name,
+            roles=frozenset(user.roles),
+            made_at_ms=self._authority.clock.now_ms(),
+            disabled=user.disabled,
+        )
+        await users.add(tx, clinic_id, row)
+
+    async def _add_device(self, tx: Tx, clinic_id: str, device: AdoptedDevice, site_id: str) -> None:
+        now_ms = self._authority.clock.now_ms()
+        row = DeviceRow(device.device_id, site_id, device.name or device.device_id, device.scope, now_ms)
+        await devices.add(tx, clinic_id, row)
+        for key in device.public_keys:
+            await devices.add_key(tx, clinic_id, device.device_id, raw_key(key), now_ms)
+        for author in device.authors:
+            if is_uuid(author):
+                await devices.add_author(tx, clinic_id, device.device_id, author)
+        if device.revoked:
+            await devices.revoke(tx, clinic_id, device.device_id)

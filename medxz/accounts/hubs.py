@@ -1,0 +1,248 @@
+"""Hubs: claimed by a code and a request for a certificate, then known by the key of that certificate.
+
+Claimed again with the same code and key, the answer is the same again. A hub gets its tokens by proving its key, each
+proof once for all processes of the cloud. Refused: an id that another hub of the clinic has, a hub that was revoked.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+from medxz import limits
+from medxz.accounts.adopting import Adopting
+from medxz.accounts.base import Authority, clinic_of
+from medxz.accounts.clinic_cas import ClinicCas
+from medxz.accounts.clinics import check_name
+from medxz.accounts.enrolment import FoundCode, find_code
+from medxz.accounts.key_ring import KeyRing
+from medxz.errors import CodeInvalid, Forbidden, Invalid, NotFound, Refusal, SessionRevoked, TokenInvalid
+from medxz.service.accounts import Origin
+from medxz.service.configuration import config_answer
+from medxz.service.gate import Caller, require
+from medxz.store.authority import attempts, clinics, codes, hubs
+from medxz.store.authority.audit import Entry
+from medxz.store.authority.base import TryAgain, Tx
+from medxz.store.authority.hubs import HubRow
+from medxz.store.authority.known import Directories
+from medxz.trust.clinic_ca import ServerRequest, read_request
+from medxz.trust.proofs import proof_issuer, verify_proof
+from medxz.wire import (
+    AssertionRequest,
+    ClaimAnswer,
+    ClaimRequest,
+    CloudPlace,
+    HubTokenAnswer,
+    RenewAnswer,
+    RenewRequest,
+)
+
+_ROLES: Final = frozenset({"hub"})
+
+
+class Hubs:
+    """The use cases about hubs. One instance a server."""
+
+    def __init__(
+        self, authority: Authority, cas: ClinicCas, ring: KeyRing, directories: Directories, place: CloudPlace
+    ) -> None:
+        """`place`: this cloud's id, which a proof must be for, and where it is reached."""
+        self._authority: Final = authority
+        self._cas: Final = cas
+        self._ring: Final = ring
+        self._directories: Final = directories
+        self._place: Final = place
+        self._adopting: Final = Adopting(authority)
+
+    async def claim(self, request: ClaimRequest, origin: Origin) -> ClaimAnswer:
+        """A hub by its code and request. CodeInvalid, RateLimited, Invalid or Forbidden where not."""
+        asked, name = read_request(request.csr), check_name(request.name, "name")
+        if request.adopt is not None:
+            self._adopting.check(request.adopt)
+
+        async def claim(tx: Tx) -> tuple[str, HubRow] | Refusal:
+            found = await find_code(tx, self._authority, "hub", request.code, _spki(asked.key), origin)
+            if isinstance(found, Refusal):
+                return found
+            if found.used_as is not None:
+                held = await hubs.get(tx, found.clinic_id, found.used_as)
+                if held is None or held.revoked:
+                    return CodeInvalid("this pairing code is unknown, used or over; ask for another one")
+                return found.clinic_id, held
+            clinic_id, site_id = found.clinic_id, found.row.site_id
+            if request.adopt is not None:
+                site_id = await self._adopting.take_in(tx, clinic_id, site_id, request.adopt)
+                clinic_id = request.adopt.clinic_id
+            hub = await self._let_in(tx, clinic_id, site_id, asked, name)
+            await self._use_up(tx, clinic_id, found, hub, origin)
+            return clinic_id, hub
+
+        clinic_id, hub = await self._authority.decide(claim)
+        known = await self._directories.of(clinic_id)
+        return ClaimAnswer(
+            hub_id=hub.hub_id,
+            clinic_id=clinic_id,
+            site_id=hub.site_id,
+            certificate=hub.certificate,
+            ca_certificates=list(known.config.ca_certificates),
+            keys=self._ring.jwks(),
+            config=config_answer(known),
+            cloud=self._place,
+        )
+
+    async def renew(self, caller: Caller, request: RenewRequest) -> RenewAnswer:
+        """A new certificate for a hub that shows its token, of the key that it asks with."""
+        require(caller, "hub")
+        asked = read_request(request.csr)
+        if asked.server_id != caller.hub_id:
+            raise Invalid("a hub renews its own certificate", field="csr")
+
+        async def renew(tx: Tx) -> str:
+            hub = await hubs.get(tx, caller.clinic_id, asked.server_id)
+            if hub is None or hub.revoked:
+                raise SessionRevoked("this hub was revoked; ask the clinic's administrator")
+            chain = await self._cas.issue(tx, caller.clinic_id, asked)
+            await hubs.set_certificate(
+                tx, caller.clinic_id, hub.hub_id, public_key=_pem(asked.key), certificate=chain
+            )
+            return chain
+
+        chain = await self._authority.decide(renew)
+        known = await self._directories.of(caller.clinic_id)
+        return RenewAnswer(certificate=chain, ca_certificates=list(known.config.ca_certificates))
+
+    async def token(self, request: AssertionRequest, origin: Origin) -> HubTokenAnswer:
+        """An access token for a hub that proves its key; TokenInvalid or SessionRevoked where not."""
+        url = None if request.url is None else _check_url(request.url)
+        hub_id = proof_issuer(request.assertion)
+
+        async def token(tx: Tx) -> str | Refusal:
+            clinic_id, hub = await self._proved(tx, hub_id, request.assertion)
+            if hub.revoked:
+                return SessionRevoked("this hub was revoked; ask the clinic's administrator")
+            await hubs.seen(tx, clinic_id, hub_id, self._authority.clock.now_ms(), url)
+            entry = Entry("hub_token", hub_id=hub_id, address=origin.address)
+            await self._authority.trail.append(tx, clinic_id, entry)
+            return self._ring.signer.issue(
+                sub=hub_id,
+                cid=clinic_id,
+                did=None,
+                sid=self._authority.ids.uuid7(),
+                site=hub.site_id,
+                roles=_ROLES,
+                ttl_s=limits.ACCESS_TOKEN_S,
+            )
+
+        access = await self._authority.decide(token)
+        return HubTokenAnswer(access_token=access, expires_in=limits.ACCESS_TOKEN_S)
+
+    async def revoke(self, clinic_id: str, hub_id: str, by: str | None = None) -> None:
+        """Its tokens are refused from now on, and it gets no others; NotFound where the clinic has no such hub."""
+
+        async def revoke(tx: Tx) -> None:
+            await clinic_of(tx, clinic_id)
+            if not await hubs.revoke(tx, clinic_id, hub_id):
+                raise NotFound(f"the clinic has no hub {hub_id}")
+            await self._authority.trail.append(tx, clinic_id, Entry("hub_revoked", user_id=by, hub_id=hub_id))
+
+        await self._authority.decide(revoke)
+
+    async def list(self, clinic_id: str) -> list[HubRow]:
+        async def read(tx: Tx) -> list[HubRow]:
+            await clinic_of(tx, clinic_id)
+            return await hubs.everyone(tx, clinic_id)
+
+        return await self._authority.transactions.read(read)
+
+    async def _let_in(self, tx: Tx, clinic_id: str, site_id: str, asked: ServerRequest, name: str) -> HubRow:
+        held = await hubs.get(tx, clinic_id, asked.server_id)
+        if held is not None and (held.revoked or held.public_key != _pem(asked.key)):
+            raise Forbidden("the clinic has a hub of this id with another key, or revoked it")
+        if held is None and await clinics.find_site(tx, clinic_id, site_id) is None:
+            raise Forbidden("the clinic no longer has the site that this code is for")
+        chain = await self._cas.issue(tx, clinic_id, asked)
+        if held is None:
+            now_ms = self._authority.clock.now_ms()
+            await hubs.add(
+                tx, clinic_id, HubRow(asked.server_id, site_id, name, _pem(asked.key), chain, now_ms)
+            )
+        else:
+            await hubs.set_certificate(
+                tx, clinic_id, held.hub_id, public_key=held.public_key, certificate=chain
+            )
+        hub = await hubs.get(tx, clinic_id, asked.server_id)
+        assert hub is not None
+        return hub
+
+    async def _use_up(self, tx: Tx, clinic_id: str, found: FoundCode, hub: HubRow, origin: Origin) -> None:
+        key, now_ms = load_pem_public_key(hub.public_key.encode()), self._authority.clock.now_ms()
+        if not await codes.take(tx, clinic_id, found.digest, _spki(key), hub.hub_id, now_ms):
+            raise TryAgain
+        replaced = found.row.replaces
+        entries = [
+            Entry(
+                "hub_claimed",
+                user_id=found.row.made_by,
+                hub_id=hub.hub_id,
+                address=origin.address,
+                detail={"site_id": hub.site_id, "replaces": replaced},
+            )
+        ]
+        if replaced not in {None, hub.hub_id} and await hubs.revoke(tx, clinic_id, str(replaced)):
+            detail = {"replaced_by": hub.hub_id}
+            entries.append(Entry("hub_revoked", user_id=found.row.made_by, hub_id=replaced, detail=detail))
+        await self._authority.trail.append(tx, clinic_id, *entries)
+
+    async def _proved(self, tx: Tx, hub_id: str, assertion: str) -> tuple[str, HubRow]:
+        """The clinic and the hub whose key signed this, for the first time."""
+        candidates = [
+            (clinic_id, hub)
+            for clinic_id in await hubs.clinics_of(tx, hub_id)
+            if (hub := await hubs.get(tx, clinic_id, hub_id)) is not None
+        ]
+        # a hub that moved to another clinic with its key is where it came in last, and was not sent away
+        candidates.sort(key=lambda found: (found[1].revoked, -found[1].made_at_ms))
+        for clinic_id, hub in candidates:
+            key = load_pem_public_key(hub.public_key.encode())
+            assert isinstance(key, EllipticCurvePublicKey)
+            try:
+                proof = verify_proof(assertion, [key], self._place.server_id, self._authority.clock)
+            except TokenInvalid:
+                if len(candidates) == 1:
+                    raise
+                continue
+            if not await attempts.show_once(tx, clinic_id, proof.issuer, proof.jti, proof.ends_ms):
+                raise TokenInvalid("the proof was used before")
+            return clinic_id, hub
+        raise TokenInvalid("no hub of that id and key was claimed here")
+
+
+def leaf_of(hub: HubRow) -> x509.Certificate:
+    """The hub's own certificate."""
+    return x509.load_pem_x509_certificate(hub.certificate.encode())
+
+
+def _check_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        lawful = parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        lawful = False
+    else:
+        lawful = lawful and not (parts.username or parts.query or parts.fragment) and parts.path in {"", "/"}
+    if not lawful:
+        raise Invalid("url is https://host:port", field="url")
+    return url.rstrip("/")
+
+
+def _spki(key: object) -> bytes:
+    assert isinstance(key, EllipticCurvePublicKey)
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _pem(key: EllipticCurvePublicKey) -> str:
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
