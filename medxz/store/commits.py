@@ -27,7 +27,7 @@ _LETTER_BYTES: Final = 256
 class Transactions(Protocol):
     """How a backend writes."""
 
-    async def write(self, batches: Sequence[Append], size: int) -> tuple[list[list[Outcome]], Committed]:
+    async def write(self, batches: Sequence[Append], size: int, /) -> tuple[list[list[Outcome]], Committed]:
         """Store these in one transaction: the outcomes of each, and what is durable now; `size` is that of the texts.
 
         Nothing of it is stored, or nobody knows, where it raises; and the next one begins as if it had not been. A
@@ -90,9 +90,11 @@ class GroupCommit:
             return await use()
 
     async def close(self) -> None:
-        """Wait for what is in the queue."""
+        """Wait for what is in the queue, and for what has begun between two transactions."""
         if self._committing is not None:
             await asyncio.wait([self._committing])
+        async with self._writing:
+            pass
 
     async def _commit_queue(self) -> None:
         while self._queue or self._alone:

@@ -26,7 +26,7 @@ class FileTransactions:
         self._worker: Final = worker
         self._path: Final = path
 
-    async def write(self, batches: Sequence[Append], size: int) -> tuple[list[list[Outcome]], Committed]:
+    async def write(self, batches: Sequence[Append], size: int, /) -> tuple[list[list[Outcome]], Committed]:
         try:
             return await self._write(batches, size)
         except BaseException as error:

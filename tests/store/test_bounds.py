@@ -14,18 +14,16 @@ import pytest
 from medxz import limits
 from medxz.store.base import BEGINNING, DeadLetter, Page, Position
 from medxz.store.dictionaries import Dictionaries, shipped_dictionary
-from medxz.store.sqlite import Workers
 from medxz.store.tail import Committed, Tail
 from tests.making import CLINIC, DEVICE, batch, fixed_id, make_op, run_of
-from tests.store.conftest import KEY, Backend, inline_workers
+from tests.store.conftest import KEY, AnyBackend, Backend, inline_workers
 
 LARGE = json.dumps({"text": "x" * (limits.OP_BYTES_MAX - 1_024)})
 
 
 @pytest.mark.parametrize("reopened", [False, True])
-async def test_a_page_ends_where_it_is_large_enough(tmp_path: Path, *, reopened: bool) -> None:
+async def test_a_page_ends_where_it_is_large_enough(backend: AnyBackend, *, reopened: bool) -> None:
     """A page holds PULL_PAGE_BYTES_MAX and an op at most, though small ops come before large ones."""
-    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
     log = await backend.open()
     await log.append(batch(*run_of(1, 64)))
     await log.append(batch(*run_of(65, 164, payload=LARGE)))
@@ -38,13 +36,11 @@ async def test_a_page_ends_where_it_is_large_enough(tmp_path: Path, *, reopened:
         numbers += [op["device_seq"] for op in json.loads(page.ops_json)]
         at, more = page.end, page.more
     assert numbers == list(range(1, 165))
-    await backend.close()
 
 
-async def test_a_page_with_a_photo_in_it(tmp_path: Path) -> None:
+async def test_a_page_with_a_photo_in_it(backend: AnyBackend) -> None:
     """An op that is long as it lies there, between short ones, costs no page more and no op."""
     photo = json.dumps({"data": random.Random(5).randbytes(20_000).hex()})
-    backend = Backend(tmp_path / "hub.db", KEY, inline_workers)
     log = await backend.open()
     await log.append(batch(*run_of(1, 40), make_op(41, payload=photo), *run_of(42, 100)))
     log = await backend.reopen()
@@ -54,7 +50,6 @@ async def test_a_page_with_a_photo_in_it(tmp_path: Path) -> None:
     ops = json.loads(first.ops_json) + json.loads(rest.ops_json)
     assert [op["device_seq"] for op in ops] == list(range(1, 101))
     assert ops[40]["payload"] == json.loads(photo)
-    await backend.close()
 
 
 def test_the_tail_keeps_no_more_than_it_may() -> None:

@@ -27,7 +27,7 @@ from medxz.store.cipher import open_database
 from medxz.store.sqlite import Workers
 from medxz.work import ThreadWorker
 from tests.making import CLINIC, NOON_MS, HandClock, batch, fixed_id, make_op
-from tests.store.conftest import KEY, Backend, inline_workers
+from tests.store.conftest import KEY, AnyBackend, Backend, inline_workers
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -108,7 +108,7 @@ def expected(entity: Entity, changes: list[Change]) -> Conflicting | None:
     return Conflicting(found[0].conflict_id, found[0].fields) if found else None
 
 
-async def push_all(world: World, backend: Backend, ops: list[Operation]) -> None:
+async def push_all(world: World, backend: AnyBackend, ops: list[Operation]) -> None:
     """In parts of any size, some at once, among them what breaks a transaction, what is here already; with restarts."""
     rng, log = world.rng, await backend.open()
     pushed: list[Operation] = []
@@ -146,9 +146,8 @@ async def push_all(world: World, backend: Backend, ops: list[Operation]) -> None
 
 
 @pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("threads", [False, True])
 async def test_a_push_is_told_what_the_stored_ops_amount_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, *, threads: bool
+    backend: AnyBackend, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """For random histories in any order: every conflict that the ops through this one make, and no other."""
     rng = random.Random(seed)
@@ -160,9 +159,7 @@ async def test_a_push_is_told_what_the_stored_ops_amount_to(
         ops = [op for _, op in sorted(enumerate(ops), key=lambda item: item[0] + rng.randrange(12))]
     elif seed % 3 == 2:
         rng.shuffle(ops)
-    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads if threads else inline_workers)
     await push_all(world, backend, ops)
-    await backend.close()
     assert len(world.said) == 250
     assert world.check() > 20
 

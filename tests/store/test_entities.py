@@ -18,9 +18,9 @@ from medxz.scope import FRONT_DESK_TYPES, Scope
 from medxz.store.base import LogStore
 from medxz.store.cipher import open_database
 from medxz.store.entity_index import Whose
-from medxz.store.sqlite import SqliteLog, Workers
+from medxz.store.sqlite import Workers
 from tests.making import batch, fixed_id, make_op
-from tests.store.conftest import KEY, Backend, inline_workers
+from tests.store.conftest import KEY, AnyBackend, Backend, inline_workers
 
 TYPES = ("Patient", "Observation", "Condition")
 Ids = dict[tuple[str, str], list[str]]
@@ -73,7 +73,9 @@ async def all_entities(log: LogStore, scope: Scope, through: int, count: int = 7
 
 
 @pytest.mark.parametrize("how", ["as it is", "indexed", "reopened"])
-async def test_each_entity_has_its_ops(backend: Backend, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+async def test_each_entity_has_its_ops(
+    backend: AnyBackend, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     """Whether an op lies in the index or still in memory, its entity has it, in order; and no other's."""
     log = await backend.open()
     monkeypatch.setattr(limits, "INDEX_BLOCKS", 2)
@@ -118,7 +120,7 @@ async def test_an_entity_is_read_piece_by_piece(log: LogStore) -> None:
 
 
 @pytest.mark.parametrize("reopened", [False, True])
-async def test_ops_behind_a_place(backend: Backend, *, reopened: bool) -> None:
+async def test_ops_behind_a_place(backend: AnyBackend, *, reopened: bool) -> None:
     """`ops_after` walks through the whole log, whether that is in memory or not."""
     log = await backend.open()
     total = limits.TAIL_OPS_MAX + 200
@@ -133,7 +135,7 @@ async def test_ops_behind_a_place(backend: Backend, *, reopened: bool) -> None:
     assert seqs == list(range(1, total + 1))
 
 
-async def test_entities_as_they_were_while_pushes_go_on(log: SqliteLog) -> None:
+async def test_entities_as_they_were_while_pushes_go_on(log: LogStore) -> None:
     """Reading page by page gives the ops through a place, each entity once, though the index is written meanwhile."""
     rng = random.Random(8)
     before = some_ops(rng, 1, 950)
@@ -154,7 +156,7 @@ async def test_entities_as_they_were_while_pushes_go_on(log: SqliteLog) -> None:
     await pushing
 
 
-async def test_what_was_undone_is_of_no_entity(backend: Backend) -> None:
+async def test_what_was_undone_is_of_no_entity(backend: AnyBackend) -> None:
     """A transaction that has to begin again, or fails, leaves no op in the index that is not in the log."""
     log = await backend.open()
     first = make_op(1, entity_id=fixed_id(1))
@@ -219,9 +221,8 @@ async def test_a_damaged_row_costs_its_entity_one_op(tmp_path: Path, *, indexed:
     await backend.close()
 
 
-async def test_a_batch_of_large_entities_ends_early(tmp_path: Path) -> None:
+async def test_a_batch_of_large_entities_ends_early(backend: AnyBackend) -> None:
     """A page of entities is as long as a page of ops, and an entity; who goes on gets the rest."""
-    backend = Backend(tmp_path / "hub.db", KEY, inline_workers)
     log = await backend.open()
     large = json.dumps({"text": "x" * (limits.OP_BYTES_MAX - 1_024)})
     for first in range(1, 193, 32):
@@ -239,4 +240,3 @@ async def test_a_batch_of_large_entities_ends_early(tmp_path: Path) -> None:
         assert 1 <= len(some) < 192
         read += some
     assert {Whose(*key) for key in told(read)} == set(wanted)
-    await backend.close()

@@ -18,7 +18,7 @@ from medxz.store.cipher import open_database
 from medxz.store.registry import SqliteRegistry
 from medxz.store.sqlite import Workers
 from medxz.work import ThreadWorker
-from tests.making import DEVICE, OTHER_DEVICE, USER, batch, fixed_id, make_op, run_of
+from tests.making import DEVICE, USER, batch, fixed_id, make_op, run_of
 from tests.store.conftest import KEY, Backend
 
 T = TypeVar("T")
@@ -84,29 +84,6 @@ async def test_who_gives_up_leaves_no_one_beside_the_writer(tmp_path: Path) -> N
     may_end.set()
     [outcome] = await push
     assert (outcome.kind, found) == ("stored", [False])
-    await backend.close()
-
-
-async def test_a_batch_that_cannot_be_written_fails_alone(tmp_path: Path) -> None:
-    """Whatever breaks the writer, its batch hears of it, and those that shared the transaction are stored."""
-    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
-    log = await backend.open()
-    before, after = run_of(1, 3), [make_op(1, device_id=OTHER_DEVICE)]
-    answers = await asyncio.wait_for(
-        asyncio.gather(
-            log.append(batch(make_op(8))),
-            log.append(batch(*before)),
-            log.append(batch(make_op(4), dead_letters=[UNWRITABLE])),
-            log.append(batch(*after)),
-            return_exceptions=True,
-        ),
-        timeout=20,
-    )
-    assert isinstance(answers[2], UnicodeEncodeError)
-    assert [outcome.kind for index in (0, 1, 3) for outcome in answers[index]] == ["stored"] * 5  # type: ignore[union-attr]
-    assert (log.last_seq, log.settled_through(DEVICE), log.settled_through(OTHER_DEVICE)) == (5, 3, 1)
-    [outcome] = await log.append(batch(make_op(4)))
-    assert (outcome.kind, outcome.seq) == ("stored", 6)
     await backend.close()
 
 

@@ -16,9 +16,8 @@ from medxz.ids import uuid_bytes
 from medxz.rules import check
 from medxz.scope import FRONT_DESK_TYPES, Scope
 from medxz.store.base import BEGINNING, DeadLetter, LogStore, Position, PositionLost
-from medxz.store.sqlite import SqliteLog
 from tests.making import DEVICE, OTHER_DEVICE, batch, fixed_id, make_op, run_of
-from tests.store.conftest import Backend
+from tests.store.conftest import AnyBackend
 
 
 async def read_all(log: LogStore, scope: Scope = "full", limit: int = 500) -> list[dict[str, object]]:
@@ -49,7 +48,9 @@ async def test_a_payload_comes_back_byte_for_byte(log: LogStore) -> None:
 
 
 @pytest.mark.parametrize("reopened", [False, True])
-async def test_the_same_op_again_is_a_duplicate_with_its_first_seq(backend: Backend, reopened: bool) -> None:
+async def test_the_same_op_again_is_a_duplicate_with_its_first_seq(
+    backend: AnyBackend, reopened: bool
+) -> None:
     """Pushing again, before or after a restart, stores nothing and tells where the op is."""
     log = await backend.open()
     ops = run_of(1, 5)
@@ -117,7 +118,7 @@ async def test_a_hub_s_second_op_of_a_number_is_kept_and_marked(log: LogStore) -
 
 
 @pytest.mark.parametrize("reopened", [False, True])
-async def test_who_has_a_shared_number_is_sent_both_ops(backend: Backend, reopened: bool) -> None:
+async def test_who_has_a_shared_number_is_sent_both_ops(backend: AnyBackend, reopened: bool) -> None:
     """A have-vector cannot tell which op of a number is meant: resuming starts before both."""
     log = await backend.open()
     await log.append(batch(*run_of(1, 3)))
@@ -128,7 +129,7 @@ async def test_who_has_a_shared_number_is_sent_both_ops(backend: Backend, reopen
 
 
 @pytest.mark.parametrize("reopened", [False, True])
-async def test_dead_letters_settle_numbers(backend: Backend, reopened: bool) -> None:
+async def test_dead_letters_settle_numbers(backend: AnyBackend, reopened: bool) -> None:
     """A watermark counts settled numbers: stored ops and the dead letters of final rejections."""
     log = await backend.open()
     letter = DeadLetter(DEVICE, 2, fixed_id(99), "forbidden", "no", settles=True)
@@ -159,7 +160,7 @@ async def test_gaps_are_stored_and_watermarks_wait_for_them(log: LogStore) -> No
 
 @pytest.mark.parametrize("reopened", [False, True])
 @pytest.mark.parametrize("limit", [1, 7, 500])
-async def test_pages_hold_every_op_once_in_order(backend: Backend, reopened: bool, limit: int) -> None:
+async def test_pages_hold_every_op_once_in_order(backend: AnyBackend, reopened: bool, limit: int) -> None:
     """Following `end` reads the whole log, whatever the page size, from memory and from the file."""
     log = await backend.open()
     ops = run_of(1, 25) + run_of(1, 25, OTHER_DEVICE)
@@ -173,7 +174,7 @@ async def test_pages_hold_every_op_once_in_order(backend: Backend, reopened: boo
 
 
 @pytest.mark.parametrize("reopened", [False, True])
-async def test_a_front_desk_reads_its_types_alone(backend: Backend, reopened: bool) -> None:
+async def test_a_front_desk_reads_its_types_alone(backend: AnyBackend, reopened: bool) -> None:
     """A page of a scope holds all the ops of that scope and no other."""
     log = await backend.open()
     types = ["Observation", "Patient", "Condition", "Appointment", "Coverage", "Composition"] * 5
@@ -187,7 +188,7 @@ async def test_a_front_desk_reads_its_types_alone(backend: Backend, reopened: bo
 
 
 @pytest.mark.parametrize("reopened", [False, True])
-async def test_a_position_that_is_not_there_is_noticed(backend: Backend, reopened: bool) -> None:
+async def test_a_position_that_is_not_there_is_noticed(backend: AnyBackend, reopened: bool) -> None:
     """PositionLost where the log is shorter, or holds another op at that place."""
     log = await backend.open()
     ops = run_of(1, 3)
@@ -202,7 +203,7 @@ async def test_a_position_that_is_not_there_is_noticed(backend: Backend, reopene
 
 @pytest.mark.parametrize("blocks", [0, 1, 3])
 @pytest.mark.parametrize("reopened", [False, True])
-async def test_resuming_finds_the_first_missing_op(backend: Backend, blocks: int, reopened: bool) -> None:
+async def test_resuming_finds_the_first_missing_op(backend: AnyBackend, blocks: int, reopened: bool) -> None:
     """`locate` is the latest position before which the caller misses nothing, across block summaries."""
     log = await backend.open()
     total = blocks * limits.BLOCK_OPS + 10
@@ -235,14 +236,14 @@ async def test_waiting_readers_wake_when_the_log_grows(log: LogStore) -> None:
     await asyncio.wait_for(waiting, 5)
 
 
-async def test_no_waking_is_missed(log: SqliteLog) -> None:
+async def test_no_waking_is_missed(log: LogStore) -> None:
     """Waiting begins with the call: a revocation that comes before the loop turns to the waiter wakes it too."""
     waiting = log.wait_beyond(log.last_seq)
     log.wake()
     await asyncio.wait_for(waiting, 5)
 
 
-async def test_times_of_receipt_never_go_back(backend: Backend) -> None:
+async def test_times_of_receipt_never_go_back(backend: AnyBackend) -> None:
     """A clock that jumps back, also over a restart, doesn't show in the log."""
     log = await backend.open()
     await log.append(batch(make_op(1)))
@@ -254,7 +255,7 @@ async def test_times_of_receipt_never_go_back(backend: Backend) -> None:
     assert times == sorted(times)
 
 
-async def test_a_new_epoch_is_durable(backend: Backend) -> None:
+async def test_a_new_epoch_is_durable(backend: AnyBackend) -> None:
     """`begin_epoch` is still there after a restart."""
     log = await backend.open()
     await log.begin_epoch(fixed_id(0xEF))
@@ -263,7 +264,7 @@ async def test_a_new_epoch_is_durable(backend: Backend) -> None:
     assert log.epoch == fixed_id(0xEF)
 
 
-async def test_readers_never_skip_or_repeat_while_writers_write(log: SqliteLog) -> None:
+async def test_readers_never_skip_or_repeat_while_writers_write(log: LogStore) -> None:
     """Three readers at their own pace, beside four writers, each see every op once and in order."""
     rng = random.Random(3)
     writers, each = 4, 120
@@ -302,7 +303,7 @@ async def test_verifying_reads_every_row(log: LogStore) -> None:
     assert seen[0] < 750
 
 
-async def test_what_lies_in_the_log_is_taken_as_it_is(backend: Backend) -> None:
+async def test_what_lies_in_the_log_is_taken_as_it_is(backend: AnyBackend) -> None:
     """An op that the rules of today refuse, stored when they were others, is read, resumed over and sound."""
     log = await backend.open()
     old = make_op(2, device_time="noon", schema_version=0, payload='{"a":1,"a":2}')
@@ -323,7 +324,7 @@ async def test_what_lies_in_the_log_is_taken_as_it_is(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("reopened", [False, True])
-async def test_dead_letters_are_read_on_behind_an_id(backend: Backend, reopened: bool) -> None:
+async def test_dead_letters_are_read_on_behind_an_id(backend: AnyBackend, reopened: bool) -> None:
     """Each letter that settles a number is read once, in the order in which it came; one that settles none is not."""
     log = await backend.open()
     op_id = fixed_id(0x77)

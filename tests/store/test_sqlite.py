@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from medxz import limits
-from medxz.errors import Overloaded, RowCorrupt, SchemaTooNew, StorageFull, StoreError, StoreKeyWrong
+from medxz.errors import RowCorrupt, SchemaTooNew, StorageFull, StoreError, StoreKeyWrong
 from medxz.ids import SeededIds, uuid_bytes
 from medxz.store.base import BEGINNING, Position, PositionLost
 from medxz.store.cipher import open_database
@@ -20,46 +20,6 @@ from medxz.store.files import LogFile
 from medxz.store.sqlite import SqliteLog, Workers, open_log
 from tests.making import HandClock, batch, fixed_id, make_op, run_of
 from tests.store.conftest import IDENTITY, KEY, Backend, inline_workers
-
-
-async def test_waiting_pushes_share_a_transaction(tmp_path: Path) -> None:
-    """Pushes that arrive while one is being written are committed together."""
-    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
-    log = await backend.open()
-    outcomes = await asyncio.gather(
-        *(log.append(batch(make_op(1, device_id=fixed_id(0xD000 + n)))) for n in range(64))
-    )
-    assert sorted(outcome.seq for [outcome] in outcomes) == list(range(1, 65))
-    assert log.transactions <= 8
-    await backend.close()
-
-
-async def test_a_full_queue_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Overloaded with a time to wait, rather than memory without end; what was taken is stored."""
-    monkeypatch.setattr(limits, "WRITER_QUEUE_OPS_MAX", 10)
-    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
-    log = await backend.open()
-    answers = await asyncio.gather(
-        *(log.append(batch(*run_of(1, 4, fixed_id(0xD000 + n)))) for n in range(8)), return_exceptions=True
-    )
-    refused = [answer for answer in answers if isinstance(answer, Overloaded)]
-    assert refused
-    assert all(answer.retry_after_s == limits.OVERLOADED_RETRY_S for answer in refused)
-    assert log.last_seq == 4 * (8 - len(refused))
-    await backend.close()
-
-
-async def test_who_stops_waiting_does_not_undo_the_push(tmp_path: Path) -> None:
-    """A caller that goes away leaves its ops to be committed, and everybody else's too."""
-    backend = Backend(tmp_path / "hub.db", KEY, Workers.threads)
-    log = await backend.open()
-    gone = asyncio.create_task(log.append(batch(*run_of(1, 100))))
-    await asyncio.sleep(0)
-    gone.cancel()
-    [outcome] = await log.append(batch(make_op(1, device_id=fixed_id(2))))
-    assert outcome.kind == "stored"
-    assert log.last_seq == 101
-    await backend.close()
 
 
 async def test_an_encrypted_file_tells_nothing(tmp_path: Path) -> None:

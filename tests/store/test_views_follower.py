@@ -23,12 +23,11 @@ from medxz.errors import Overloaded
 from medxz.op import Operation
 from medxz.store.base import LogStore
 from medxz.store.cipher import open_database
-from medxz.store.sqlite import SqliteLog
 from medxz.store.views import Follower, Views, ViewsFile, ViewsLost, prepare
 from medxz.store.views import follower as follower_module
 from medxz.work import ThreadWorker
 from tests.making import DEVICE, OTHER_DEVICE, batch, fixed_id, make_op, run_of
-from tests.store.conftest import KEY, Backend
+from tests.store.conftest import KEY, AnyBackend, Backend
 from tests.store.viewing import PEOPLE, of_ops, told
 
 TYPES = ("Patient", "Encounter", "Condition", "Observation")
@@ -47,8 +46,8 @@ async def following(log: LogStore, path: Path, key: bytes | None = KEY) -> Async
 
 
 @pytest.fixture
-def path(backend: Backend) -> Path:
-    return backend.path.with_name("views.db")
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "views.db"
 
 
 class Writers:
@@ -103,7 +102,7 @@ def expected(writers: Writers) -> dict[str, Any]:
     return told(views)
 
 
-async def test_what_was_written_is_found_at_once(log: SqliteLog, path: Path) -> None:
+async def test_what_was_written_is_found_at_once(log: LogStore, path: Path) -> None:
     """Who asks sees all that was durable before, also while more is written."""
     async with following(log, path) as follower:
         for number in range(1, 20):
@@ -115,7 +114,7 @@ async def test_what_was_written_is_found_at_once(log: SqliteLog, path: Path) -> 
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_the_tables_follow_from_the_log_alone(backend: Backend, path: Path, seed: int) -> None:
+async def test_the_tables_follow_from_the_log_alone(backend: AnyBackend, path: Path, seed: int) -> None:
     """However the log grew, and wherever the follower was stopped, its tables are those of all ops at once."""
     writers = Writers(seed)
     rng = random.Random(seed)
@@ -210,14 +209,13 @@ async def asked_until_answered(follower: Follower, query: Callable[[Views], Any]
     pytest.fail("never answered")
 
 
-@pytest.mark.parametrize("backend", ["sqlite-encrypted"], indirect=True)
 def written_down(views: Views) -> None:
     """All is in the file, and nothing of it in memory."""
     for statement in ("COMMIT", "PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA shrink_memory"):
         views._connection.execute(statement).fetchall()
 
 
-async def test_damage_under_a_running_follower_heals(backend: Backend, path: Path) -> None:
+async def test_damage_under_a_running_follower_heals(backend: AnyBackend, path: Path) -> None:
     """A page that is damaged while the file is open costs an Overloaded at most; then all is there again."""
     writers = Writers(2)
     log = await backend.open()
@@ -237,7 +235,7 @@ def kept(path: Path) -> int:
 
 
 async def test_what_is_asked_often_is_written_down_once(
-    log: SqliteLog, path: Path, monkeypatch: pytest.MonkeyPatch
+    log: LogStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A question after each op writes nothing; many ops, or the end, are written down together."""
     monkeypatch.setattr(follower_module, "KEEP_OPS", 40)
@@ -255,7 +253,7 @@ async def test_what_is_asked_often_is_written_down_once(
     assert kept(path) == 51
 
 
-async def test_a_count_of_conflicts_waits_for_conflicts_alone(log: SqliteLog, path: Path) -> None:
+async def test_a_count_of_conflicts_waits_for_conflicts_alone(log: LogStore, path: Path) -> None:
     """What began or ended no conflict is not taken in for the sake of counting them."""
     first = make_op(1, entity_type="Coverage", payload='{"status":"draft"}')
 
@@ -278,7 +276,7 @@ async def test_a_count_of_conflicts_waits_for_conflicts_alone(log: SqliteLog, pa
     assert log.contended_seq == 7, "two patients may be one"
 
 
-async def test_a_new_epoch_begins_anew(log: SqliteLog, path: Path) -> None:
+async def test_a_new_epoch_begins_anew(log: LogStore, path: Path) -> None:
     """When the log says that it has gone back, nothing that was derived before is believed."""
     writers = Writers(3)
     async with following(log, path) as follower:
@@ -289,7 +287,7 @@ async def test_a_new_epoch_begins_anew(log: SqliteLog, path: Path) -> None:
         assert await asked_until_answered(follower, told) == expected(writers)
 
 
-async def test_nothing_is_answered_from_a_file_that_lags(log: SqliteLog, path: Path) -> None:
+async def test_nothing_is_answered_from_a_file_that_lags(log: LogStore, path: Path) -> None:
     """A query that would be answered from less than what was durable is refused as overloaded."""
     await log.append(batch(make_op(1)))
     worker = ThreadWorker("views")
@@ -300,7 +298,7 @@ async def test_nothing_is_answered_from_a_file_that_lags(log: SqliteLog, path: P
     worker.close()
 
 
-async def test_a_batch_is_never_put_into_an_emptied_file(log: SqliteLog, path: Path) -> None:
+async def test_a_batch_is_never_put_into_an_emptied_file(log: LogStore, path: Path) -> None:
     """A file that was thrown away between reading and putting stays at its beginning."""
     from medxz.store.views.taking import Batch
 
@@ -315,23 +313,23 @@ async def test_a_batch_is_never_put_into_an_emptied_file(log: SqliteLog, path: P
     worker.close()
 
 
-async def test_damaged_ops_are_passed_by(backend: Backend, path: Path) -> None:
+async def test_damaged_ops_are_passed_by(file_backend: Backend, path: Path) -> None:
     """An op that can't be read any more holds nothing up: what is sound is found."""
-    log = await backend.open()
+    log = await file_backend.open()
     kept = make_op(1, entity_type="Patient", payload='{"name":[{"family":"Silva"}]}')
     await log.append(batch(kept, make_op(2)))
-    await backend.close()
-    connection = open_database(backend.path, backend.key)
+    await file_backend.close()
+    connection = open_database(file_backend.path, file_backend.key)
     connection.execute("UPDATE op SET body = zeroblob(40) WHERE seq = 2")
     connection.close()
-    log = await backend.open()
-    async with following(log, path, backend.key) as follower:
+    log = await file_backend.open()
+    async with following(log, path, file_backend.key) as follower:
         found = await follower.ask(lambda views: views.patients("silva", None, 5))
         assert [row.entity_id for row in found.rows] == [kept.entity_id]
         assert follower.through == 2
 
 
-async def test_it_rests_while_ops_arrive(log: SqliteLog, path: Path) -> None:
+async def test_it_rests_while_ops_arrive(log: LogStore, path: Path) -> None:
     """Under steady pushes it takes a small part of the time; asking lifts that."""
     async with following(log, path) as follower:
         number, until = 0, asyncio.get_running_loop().time() + 1.5
@@ -367,18 +365,18 @@ asyncio.run(main(Path(sys.argv[1])))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["sqlite-encrypted"], indirect=True)
-async def test_a_kill_in_the_middle_leaves_a_file_to_go_on_from(backend: Backend, path: Path) -> None:
+@pytest.mark.parametrize("file_backend", ["sqlite-encrypted"], indirect=True)
+async def test_a_kill_in_the_middle_leaves_a_file_to_go_on_from(file_backend: Backend, path: Path) -> None:
     """Killed at any moment of taking in, the follower ends with the same tables."""
     writers = Writers(5)
-    log = await backend.open()
+    log = await file_backend.open()
     for _ in range(6):
         await log.append(batch(*writers.some(400)))
-    await backend.close()
+    await file_backend.close()
     rng = random.Random(5)
     for _ in range(4):
         process = subprocess.Popen(  # noqa: ASYNC220  it is to be killed
-            [sys.executable, "-c", KILLED, str(backend.path.parent)],
+            [sys.executable, "-c", KILLED, str(file_backend.path.parent)],
             stdout=subprocess.PIPE,
             cwd=Path(__file__).parents[2],
         )
@@ -388,11 +386,11 @@ async def test_a_kill_in_the_middle_leaves_a_file_to_go_on_from(backend: Backend
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    async with following(await backend.open(), path) as follower:
+    async with following(await file_backend.open(), path) as follower:
         assert await asked_until_answered(follower, told) == expected(writers)
 
 
-async def test_the_file_is_nobody_elses_to_read(log: SqliteLog, path: Path) -> None:
+async def test_the_file_is_nobody_elses_to_read(log: LogStore, path: Path) -> None:
     """The file and what lies beside it are for the hub's user alone, and say nothing without the key."""
     async with following(log, path) as follower:
         await log.append(batch(make_op(1, entity_type="Patient", payload='{"name":[{"family":"Silva"}]}')))

@@ -12,12 +12,12 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from medxz.clock import SystemClock
 from medxz.merge.entity import Entity
 from medxz.op import Operation
-from medxz.store.sqlite import SqliteLog
+from medxz.store.base import LogStore
 from medxz.store.views import Follower, ViewsFile, taking
 from medxz.store.views.filling import Taken
 from medxz.work import ThreadWorker
 from tests.making import batch, fixed_id, make_op
-from tests.store.conftest import KEY, Backend
+from tests.store.conftest import KEY
 from tests.store.test_views_follower import asked_until_answered
 
 SECRET = "Zwicky-Lüthi"
@@ -25,8 +25,8 @@ POISON = fixed_id(0xBAD)
 
 
 @pytest.fixture
-def path(backend: Backend) -> Path:
-    return backend.path.with_name("views.db")
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "views.db"
 
 
 def unforeseen() -> Exception:
@@ -68,7 +68,7 @@ def patient(
 
 @pytest.mark.parametrize("error", [unforeseen, constraint, too_big])
 async def test_one_entity_does_not_keep_the_others_out(
-    log: SqliteLog, path: Path, monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
+    log: LogStore, path: Path, monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
 ) -> None:
     """It is left out and told of, without what it says; it comes in whole with its next op once the fault is gone."""
     told: list[str] = []
@@ -103,7 +103,7 @@ async def test_one_entity_does_not_keep_the_others_out(
 
 
 async def test_a_follower_outlives_what_nobody_foresaw(
-    log: SqliteLog, path: Path, monkeypatch: pytest.MonkeyPatch
+    log: LogStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error beside the taking in is tried again, and is over when its cause is."""
     worker = ThreadWorker("views")

@@ -34,7 +34,7 @@ class Channel:
         heard: Callable[[str | None], None],
         random_unit: Callable[[], float] = random.random,
     ) -> None:
-        """`heard` gets what others, or this one, told; None where something may have been missed."""
+        """`heard` gets what others told; None where something may have been missed."""
         self._pool: Final = pool
         self._name: Final = name
         self._heard: Final = heard
@@ -42,6 +42,7 @@ class Channel:
         self._untold: dict[str, None] = {}
         self._something: Final = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._speaks_as: int | None = None
         self.is_listening: bool = False
 
     def open(self) -> None:
@@ -87,10 +88,12 @@ class Channel:
         finally:
             self.is_listening = False
 
-    def _arrived(self, _connection: object, _process: int, _channel: str, payload: object) -> None:
-        self._heard(str(payload))
+    def _arrived(self, _connection: object, process: int, _channel: str, payload: object) -> None:
+        if process != self._speaks_as:
+            self._heard(str(payload))
 
     async def _speak(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        self._speaks_as = connection.get_server_pid()
         await connection.execute("SET synchronous_commit = off")
         while True:
             await self._something.wait()

@@ -121,7 +121,8 @@ def failure(error: Exception, described: str) -> MedxzError:
 def _told(error: Exception) -> str:
     """What it says, in one line: its details may hold what was being stored."""
     if isinstance(error, asyncpg.PostgresError):
-        return f"{error.sqlstate}: {error.message}"
+        # one that the driver raised by itself has no message, and its text holds the value
+        return f"{error.sqlstate}: {getattr(error, 'message', type(error).__name__)}"
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 

@@ -1,0 +1,205 @@
+"""Appending to a clinic's log on PostgreSQL, beside other relays that append to the same one.
+
+The draft of a transaction is made on what this relay knows at a count of commits, and stored by one statement which
+first changes the clinic's counter, where the count is still that one. Where somebody else came before, the counter's row
+is locked, what they stored is read, and the draft is made anew: so, for a while, from the start.
+
+What became of a transaction whose COMMIT was not answered nobody here needs to know: nothing was taken in, and whoever
+appends next finds another count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import asyncpg
+
+from medxz.clock import Clock
+from medxz.ids import uuid_bytes
+from medxz.op import Operation
+from medxz.store.base import Append, DeadLetter, Outcome
+from medxz.store.drafting import DeadKey, Draft, Found, with_conflicts
+from medxz.store.postgres import statements
+from medxz.store.postgres.bodies import Bodies
+from medxz.store.postgres.entities import EntityRows
+from medxz.store.postgres.following import Following
+from medxz.store.postgres.pool import Pool
+from medxz.store.tail import Committed
+from medxz.store.touched import Base, Conflicts
+
+if TYPE_CHECKING:
+    from medxz.store.postgres.pool import Connection
+
+_LOCK_FIRST: Final = 64
+"""Transactions that lock first after somebody else came before one of ours."""
+
+_Written = tuple[list[list[Outcome]], Committed]
+
+
+class _OthersCameBefore(Exception):  # not an error: it is drafted anew
+    """The log is at another count of commits: nothing was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """All that one transaction is to write."""
+
+    draft: Draft
+    outcomes: list[list[Outcome]]
+    frames: Sequence[bytearray]
+    blocks: Sequence[tuple[int, bytes]]
+    bases: Sequence[tuple[Base, bytearray]]
+
+    @property
+    def is_ops_alone(self) -> bool:
+        draft = self.draft
+        return not (self.blocks or self.bases or draft.letters or draft.reviews or draft.shared)
+
+
+class Writing:
+    """`Transactions` (medxz/store/commits.py) of one log."""
+
+    append_statement: ClassVar[str] = statements.APPEND
+
+    def __init__(
+        self, following: Following, entities: EntityRows, pool: Pool, bodies: Bodies, clock: Clock
+    ) -> None:
+        self._following: Final = following
+        self._entities: Final = entities
+        self._clinic_id: Final = following.clinic_id
+        self._pool: Final = pool
+        self._bodies: Final = bodies
+        self._clock: Final = clock
+        self._lock_first = 0
+
+    async def write(self, batches: Sequence[Append], _size: int, /) -> _Written:
+        try:
+            async with self._pool.connection() as connection:
+                try:
+                    return await self._write(connection, batches, careful=False)
+                except asyncpg.UniqueViolationError:  # an op_id is there already
+                    self._following.touched.forget()
+                    return await self._write(connection, batches, careful=True)
+        except BaseException:
+            self._following.touched.forget()
+            raise
+
+    async def _write(self, connection: Connection, batches: Sequence[Append], *, careful: bool) -> _Written:
+        if not self._lock_first:
+            try:
+                return await self._write_unlocked(connection, batches, careful=careful)
+            except _OthersCameBefore:
+                self._following.touched.forget()
+                self._lock_first = _LOCK_FIRST
+        self._lock_first -= 1
+        async with connection.transaction():
+            await connection.execute(statements.LOCK, self._clinic_id)
+            if await self._following.follow(connection):
+                self._lock_first = _LOCK_FIRST
+            plan = await self._plan(connection, batches, careful=careful)
+            await self._put(connection, plan)
+        return self._written(plan)
+
+    async def _write_unlocked(
+        self, connection: Connection, batches: Sequence[Append], *, careful: bool
+    ) -> _Written:
+        plan = await self._plan(connection, batches, careful=careful)
+        if plan.is_ops_alone:  # one statement, which is a transaction by itself
+            await self._put(connection, plan)
+        else:
+            async with connection.transaction():
+                await self._put(connection, plan)
+        return self._written(plan)
+
+    def _written(self, plan: _Plan) -> _Written:
+        return plan.outcomes, self._following.take_own(plan.draft)
+
+    async def _plan(self, connection: Connection, batches: Sequence[Append], *, careful: bool) -> _Plan:
+        following = self._following
+        draft = Draft(following.held, self._clock.now_ms())
+        suspects = draft.suspects(batches, careful=careful)
+        found = await self._find(connection, suspects) if suspects else Found()
+        outcomes = [draft.take(batch, found, careful=careful) for batch in batches]
+        keys = [op.entity_id for op in draft.ops]
+        asking = following.touched.conflicts(draft.first_seq, draft.ops, keys)
+        conflicts = await self._entities.answer(connection, asking) if keys else Conflicts[str]()
+        if conflicts.found:
+            outcomes = [with_conflicts(conflicts.found, each) for each in outcomes]
+        frames = await self._bodies.compress([*draft.records, *(base.base for base in conflicts.bases)])
+        count = len(draft.records)
+        bases = list(zip(conflicts.bases, frames[count:], strict=True))
+        return _Plan(draft, outcomes, frames[:count], draft.blocks(), bases)
+
+    async def _find(self, connection: Connection, ops: Sequence[Operation]) -> Found:
+        """Of these ops, those that are stored; and of the others, those that were rejected."""
+        rows = await connection.fetch(statements.FIND, self._clinic_id, [op.op_id for op in ops])
+        seqs = [row["seq"] for row in rows]
+        records = await self._bodies.inflate(seqs, [row["body"] for row in rows])
+        stored = {
+            row["op_id"].bytes: (seq, record) for row, seq, record in zip(rows, seqs, records, strict=True)
+        }
+        others = [op for op in ops if uuid_bytes(op.op_id) not in stored]
+        dead: dict[DeadKey, DeadLetter] = {}
+        for place, code, where, message in await connection.fetch(
+            statements.FIND_DEAD, self._clinic_id, [op.device_id for op in others],
+            [op.device_seq for op in others], [op.op_id for op in others],
+        ):  # fmt: skip
+            op = others[place - 1]
+            key = op.device_id, op.device_seq, op.op_id
+            dead.setdefault(key, DeadLetter(*key, code, message, where))
+        return Found(stored, dead)
+
+    async def _put(self, connection: Connection, plan: _Plan) -> None:
+        """Write it all; _OthersCameBefore where the log is not as it was when this was planned."""
+        draft, clinic_id, following = plan.draft, self._clinic_id, self._following
+        if draft.is_empty:
+            return
+        ops = draft.ops
+        stored = await connection.fetchval(
+            self.append_statement, clinic_id, following.commits, len(ops), draft.now_ms, len(draft.letters),
+            len(draft.reviews), [op.op_id for op in ops], [op.entity_id for op in ops],
+            [len(record) for record in draft.records], draft.front_desk, [op.entity_type for op in ops], plan.frames,
+        )  # fmt: skip
+        if stored is None:
+            raise _OthersCameBefore
+        for statement, rows in (
+            (statements.PUT_BLOCK, [(clinic_id, *block) for block in plan.blocks]),
+            (statements.PUT_LETTER, self._letters(draft)),
+            (statements.PUT_REVIEW, self._reviews(draft)),
+            (statements.PUT_SHARED, [(clinic_id, *numbers, following.commits + 1) for numbers in draft.shared]),
+            (statements.PUT_BASE, [
+                (clinic_id, base.entity.entity_id, base.entity.entity_type, base.seq, frame)
+                for base, frame in plan.bases
+            ]),
+        ):  # fmt: skip
+            if rows:
+                await connection.executemany(statement, rows)
+
+    def _letters(self, draft: Draft) -> list[tuple[object, ...]]:
+        return [
+            (
+                self._clinic_id, number, _text(letter.device_id), letter.device_seq, _text(letter.op_id),
+                letter.settles, letter.code, _text(letter.field), _text(letter.message), draft.now_ms,
+            )
+            for number, letter in enumerate(draft.letters, self._following.last_letter + 1)
+        ]  # fmt: skip
+
+    def _reviews(self, draft: Draft) -> list[tuple[object, ...]]:
+        return [
+            (
+                self._clinic_id, number, op.op_id, op.device_id, op.user_id, op.entity_type, op.entity_id,
+                _text(review.code), draft.now_ms,
+            )
+            for number, review in enumerate(draft.reviews, self._following.last_review + 1)
+            for op in (review.op,)
+        ]  # fmt: skip
+
+
+def _text(value: str | None) -> str | None:
+    """As a column takes it, which holds no NUL; UnicodeEncodeError where it is no text at all."""
+    if value is not None:
+        value.encode()
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return None
