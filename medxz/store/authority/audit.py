@@ -24,13 +24,20 @@ NOTHING_BEFORE: Final = "0" * 64
 CHAIN_BEGAN: Final = "chain_began"
 _TEXT_CHARS_MAX: Final = 200
 
+
+def _places(count: int) -> str:
+    """`($1, …, $16), …` of so many rows."""
+    rows = (range(first + 1, first + 17) for first in range(0, 16 * count, 16))
+    return ", ".join(f"({', '.join(f'${place}' for place in row)})" for row in rows)
+
+
 _COLUMNS: Final = (
     "chain_id, number, at_ms, event, user_id, device_id, hub_id, patient_id, encounter_id, entity_type, entity_id,"
     " address, detail, previous_hash, hash"
 )
-_INSERT: Final = f"""
-    INSERT INTO audit (clinic_id, {_COLUMNS})
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"""
+_INSERT: Final = f"INSERT INTO audit (clinic_id, {_COLUMNS}) VALUES "
+_TOGETHER: Final = 32
+"""Entries that one statement writes, where there are so many."""
 _END: Final = """
     SELECT number, hash FROM audit WHERE clinic_id = $1 AND chain_id = $2 ORDER BY number DESC LIMIT 1"""
 _CHAINS: Final = """
@@ -52,6 +59,8 @@ _CHAIN_IDS: Final = f"{_CHAINS} SELECT chain_id FROM chain WHERE chain_id IS NOT
 _FOLLOWING: Final = f"""
     SELECT {_COLUMNS} FROM audit WHERE clinic_id = $1 AND chain_id = $2 AND number > $3
     ORDER BY number LIMIT $4"""
+_INSERT_ONE: Final = _INSERT + _places(1)
+_INSERT_TOGETHER: Final = _INSERT + _places(_TOGETHER)
 _PAGE: Final = f"SELECT {_COLUMNS} FROM audit WHERE clinic_id = $1"
 
 End = tuple[str, int, str]
@@ -153,9 +162,7 @@ class AuditTrail:
 
     async def append(self, tx: Tx, clinic_id: str, *entries: Entry) -> None:
         """Note what the rest of this transaction does: both are durable, or neither is."""
-        end = await self._end(tx, clinic_id)
-        for entry in entries:
-            end = await self._insert(tx, clinic_id, entry, end)
+        end = await self._insert(tx, clinic_id, await self._end(tx, clinic_id), entries)
         tx.after_commit(lambda: self._remember(clinic_id, end))
 
     async def _end(self, tx: Tx, clinic_id: str) -> End:
@@ -179,18 +186,27 @@ class AuditTrail:
         }
         unnamed = sorted((ends | missing) - await ends_named(tx, clinic_id))
         entry = Entry(CHAIN_BEGAN, detail={"ends": unnamed})
-        return await self._insert(tx, clinic_id, entry, (chain_id, 0, NOTHING_BEFORE))
+        return await self._insert(tx, clinic_id, (chain_id, 0, NOTHING_BEFORE), [entry])
 
-    async def _insert(self, tx: Tx, clinic_id: str, entry: Entry, end: End) -> End:
-        chain_id, number, before = end
-        facts = (
-            chain_id, number + 1, self._clock.now_ms() if entry.at_ms is None else entry.at_ms, entry.event,
-            entry.user_id, entry.device_id, entry.hub_id, entry.patient_id, entry.encounter_id, entry.entity_type,
-            entry.entity_id, entry.address, entry.detail_json, before,
-        )  # fmt: skip
-        digest = _hash(clinic_id, facts)
-        await tx.rows(_INSERT, clinic_id, *facts, digest)
-        return chain_id, number + 1, digest
+    async def _insert(self, tx: Tx, clinic_id: str, end: End, entries: Sequence[Entry]) -> End:
+        """Behind an end; the new end."""
+        rows: list[tuple[object, ...]] = []
+        for entry in entries:
+            chain_id, number, before = end
+            facts = (
+                chain_id, number + 1, self._clock.now_ms() if entry.at_ms is None else entry.at_ms, entry.event,
+                entry.user_id, entry.device_id, entry.hub_id, entry.patient_id, entry.encounter_id,
+                entry.entity_type, entry.entity_id, entry.address, entry.detail_json, before,
+            )  # fmt: skip
+            end = chain_id, number + 1, _hash(clinic_id, facts)
+            rows.append((clinic_id, *facts, end[2]))
+        whole = len(rows) - len(rows) % _TOGETHER
+        for first in range(0, whole, _TOGETHER):
+            values = [value for row in rows[first : first + _TOGETHER] for value in row]
+            await tx.rows(_INSERT_TOGETHER, *values)
+        for row in rows[whole:]:
+            await tx.rows(_INSERT_ONE, *row)
+        return end
 
     def _remember(self, clinic_id: str, end: End) -> None:
         """What is committed: whoever takes it away is found out by the next entry."""
