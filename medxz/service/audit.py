@@ -134,39 +134,18 @@ class AuditView:
     ) -> AuditAnswer:
         """The newest first. `query`: what was asked of patient, encounter, user, device, from (with it), to (without)."""
         require(caller, "admin")
-        wanted = _wanted(query)
+        _wanted(query)  # what is not lawful is refused before it is noted
         asked = [f"{name}={query[name]}" for name in sorted(query)]
-        before = _place(self._cursors.read(cursor, "audit", *asked))
+        before = self._cursors.read(cursor, "audit", *asked)
         self._note(caller, "audit_read", query)
-
-        async def read(tx: Tx) -> list[audit.Noted]:
-            return await audit.page(tx, self._clinic_id, wanted, before, limit + 1)
-
-        found = await self._transactions.read(read)
-        last = found[limit - 1] if len(found) > limit else None
-        after = f"{last.at_ms} {last.chain_id} {last.number}" if last is not None else None
-        return AuditAnswer(
-            entries=[_told(noted) for noted in found[:limit]],
-            next_cursor=self._cursors.following(after, "audit", *asked),
-        )
+        entries, after = await entries_of(self._transactions, self._clinic_id, query, before, limit)
+        return AuditAnswer(entries=entries, next_cursor=self._cursors.following(after, "audit", *asked))
 
     async def verify(self, caller: Caller) -> AuditVerifyAnswer:
         """Walk every chain of the clinic, which takes as long as they are."""
         require(caller, "admin")
         self._note(caller, "audit_verified", {})
-        chains = await proof.verify(self._transactions, self._clinic_id)
-        return AuditVerifyAnswer(
-            ok=all(chain.ok for chain in chains),
-            chains=[
-                AuditChain(
-                    chain_id=chain.chain_id,
-                    entries=chain.entries,
-                    ok=chain.ok,
-                    first_broken=chain.first_broken,
-                )
-                for chain in chains
-            ],
-        )
+        return await verified(self._transactions, self._clinic_id)
 
     def _note(self, caller: Caller, event: str, query: Mapping[str, str]) -> None:
         self._notes.note_later(
@@ -177,6 +156,38 @@ class AuditView:
             hub_id=caller.hub_id,
             detail=query,
         )
+
+
+async def entries_of(
+    transactions: Transactions, clinic_id: str, query: Mapping[str, str], before: str | None, limit: int
+) -> tuple[list[AuditEntry], str | None]:
+    """The newest entries, or those behind a place that was given with the page before; and the place to go on at."""
+    wanted, place = _wanted(query), _place(before)
+
+    async def read(tx: Tx) -> list[audit.Noted]:
+        return await audit.page(tx, clinic_id, wanted, place, limit + 1)
+
+    found = await transactions.read(read)
+    last = found[limit - 1] if len(found) > limit else None
+    after = f"{last.at_ms} {last.chain_id} {last.number}" if last is not None else None
+    return [_told(noted) for noted in found[:limit]], after
+
+
+async def verified(transactions: Transactions, clinic_id: str) -> AuditVerifyAnswer:
+    """Every chain of the clinic, walked from its beginning."""
+    chains = await proof.verify(transactions, clinic_id)
+    return AuditVerifyAnswer(
+        ok=all(chain.ok for chain in chains),
+        chains=[
+            AuditChain(
+                chain_id=chain.chain_id,
+                entries=chain.entries,
+                ok=chain.ok,
+                first_broken=chain.first_broken,
+            )
+            for chain in chains
+        ],
+    )
 
 
 def _wanted(query: Mapping[str, str]) -> audit.Wanted:
