@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from medxz.merge.members import State, member, objects, patient_id
+from medxz.merge.members import State, encounter_id, member, objects, patient_id
 
 PATIENTS_MAX: Final = 32  # of one entity: a group appointment
 
@@ -44,6 +44,11 @@ def patients_of(entity_type: str, state: State) -> tuple[str, ...]:
     if entity_type == "Appointment":
         found += [patient_id(who.get("actor")) for who in objects(member(state, "participant"))]
     return tuple(sorted({patient for patient in found if patient is not None})[:PATIENTS_MAX])
+
+
+def encounter_of(state: State) -> str | None:
+    """The id of the encounter that an entity was made in."""
+    return encounter_id(member(state, "encounter"))
 
 
 def _patient_in(reference: bytes) -> str | None:

@@ -18,6 +18,9 @@ _UUID: Final = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9
 _PATIENT: Final = re.compile(f"(?:Patient/|urn:uuid:|.*/Patient/)({_UUID})(?:/_history/.*)?")
 
 
+_ENCOUNTER: Final = re.compile(f"(?:.*/)?Encounter/({_UUID})(?:/_history/.*)?")
+
+
 def member(state: State, name: str) -> object:
     """A top-level member as Python has it; None where it is absent or cannot be read."""
     raw = state.get(name)
@@ -50,4 +53,12 @@ def patient_id(reference: object) -> str | None:
     if not isinstance(reference, str):
         return None
     found = _PATIENT.fullmatch(reference)
+    return found[1].lower() if found is not None else None
+
+
+def encounter_id(reference: object) -> str | None:
+    """Which encounter a reference means: `Encounter/<uuid>`, with a server before or a version behind."""
+    if isinstance(reference, dict):
+        reference = reference.get("reference")
+    found = _ENCOUNTER.fullmatch(reference) if isinstance(reference, str) else None
     return found[1].lower() if found is not None else None

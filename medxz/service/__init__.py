@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from medxz.clock import Clock
 from medxz.ids import Ids
 from medxz.service.accounts import Accounts, Origin
+from medxz.service.audit import Audit
 from medxz.service.audited import Audited, NothingAudited
 from medxz.service.configuration import Configuration
 from medxz.service.conflicts import Conflicts
@@ -21,6 +22,7 @@ from medxz.service.gate import Caller, Gate, only_clinic
 from medxz.service.health import Health
 from medxz.service.list_cursor import ListCursors
 from medxz.service.metrics import Gauges, Metrics, no_results
+from medxz.service.noting import NothingNoted, Noting
 from medxz.service.pull import Pull, StreamChunk
 from medxz.service.push import Push
 from medxz.service.reviews import Reviews
@@ -60,8 +62,9 @@ __all__ = [
 class ClinicParts:
     """What a program hands in for one clinic: its log, what is known of it, and whom the server lets in.
 
-    `worker` hashes long pushes, `reading` works entities out. `begin_epoch` gives the log a new epoch. `counts` has
-    the results of pushes, by status; clinics of one server share it.
+    `worker` hashes long pushes, `reading` works entities out. `begin_epoch` gives the log a new epoch. What is read is
+    noted in `notes`, and `audit` shows an administrator what was noted. `counts` has the results of pushes, by status;
+    clinics of one server share it.
     """
 
     log: LogStore
@@ -75,6 +78,7 @@ class ClinicParts:
     ids: Ids
     worker: Worker
     reading: Worker
+    notes: Audit = field(default_factory=NothingNoted)
     audit: Audited = field(default_factory=NothingAudited)
     counts: dict[str, int] = field(default_factory=no_results)
 
@@ -141,12 +145,13 @@ def assemble_clinic(parts: ClinicParts) -> ClinicServices:
     """Put the use cases of one clinic together."""
     log, known, gate = parts.log, parts.known, parts.gate
     seen, cursors = Seen(parts.clock), ListCursors(log)
+    noting = Noting(parts.notes, log.clinic_id)
     return ClinicServices(
         push=Push(log, known, parts.upstream, parts.throttle, seen, parts.worker, counts=parts.counts),
         pull=Pull(log, gate, seen, parts.begin_epoch, parts.ids, parts.clock),
-        snapshot=Snapshot(log, gate, parts.reading),
-        entities=Entities(log, parts.follower, cursors, parts.reading),
-        conflicts=Conflicts(parts.follower, cursors),
+        snapshot=Snapshot(log, gate, noting, parts.reading),
+        entities=Entities(log, parts.follower, cursors, noting, parts.reading),
+        conflicts=Conflicts(parts.follower, cursors, noting),
         status=Standing(log, parts.upstream, seen, parts.follower),
         reviews=Reviews(log),
         config=Configuration(known),

@@ -7,6 +7,7 @@ from typing import Final
 from medxz.errors import NotFound
 from medxz.service.gate import Caller, require
 from medxz.service.list_cursor import ListCursors, list_json
+from medxz.service.noting import Noting
 from medxz.service.roles import readable, require_reading
 from medxz.store.views import ConflictState, HeldConflict
 from medxz.store.views.follower import Follower
@@ -17,9 +18,10 @@ __all__ = ["ConflictState", "Conflicts"]
 class Conflicts:
     """The use case. One instance a server."""
 
-    def __init__(self, follower: Follower, cursors: ListCursors) -> None:
+    def __init__(self, follower: Follower, cursors: ListCursors, noting: Noting) -> None:
         self._follower: Final = follower
         self._cursors: Final = cursors
+        self._noting: Final = noting
 
     async def page(self, caller: Caller, state: ConflictState, cursor: str | None, limit: int) -> bytes:
         """A page of them, as JSON."""
@@ -28,6 +30,7 @@ class Conflicts:
         after = self._cursors.read(cursor, "conflicts", state)
         portion = await self._follower.ask(lambda views: views.conflicts(state, types, after, limit))
         following = self._cursors.following(portion.after, "conflicts", state)
+        self._noting.listed(caller, "read", None, [row.entity_id for row in portion.rows])
         return list_json("conflicts", map(_told, portion.rows), following)
 
     async def one(self, caller: Caller, conflict_id: str) -> bytes:
@@ -37,6 +40,7 @@ class Conflicts:
         if found is None:
             raise NotFound("there is no such conflict here, or it became another one when more was written")
         require_reading(caller.roles, found.entity_type)
+        self._noting.listed(caller, "read", found.entity_type, [found.entity_id])
         return _told(found)
 
 

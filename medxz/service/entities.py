@@ -23,6 +23,7 @@ from medxz.merge.view import view_of
 from medxz.service.changes import entity_and_changes
 from medxz.service.gate import Caller, require
 from medxz.service.list_cursor import ListCursors, list_json
+from medxz.service.noting import Noting, Subject
 from medxz.service.roles import require_reading
 from medxz.service.wanted import Wanted
 from medxz.store.base import LogStore
@@ -44,10 +45,13 @@ _NUMBER: Final = msgspec.json.Decoder(_Numbered)
 class Entities:
     """The use case. One instance a server."""
 
-    def __init__(self, log: LogStore, follower: Follower, cursors: ListCursors, worker: Worker) -> None:
+    def __init__(
+        self, log: LogStore, follower: Follower, cursors: ListCursors, noting: Noting, worker: Worker
+    ) -> None:
         self._log: Final = log
         self._follower: Final = follower
         self._cursors: Final = cursors
+        self._noting: Final = noting
         self._worker: Final = worker
         self._large: Final = asyncio.Semaphore(limits.LARGE_ENTITIES_MAX)
 
@@ -55,7 +59,9 @@ class Entities:
         """The entity as it stands, as JSON."""
         _require(caller, entity_type)
         async with self._changes_of(entity_type, entity_id) as (entity, changes):
-            return await self._worker.run(lambda: view_of(entity, changes).to_wire_json())
+            told, subject = await self._worker.run(_view, entity, changes)
+        self._noting.read(caller, subject, "state")
+        return told
 
     async def page(self, caller: Caller, wanted: Wanted, cursor: str | None, limit: int) -> bytes:
         """A page of the entities that are wanted, as JSON; it also ends at PULL_PAGE_BYTES_MAX."""
@@ -67,6 +73,7 @@ class Entities:
             portion = await self._follower.ask(partial(wanted.portion, after=after, limit=limit))
             items, read = await self._items(portion.rows)
             if read == len(portion.rows):
+                self._note_list(caller, wanted, portion.rows)
                 return list_json("entities", items, self._cursors.following(portion.after, *named))
             limit = read  # they are long: as many as fit, and the place behind those
 
@@ -81,6 +88,7 @@ class Entities:
         if not ops and not after:
             raise _not_here()
         page = ops[: min(limit, _fitting(ops))]
+        self._noting.read(caller, await self._worker.run(_subject_of_ops, page), "ops")
         end = str(_NUMBER.decode(page[-1]).server_seq) if len(page) < len(ops) else None
         return list_json("ops", page, self._cursors.following(end, *named))
 
@@ -93,8 +101,15 @@ class Entities:
         after = self._cursors.read(cursor, *named)
         async with self._changes_of(entity_type, entity_id) as (entity, changes):
             items, end, merged = await self._worker.run(_history, entity, changes, after, limit)
+            subject = await self._worker.run(_subject, entity, changes)
+        self._noting.read(caller, subject, "history")
         following = self._cursors.following(end, *named)
         return list_json("history", items, following, b'"merged":%b,' % merged)
+
+    def _note_list(self, caller: Caller, wanted: Wanted, rows: Sequence[Found]) -> None:
+        event = "searched" if wanted.words is not None else "read"
+        ids = [row.entity_id for row in rows]
+        self._noting.listed(caller, event, wanted.entity_type, ids, wanted.patient_id)
 
     @asynccontextmanager
     async def _changes_of(
@@ -153,6 +168,20 @@ class Entities:
 def _require(caller: Caller, entity_type: str) -> None:
     require(caller, "device_or_hub")
     require_reading(caller.roles, entity_type)
+
+
+def _view(entity: Entity, changes: Sequence[Change]) -> tuple[bytes, Subject]:
+    view = view_of(entity, changes)
+    return view.to_wire_json(), Subject.of(entity, view.state)
+
+
+def _subject(entity: Entity, changes: Sequence[Change]) -> Subject:
+    """Of whom an entity is: its first ops say that."""
+    return Subject.of(entity, view_of(entity, changes[:_READ_OPS]).state)
+
+
+def _subject_of_ops(ops: Sequence[bytes]) -> Subject:
+    return _subject(*entity_and_changes(ops[:_READ_OPS]))
 
 
 def _told(entities: Sequence[Sequence[bytes]]) -> list[bytes]:

@@ -19,6 +19,7 @@ from medxz.scope import Scope
 from medxz.service.changes import entity_and_changes
 from medxz.service.cursor import Cursors
 from medxz.service.gate import Caller, Gate, require
+from medxz.service.noting import Noting
 from medxz.store.base import EntityBatch, LogStore
 from medxz.wire import SnapshotHeader
 from medxz.work import Worker
@@ -29,9 +30,10 @@ _ENCODE: Final = msgspec.json.Encoder().encode
 class Snapshot:
     """The use case. One instance a server."""
 
-    def __init__(self, log: LogStore, gate: Gate, worker: Worker) -> None:
+    def __init__(self, log: LogStore, gate: Gate, noting: Noting, worker: Worker) -> None:
         self._log: Final = log
         self._gate: Final = gate
+        self._noting: Final = noting
         self._worker: Final = worker
         self._cursors: Final = Cursors(log)
         self.being_read = 0
@@ -40,7 +42,8 @@ class Snapshot:
         """The header line, then lines of entities, many at once. A Refusal where the caller may not go on."""
         require(caller, "device_or_hub")
         through = await self._log.index_now()
-        header = await self._header(caller.scope, through)
+        header, entities = await self._header(caller.scope, through)
+        self._noting.exported(caller, entities)
         self.being_read += 1
         try:
             yield header
@@ -51,7 +54,7 @@ class Snapshot:
         finally:
             self.being_read -= 1
 
-    async def _header(self, scope: Scope, through: int) -> bytes:
+    async def _header(self, scope: Scope, through: int) -> tuple[bytes, int]:
         standing = await self._log.standing(scope, through)
         header = SnapshotHeader(
             cursor=self._cursors.make(standing.position, scope),
@@ -61,7 +64,7 @@ class Snapshot:
             scope=scope,
             entities=await self._log.count_entities(scope, through),
         )
-        return _ENCODE(header) + b"\n"
+        return _ENCODE(header) + b"\n", header.entities
 
     async def _portions(self, scope: Scope, through: int) -> AsyncGenerator[bytes, None]:
         """Lines: while some are on their way to the reader, the next are made, and what follows those is read."""
