@@ -20,6 +20,8 @@ from medxz.store.sqlite import SqliteLog
 
 READ_OPS: Final = 500
 LATER_MAX: Final = 1_000
+# so many may have been handed out since it was last written down what is settled
+UNSURE_OPS: Final = 5_000
 LATER_EVERY_S: Final = 30.0
 LATER_EVERY_S_MAX: Final = 900.0
 
@@ -49,15 +51,27 @@ class Queue:
     """One round after another: each goes from where everything is settled to the end of the log."""
 
     def __init__(
-        self, log: SqliteLog, settled: Settled, clock: Clock, through: int, later: Sequence[int] = ()
+        self,
+        log: SqliteLog,
+        settled: Settled,
+        clock: Clock,
+        through: int,
+        later: Sequence[int] = (),
+        *,
+        unsure: bool = False,
     ) -> None:
-        """`through`: all up to that server_seq is settled there, but for those in `later`."""
+        """`through`: all up to that server_seq is settled there, but for those in `later`.
+
+        Where it is `unsure` whether something was handed out before, what follows is handed out whatever the cloud's
+        watermarks say: an op that it refused is settled too, and its device has to be told.
+        """
         self._log: Final = log
         self._settled: Final = settled
         self._clock: Final = clock
         self.through = through
         self.later = set(later)
         self._walked = through  # how far ops have been handed out
+        self._unsure_through = through + UNSURE_OPS if unsure else 0
         self._shared = log.shared
         self._offered: dict[int, Offered] = {}
         self._again: list[int] = []  # of `later`, those that this round has still to offer
@@ -94,13 +108,18 @@ class Queue:
             self.through = seq
         return batch
 
+    def offered(self, position: int) -> Offered | None:
+        """What was handed out there and has not been answered."""
+        return self._offered.get(position)
+
     def answered(self, position: int) -> Offered | None:
         """That op is settled there, or never will be: it is not offered again."""
         self.later.discard(position)
         return self._offered.pop(position, None)
 
     def _begin_round(self) -> None:
-        """What was handed out in a round that broke off is handed out again."""
+        """What was handed out in a round that broke off is handed out again: its answer was lost."""
+        self._unsure_through = max(self._unsure_through, *self._offered, 0)
         self._offered.clear()
         self._shared = self._log.shared
         self._walked = self.through
@@ -117,6 +136,8 @@ class Queue:
         """What was handed out before and not answered is for later; the rest of the log has come that much nearer."""
         if len(self.later) + len(self._offered) > LATER_MAX:
             raise PeerUnreachable(f"more than {LATER_MAX} ops would have to be offered again later")
+        if self._offered and not self.later:
+            self._again_at = self._clock.monotonic() + self._waits_s
         self.later.update(self._offered)
         self._offered.clear()
         self.through = max(self.through, self._walked)
@@ -127,7 +148,7 @@ class Queue:
             seq = self._again.pop(0)
             texts = await self._log.ops_after(seq - 1, 1)
             head = _head(texts[0]) if texts else None
-            if seq > after and head is not None and head.server_seq == seq and self._is_wanted(head):
+            if seq > after and head is not None and head.server_seq == seq:
                 return self._offer(head, _body(texts[0]))
             self.later.discard(seq)
         return None
@@ -135,7 +156,11 @@ class Queue:
     def _is_wanted(self, head: _Head) -> bool:
         """Two ops may share a number: to have settled the number is not to have the op."""
         number = (head.device_id, head.device_seq)
-        return not self._settled.has(*number) or number in self._shared
+        return (
+            not self._settled.has(*number)
+            or number in self._shared
+            or head.server_seq <= self._unsure_through
+        )
 
     def _offer(self, head: _Head, body: bytes) -> Outgoing:
         self._offered[head.server_seq] = Offered(head.op_id, head.device_id, head.device_seq)

@@ -97,7 +97,7 @@ class CloudSide:
         """Go on where it was left; with a log that is not known, offer again what its watermarks lack."""
         kept = await self._registry.exchange()
         self._settled = Settled(marks)
-        self._with, self._refusals = log, []
+        self._with = log
         if (
             kept is None
             or LogId(kept.server_id, kept.epoch) != log
@@ -108,7 +108,8 @@ class CloudSide:
         else:
             self._place = kept
             self._letters_through, self._cursor = kept.letters_through, kept.cursor
-            self._queue = Queue(self._log, self._settled, self._clock, kept.pushed_through, kept.later)
+            through, later = kept.pushed_through, kept.later
+            self._queue = Queue(self._log, self._settled, self._clock, through, later, unsure=True)
         await self.keep()
 
     async def _find_place(self, log: LogId) -> None:
@@ -186,12 +187,13 @@ class CloudSide:
 
     async def park(self, log: LogId, op: Outgoing, code: str, _message: str) -> None:
         """It will not even read this one: its number settles there by our word, and its device is told."""
-        offered = self._queue.answered(op.position)
+        offered = self._queue.offered(op.position)
         if offered is None or self._remote is None:
             raise AssertionError("only what was handed out to a server is refused by it")
         told = "too_large" if code == "too_large" else "invalid"
         row = LetterRow(0, offered.device_id, offered.device_seq, offered.op_id, told)
         await self._tell(self._remote, log, [row])
+        self._queue.answered(op.position)
         self._refusals.append((offered.op_id, offered.device_id, told))
         self.changed.set()
 
