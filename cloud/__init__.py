@@ -1,1 +1,1 @@
-"""The relay across sites: its place in the house. There is no program here yet."""
+"""The cloud: the relay across a clinic's sites, and the authority on who may write where."""

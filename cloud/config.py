@@ -1,0 +1,114 @@
+"""The cloud's settings, beside what every server has; where they come from: medxz/program/settings.py.
+
+Refused: a database that is no PostgreSQL, origins that are none, a public URL without TLS that leads off this machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from medxz import limits
+from medxz.program import settings as sources
+from medxz.program.places import Places
+from medxz.program.settings import Number, Program, Said, ServerSettings, is_loopback
+
+PROGRAM: Final = Program("medxz-cloud", "cloud")
+
+_ORIGIN: Final = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
+
+
+def _split(value: object) -> object:
+    """The environment and a credential have one text for all of them."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in value:
+        if _ORIGIN.fullmatch(origin) is None:
+            raise ValueError(f"{origin!r} is not an origin: scheme, host and port, as https://app.example")
+    return value
+
+
+def _bare(value: str) -> str:
+    if _ORIGIN.fullmatch(value.rstrip("/")) is None:
+        raise ValueError("must be scheme, host and port, as https://cloud.example")
+    return value.rstrip("/")
+
+
+def _postgres(value: str) -> str:
+    if urlsplit(value).scheme not in {"postgresql", "postgres"}:
+        raise ValueError("must begin with postgresql://")
+    return value
+
+
+Origins = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_origins)]
+
+
+class CloudPlaces(Places):
+    """Where the files of a cloud lie: on PostgreSQL only what can be made anew, and the lock."""
+
+    @property
+    def authority(self) -> Path:
+        return self.data / "cloud.db"
+
+    @property
+    def lock(self) -> Path:
+        return self.data / "cloud.lock"
+
+    @property
+    def url_file(self) -> Path:
+        """While it runs: where it serves."""
+        return self.data / "cloud.url"
+
+    def clinic(self, clinic_id: str) -> Path:
+        return self.data / "clinics" / clinic_id
+
+
+class Settings(ServerSettings):
+    """Everything that an operator may set."""
+
+    PROGRAM: ClassVar[Program] = PROGRAM
+    SECRETS: ClassVar[frozenset[str]] = frozenset({"database"})
+    FLAGS: ClassVar[Mapping[str, str]] = {"cors_origins": "--cors-origin"}
+
+    database: Annotated[str, AfterValidator(_postgres)] | None = Field(
+        None, description="`postgresql://…`, several hosts with commas; unset: SQLite files in the directory"
+    )
+    database_connections: Number = Field(
+        16, ge=4, le=1_000, description="connections to that database of this process at most"
+    )
+    public_url: Annotated[str, AfterValidator(_bare)] | None = Field(
+        None, description="where devices and hubs find the cloud; unset: where it serves"
+    )
+    cors_origins: Origins = Field(
+        (), description="origins whose pages may ask, exactly as a browser sends them; unset: none"
+    )
+    clinics_open: Number = Field(
+        limits.CLINICS_OPEN_MAX,
+        ge=1,
+        le=100_000,
+        description="clinics whose logs are open at a time at most; who is not asked for makes room",
+    )
+
+    @property
+    def places(self) -> CloudPlaces:
+        return CloudPlaces(self.data, self.key_file)
+
+    def contradictions(self, said: Said) -> Iterator[str]:
+        yield from super().contradictions(said)
+        url = urlsplit(self.public_url or "")
+        if url.scheme == "http" and not is_loopback(url.hostname or ""):
+            yield f"{said('public_url')}: without TLS it may lead to 127.0.0.1, ::1 or localhost alone"
+
+
+def load_settings(
+    flags: Mapping[str, object], environ: Mapping[str, str], config: Path | None = None
+) -> Settings:
+    """The cloud's settings out of every source."""
+    return sources.load_settings(Settings, flags, environ, config)
