@@ -25,7 +25,8 @@ from bench.figures import FIGURES
 def main(names: tuple[str, ...], *, as_json: bool, quick: bool, write: bool) -> None:
     """Measure the hub against its limits. NAME: one of those below; all without one.
 
-    push, singles, replay, pull, mixed, stream, disk, syncs, memory, start, snapshot, search, meaning, scale
+    push, singles, replay, pull, mixed, stream, disk, syncs, memory, start, snapshot, search, meaning, scale, wan,
+    relay, idle, clinics
     """
     begun, others = time.monotonic(), report.OthersWatch()
     figures = measure(names or tuple(FIGURES), quick=quick)

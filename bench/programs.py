@@ -22,14 +22,20 @@ from typing import Final, Self
 
 from bench import echo
 from hub.ask import ask
+from medxz.ids import RandomIds
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 HUB: Final = Path(sys.executable).with_name("medxz-hub")
+CLOUD: Final = Path(sys.executable).with_name("medxz-cloud")
 READY_S_MAX: Final = 120
 STOP_S_MAX: Final = 60
 TOKEN_S: Final = 24 * 60 * 60
 # buckets that never run empty under a load client: they are counted down all the same
-SETTINGS: Final = {"MEDXZ_HUB_REQUESTS_PER_S": "1000000", "MEDXZ_HUB_OPS_PER_S": "10000000"}
+SETTINGS: Final = {
+    f"MEDXZ_{program}_{name}": value
+    for program in ("HUB", "CLOUD")
+    for name, value in (("REQUESTS_PER_S", "1000000"), ("OPS_PER_S", "10000000"))
+}
 MEMORY_FOLDER: Final = Path("/dev/shm")
 
 
@@ -44,14 +50,18 @@ class Ended:
     written_bytes: int
 
 
-class HubProcess:
-    """A hub on a directory. `with` starts it and stops it well."""
+class ServerProcess:
+    """A server on a directory. `with` starts it and stops it well."""
 
-    def __init__(self, data: Path, *, wrapper: Sequence[str] = ()) -> None:
+    def __init__(
+        self, data: Path, program: Path, flags: Sequence[str] = (), *, wrapper: Sequence[str] = ()
+    ) -> None:
         self.data = data
         self.port = 0
         self.pid = 0
         self.start_s = 0.0
+        self._program = program
+        self._flags = flags
         self._wrapper = wrapper
         self._process: subprocess.Popen[bytes] | None = None
         folder = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else data.parent
@@ -68,15 +78,11 @@ class HubProcess:
             self.stop()
         self._log.unlink(missing_ok=True)
 
-    @property
-    def store(self) -> Path:
-        return self.data / "hub.db"
-
     def start(self) -> None:
         """Run it until it says that it is ready; `start_s` is how long that took."""
         command = [
-            *self._wrapper, str(HUB), "run", "--data", str(self.data), "--plain-http", "--port", "0", "--no-mdns",
-            "--json",
+            *self._wrapper, str(self._program), "run", "--data", str(self.data), "--plain-http", "--port", "0", "--json",
+            *self._flags,
         ]  # fmt: skip
         begun = time.perf_counter()
         with self._log.open("ab") as log:
@@ -90,7 +96,7 @@ class HubProcess:
         if not line:
             process.wait()
             self._process = None
-            raise ProgramFailed(f"the hub did not start: {self.log_tail()}")
+            raise ProgramFailed(f"{self._name} did not start: {self.log_tail()}")
         self.port = int(json.loads(line)["url"].rpartition(":")[2])
         self.pid = _child_of(process.pid) if self._wrapper else process.pid
 
@@ -106,13 +112,13 @@ class HubProcess:
                 break
             if time.monotonic() > deadline:
                 process.kill()
-                raise ProgramFailed(f"the hub did not stop in {STOP_S_MAX} s")
+                raise ProgramFailed(f"{self._name} did not stop in {STOP_S_MAX} s")
             time.sleep(0.01)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.stdout is not None:
             process.stdout.close()
         if process.returncode:
-            raise ProgramFailed(f"the hub ended with {process.returncode}: {self.log_tail()}")
+            raise ProgramFailed(f"{self._name} ended with {process.returncode}: {self.log_tail()}")
         return Ended(usage.ru_oublock * 512)
 
     def written_bytes(self) -> int:
@@ -129,11 +135,33 @@ class HubProcess:
     def log_tail(self) -> str:
         return self._log.read_text("utf-8", errors="replace")[-2_000:]
 
+    @property
+    def _name(self) -> str:
+        return self._program.name
+
+
+class HubProcess(ServerProcess):
+    """A hub by itself."""
+
+    def __init__(self, data: Path, *, wrapper: Sequence[str] = ()) -> None:
+        super().__init__(data, HUB, ["--no-mdns"], wrapper=wrapper)
+
+    @property
+    def store(self) -> Path:
+        return self.data / "hub.db"
+
+
+class CloudProcess(ServerProcess):
+    """A relay on a PostgreSQL."""
+
+    def __init__(self, data: Path, database: str) -> None:
+        super().__init__(data, CLOUD, ["--database", database])
+
 
 def make_hub(data: Path, clinic_id: str) -> None:
     """A new hub of this clinic."""
     data.parent.mkdir(parents=True, exist_ok=True)
-    _hub_command("init", "--data", str(data), "--clinic", clinic_id, "--json")
+    _run(HUB, "init", "--data", str(data), "--clinic", clinic_id, "--json")
 
 
 def make_tokens(hub: HubProcess, device_ids: Sequence[str], user_ids: Sequence[str]) -> list[str]:
@@ -144,6 +172,13 @@ def make_tokens(hub: HubProcess, device_ids: Sequence[str], user_ids: Sequence[s
         str(ask(socket, "token", {"device": device, "user": user, **wanted})["access_token"])
         for device, user in zip(device_ids, user_ids, strict=True)
     ]
+
+
+def make_hub_token(hub: HubProcess) -> str:
+    """An access token for a hub that pushes to this one, as to a cloud."""
+    socket = hub.data.with_name(hub.data.name + ".sock")
+    wanted = {"role": "hub", "user": RandomIds().uuid7(), "ttl": TOKEN_S}
+    return str(ask(socket, "token", wanted)["access_token"])
 
 
 def copy_hub(source: Path, target: Path) -> None:
@@ -192,10 +227,14 @@ class EchoProcess:
         self._process.stdout.close()
 
 
-def _hub_command(*words: str) -> None:
-    done = subprocess.run([str(HUB), *words], capture_output=True, cwd=ROOT, check=False)
+def cloud_command(*words: str) -> None:
+    _run(CLOUD, *words)
+
+
+def _run(program: Path, *words: str) -> None:
+    done = subprocess.run([str(program), *words], capture_output=True, cwd=ROOT, check=False)
     if done.returncode:
-        raise ProgramFailed(f"medxz-hub {words[0]}: {done.stderr.decode(errors='replace')}")
+        raise ProgramFailed(f"{program.name} {words[0]}: {done.stderr.decode(errors='replace')}")
 
 
 def _key_file(data: Path) -> Path:

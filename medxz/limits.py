@@ -63,7 +63,7 @@ STREAM_OPS_MAX: Final = 100  # in one event, which waits in memory where its rea
 STREAMS_MAX: Final = 2_000
 STREAMS_PER_DEVICE_MAX: Final = 8
 
-# Live lines (medxz/live.py): what one message holds, how many lines there may be, how long one may be silent.
+# Live lines (medxz/wire/live.py): what one message holds, how many lines there may be, how long one may be silent.
 LIVE_TEXT_BYTES_MAX: Final = 64 * KIB
 LIVE_PACKED_BYTES_MAX: Final = 64 * KIB
 LIVE_LINES_MAX: Final = 1_000

@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.context import Context
 from bench.figure import Figure
-from bench.figures import footprint, meaning, pulls, pushes, scale, search, snapshot
+from bench.figures import footprint, meaning, pulls, pushes, relay, scale, search, snapshot, wan
 
 FIGURES: Final[dict[str, Callable[[Context], list[Figure]]]] = {
     "push": pushes.batches,
@@ -24,4 +24,8 @@ FIGURES: Final[dict[str, Callable[[Context], list[Figure]]]] = {
     "search": search.patients,
     "meaning": meaning.conflicts,
     "scale": scale.longer_log,
+    "wan": wan.bytes_up,
+    "relay": relay.pushes,
+    "idle": relay.idle,
+    "clinics": relay.scale,
 }

@@ -44,6 +44,13 @@ class Codings:
         self._dictionary = ours if hashlib.sha256(ours).hexdigest() in set(dictionary_ids) else None
         self._compressors.pop("dcz", None)
 
+    @property
+    def dictionary(self) -> tuple[str, bytes] | None:
+        """The dictionary that both sides have, behind its name."""
+        if self._dictionary is None:
+            return None
+        return hashlib.sha256(self._dictionary).hexdigest(), self._dictionary
+
     def best(self, body: bytes) -> Coding | None:
         """What to send this body in."""
         if len(body) < COMPRESS_OP_BYTES_MIN:

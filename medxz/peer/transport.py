@@ -11,7 +11,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import httpx
@@ -28,6 +27,8 @@ from medxz.peer.answers import (
     problem_of,
 )
 from medxz.peer.codings import Codings
+from medxz.peer.live import LiveLine
+from medxz.peer.request import Request
 
 CONNECT_TIMEOUT_S: Final = 5.0
 IDLE_TIMEOUT_S: Final = 30.0
@@ -55,20 +56,6 @@ class Credentials(Protocol):
 TokenSource = Callable[[], str | None] | Credentials
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request. `client_address` is whose it is that is passed on."""
-
-    method: str
-    path: str
-    query: Mapping[str, str] | None = None
-    headers: Mapping[str, str] | None = None
-    body: bytes | None = None
-    longer_s: float = 0
-    client_address: str | None = None
-    with_token: bool = True
-
-
 class Transport:
     """What every group of calls stands on."""
 
@@ -81,13 +68,16 @@ class Transport:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         ids: Ids | None = None,
+        thrifty: bool = False,
     ) -> None:
+        """`thrifty`: the way there is paid by the byte, so that single pushes go by a live line where there is one."""
         self.url = _checked_url(url)
         self._credentials = _Given(token) if callable(token) else token
         self._ids = ids or RandomIds()
         self._idle_s = idle_timeout_s
         self._timeout = httpx.Timeout(idle_timeout_s, connect=connect_timeout_s)
         self._codings = Codings()
+        self._live = LiveLine(self._opened) if thrifty else None
         self._client = httpx.AsyncClient(
             base_url=self.url,
             # the environment's proxies are for the internet; a hub is in the next room
@@ -100,6 +90,8 @@ class Transport:
         )
 
     async def aclose(self) -> None:
+        if self._live is not None:
+            await self._live.aclose()
         await self._client.aclose()
 
     async def _get(

@@ -17,6 +17,8 @@ from medxz.web.call import Call, client_request_id
 from medxz.web.cors import Cors
 from medxz.web.handlers import handlers_of
 from medxz.web.lasting import Lasting
+from medxz.web.live import PARAMETERS as LIVE_PARAMETERS
+from medxz.web.live import Live
 from medxz.web.log import told
 from medxz.web.openapi import openapi_document
 from medxz.web.pages import STATIC_PATHS, Pages
@@ -25,6 +27,7 @@ from medxz.web.query import read_query
 from medxz.web.routes import Route, Routes
 from medxz.web.snapshot import Snapshots
 from medxz.web.stream import Streams
+from medxz.wire.live import LIVE_PATH
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -75,6 +78,8 @@ class App:
             self._routes.add(endpoint.method, endpoint.path, Route(handlers[endpoint.name], endpoint))
         for path, name in STATIC_PATHS.items():
             self._routes.add("GET", path, Route(_page(pages, name)))
+        self._live = Live(services, self.lasting, clock)
+        self._routes.add("GET", LIVE_PATH, Route(self._live_line))
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to a request, whatever happens; only a client that has gone gets none."""
@@ -119,11 +124,19 @@ class App:
         if endpoint.access != "anyone" and (
             endpoint.access != "optional" or "Authorization" in call.request.headers
         ):
-            caller = await self._services.gate.identify(_bearer(call.request))
-            call.caller = caller
-            self._services.throttle.take_request(caller)
+            await self._identify(call)
         call.query = read_query(endpoint.parameters, call.request.rel_url.raw_query_string)
         return await route.handler(call)
+
+    async def _identify(self, call: Call) -> None:
+        call.caller = await self._services.gate.identify(_bearer(call.request))
+        self._services.throttle.take_request(call.caller)
+
+    async def _live_line(self, call: Call) -> web.StreamResponse:
+        """It is no request with an answer, so the table of endpoints has it not."""
+        await self._identify(call)
+        call.query = read_query(LIVE_PARAMETERS, call.request.rel_url.raw_query_string)
+        return await self._live.serve(call)
 
     def _note(self, call: Call, status: int, seconds: float) -> None:
         """Count the request, and say it where it failed or took long."""
