@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -114,6 +115,17 @@ async def test_a_change_is_found(database: Database, column: str) -> None:
     value = NOON_MS + 5 if column == "at_ms" else "a" * 64
     await tamper(database, f"UPDATE audit SET {column} = $1 WHERE event = 'read'", value)
     assert await broken(transactions) == [3]
+
+
+async def test_a_change_with_its_hash_is_found(database: Database) -> None:
+    """An entry that was changed together with its hash no longer fits the one behind it."""
+    transactions = await database.open()
+    await Process(transactions).note("login", "read", "logout", user_id=USER)
+    [_, read, _, _] = await transactions.read(lambda tx: audit.page(tx, CLINIC, Wanted(), None, 4))
+    forged = dataclasses.replace(read, event="refresh")
+    values = "refresh", audit.hash_of(CLINIC, forged)
+    await tamper(database, "UPDATE audit SET event = $1, hash = $2 WHERE event = 'read'", *values)
+    assert await broken(transactions) == [4]
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])

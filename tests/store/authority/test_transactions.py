@@ -7,10 +7,11 @@ from collections.abc import Collection
 
 import pytest
 
-from medxz.errors import MedxzError, StoreError
+from medxz.errors import MedxzError, Overloaded, StoreError
 from medxz.store.authority import clinics, server
 from medxz.store.authority.base import Transactions, TryAgain, Tx
 from tests.making import CLINIC, NOON_MS
+from tests.postgres import run_sql
 from tests.store.authority.conftest import Database
 
 
@@ -148,3 +149,24 @@ async def test_opening_together(database: Database) -> None:
     for transactions in opened:
         await transactions.run(add_clinic)
     assert await revision(opened[0]) == 1
+
+
+async def test_a_lost_connection(own_database_url: str) -> None:
+    """A connection that is lost in the middle is Overloaded: nothing was written, and the next transaction works."""
+    database = Database(None, own_database_url)
+    transactions = await database.open()
+
+    async def cut_off(tx: Tx) -> None:
+        await add_clinic(tx)
+        [(process,)] = await tx.rows("SELECT pg_backend_pid()")
+        await run_sql(own_database_url, f"SELECT pg_terminate_backend({process}, 5000)")
+        await tx.rows("SELECT 1")
+
+    try:
+        with pytest.raises(Overloaded):
+            await transactions.run(cut_off)
+        assert await revision(transactions) == 0
+        await transactions.run(add_clinic)
+        assert await revision(transactions) == 1
+    finally:
+        await database.close()
