@@ -1,0 +1,155 @@
+"""Who has failed too often waits, and nobody can keep a whole clinic waiting."""
+
+import asyncio
+
+import pytest
+
+from medxz.accounts.lockout import ACCOUNT, ACCOUNT_AT_ADDRESS, ADDRESS, CODES_AT_ADDRESS, CODES_OF_CLINIC
+from medxz.errors import CodeInvalid, CredentialsInvalid, RateLimited
+from medxz.service.accounts import Origin
+from tests.unit.accounts.house import EMAIL, IDS, House, Relay, Tablet
+
+WRONG = "another long password"
+THERE = Origin("203.0.113.1")
+
+
+async def wrong(relay: Relay, tablet: Tablet, email: str = EMAIL, origin: Origin = THERE) -> None:
+    with pytest.raises(CredentialsInvalid):
+        await relay.login(tablet, email, WRONG, origin=origin)
+
+
+async def wait_of(relay: Relay, tablet: Tablet, email: str = EMAIL, origin: Origin = THERE) -> int:
+    """The wait that a login is told of; it has the right password."""
+    with pytest.raises(RateLimited) as refusal:
+        await relay.login(tablet, email, origin=origin)
+    assert refusal.value.retry_after_s is not None
+    return refusal.value.retry_after_s
+
+
+async def test_wrong_passwords_lock_an_account_for_longer_each_time(house: House, relay: Relay) -> None:
+    """After some wrong passwords not even the right one is taken until the wait is over; then each failure doubles it."""
+    tablet = await relay.tablet(house.clinic_id)
+    for _ in range(ACCOUNT_AT_ADDRESS.free):
+        await wrong(relay, tablet)
+    assert await wait_of(relay, tablet) == 5
+    house.clock.time_ms += 4_000
+    assert await wait_of(relay, tablet) == 1
+    waits = []
+    for _ in range(9):
+        house.clock.time_ms += 3_600_000
+        await wrong(relay, tablet)
+        waits.append(await wait_of(relay, tablet))
+    assert waits == [10, 20, 40, 80, 160, 320, 640, 900, 900]
+    house.clock.time_ms += 900_000
+    assert (await relay.login(tablet, origin=Origin("203.0.113.1"))).access_token
+    for _ in range(ACCOUNT_AT_ADDRESS.free - 1):
+        await wrong(relay, tablet)
+    assert (await relay.login(tablet, origin=Origin("203.0.113.1"))).access_token
+    assert len(await relay.events(house.clinic_id, "locked_out")) == 10
+
+
+async def test_a_lock_counts_in_every_process(house: House, relay: Relay) -> None:
+    """Failures at one process of the cloud lock at the others."""
+    other = await house.relay()
+    tablet = await relay.tablet(house.clinic_id)
+    for number in range(ACCOUNT_AT_ADDRESS.free):
+        await wrong((relay, other)[number % 2], tablet)
+    assert await wait_of(relay, tablet) == await wait_of(other, tablet) == 5
+
+
+async def test_guesses_at_once_are_no_way_around(house: House, relay: Relay) -> None:
+    """Of many guesses at one moment, the right one among the last is refused like the rest."""
+    tablet = await relay.tablet(house.clinic_id)
+    guesses = [relay.login(tablet, EMAIL, WRONG, origin=Origin("203.0.113.1")) for _ in range(12)]
+    answers = await asyncio.gather(
+        *guesses, relay.login(tablet, origin=Origin("203.0.113.1")), return_exceptions=True
+    )
+    assert isinstance(answers[-1], RateLimited)
+    assert {type(answer) for answer in answers} <= {RateLimited, CredentialsInvalid}
+
+
+async def test_an_address_is_locked_whoever_is_asked_for(house: House, relay: Relay) -> None:
+    """Somebody who tries many accounts from one address waits; others go on from elsewhere."""
+    tablet = await relay.tablet(house.clinic_id)
+    for number in range(ADDRESS.free):
+        await wrong(relay, tablet, f"nobody{number}@example.org")
+    assert await wait_of(relay, tablet) == 10
+    assert (await relay.login(tablet, origin=Origin("203.0.113.2"))).access_token
+    stranger = Tablet(device_id=IDS.uuid7())
+    assert await wait_of(relay, stranger, "who@example.org") == 10
+
+
+async def test_addresses_behind_hubs_are_their_own(house: House, relay: Relay) -> None:
+    """The same private address behind two hubs is two addresses."""
+    tablet = await relay.tablet(house.clinic_id)
+    one, other = Origin("192.168.1.5", IDS.uuid7()), Origin("192.168.1.5", IDS.uuid7())
+    for number in range(ADDRESS.free):
+        await wrong(relay, tablet, f"nobody{number}@example.org", one)
+    assert await wait_of(relay, tablet, origin=one) == 10
+    assert (await relay.login(tablet, origin=other)).access_token
+
+
+async def test_an_account_is_locked_from_everywhere(house: House, relay: Relay) -> None:
+    """Guesses from many addresses lock the account for those who were never in it."""
+    tablet = await relay.tablet(house.clinic_id)
+    for number in range(ACCOUNT.free):
+        await wrong(relay, tablet, origin=Origin(f"203.0.113.{number}"))
+    assert await wait_of(relay, tablet, origin=Origin("192.0.2.77")) == 30
+
+
+async def test_nobody_locks_a_clinic_out(house: House, relay: Relay) -> None:
+    """Who was in on a device gets in there again, whatever others do in their name, from their address."""
+    tablet, attackers = await relay.tablet(house.clinic_id), await relay.tablet(house.clinic_id)
+    clinic_address = Origin("203.0.113.9")
+    await relay.login(tablet, origin=clinic_address)
+    for number in range(ADDRESS.free + ACCOUNT.free):
+        for email, origin in (
+            (EMAIL, Origin(f"192.0.2.{number}")),
+            (f"x{number}@example.org", clinic_address),
+        ):
+            with pytest.raises((CredentialsInvalid, RateLimited)):
+                await relay.login(attackers, email, WRONG, origin=origin)
+    assert await wait_of(relay, attackers, origin=clinic_address) > 0
+    assert (await relay.login(tablet, origin=clinic_address)).access_token
+
+
+async def test_a_locked_attempt_counts_nothing(house: House, relay: Relay) -> None:
+    """Trying while one has to wait does not make the wait longer."""
+    tablet = await relay.tablet(house.clinic_id)
+    for _ in range(ACCOUNT_AT_ADDRESS.free):
+        await wrong(relay, tablet)
+    for _ in range(20):
+        assert await wait_of(relay, tablet) == 5
+    house.clock.time_ms += 5_000
+    assert (await relay.login(tablet, origin=Origin("203.0.113.1"))).access_token
+
+
+async def guess(relay: Relay, origin: Origin) -> None:
+    with pytest.raises(CodeInvalid):
+        await relay.enrol("ABCDEFGH", Tablet(), origin)
+
+
+async def test_wrong_codes_lock_an_address(house: House, relay: Relay) -> None:
+    """After some wrong codes an address waits, with a right code too; from elsewhere that code works."""
+    [code] = await relay.admin.codes.make(house.clinic_id, "device", "North")
+    here = Origin("203.0.113.1")
+    for _ in range(CODES_AT_ADDRESS.free):
+        await guess(relay, here)
+    with pytest.raises(RateLimited) as refusal:
+        await relay.enrol(code.code, Tablet(), here)
+    assert refusal.value.retry_after_s == 10
+    assert (await relay.enrol(code.code, Tablet(), Origin("203.0.113.2"))).device_id
+    assert await relay.events("", "locked_out")
+
+
+async def test_a_clinic_has_a_budget_of_wrong_codes(house: House, relay: Relay) -> None:
+    """Wrong codes through a clinic's hub, from however many addresses, come to an end; a code that is made ends that."""
+    box = await relay.box(house.clinic_id)
+    for number in range(CODES_OF_CLINIC.free):
+        await guess(relay, Origin(f"192.168.1.{number}", box.hub_id))
+    fresh = Origin("192.168.1.250", box.hub_id)
+    with pytest.raises(RateLimited) as refusal:
+        await relay.enrol("ABCDEFGH", Tablet(), fresh)
+    assert refusal.value.retry_after_s == 60
+    [code] = await relay.admin.codes.make(house.clinic_id, "device", "North")
+    assert (await relay.enrol(code.code, Tablet(), fresh)).device_id
