@@ -60,7 +60,7 @@ def init(data: Path, clinic: str, key_file: Path | None, as_json: bool) -> None:
     """
     import asyncio
 
-    from hub.identity import existing_key, make_hub
+    from hub.making import existing_key, make_hub
     from medxz.clock import SystemClock
     from medxz.ids import RandomIds
 
@@ -71,6 +71,39 @@ def init(data: Path, clinic: str, key_file: Path | None, as_json: bool) -> None:
         made,
         as_json,
         f"A hub was made in {places.data}; its key is {places.key_file}: keep a copy elsewhere.",
+    )
+
+
+@cli.command(
+    cls=Example,
+    example="medxz-hub claim --data /var/lib/medxz --cloud https://cloud.example --code 7KQM-2R9T --name 'Box in room 1'",
+)
+@data_option
+@click.option("--cloud", "cloud_url", required=True, help="The cloud's address, https://host:port.")
+@click.option("--code", required=True, help="A pairing code for a hub: `medxz-cloud code --for hub`.")
+@click.option("--name", required=True, help="What people call this hub.")
+@click.option("--cloud-ca", type=PATH, help="PEM of the cloud's CA. [default: the system's CAs]")
+@key_option
+@json_option
+def claim(data: Path, key_file: Path | None, as_json: bool, cloud_ca: Path | None, **said: str) -> None:
+    """Make this box a hub of a clinic, by a pairing code of the clinic's cloud.
+
+    Makes the hub where there is none; one that began alone brings its people, devices and ops. Repeat it as often as
+    it was interrupted. Ends with status 3 where the cloud can't be reached.
+    """
+    import asyncio
+
+    from hub.claim import Order, claim_hub, read_ca
+    from medxz.clock import SystemClock
+    from medxz.ids import RandomIds
+
+    order = Order(**said, cloud_ca=read_ca(cloud_ca) if cloud_ca is not None else None)
+    places = settings_for(data, key_file).places
+    told = asyncio.run(claim_hub(places, order, dict(os.environ), SystemClock(), RandomIds()))
+    tell(
+        told,
+        as_json,
+        f"This is hub {told['hub_id']} of clinic {told['clinic_id']} now; `medxz-hub run` serves it.",
     )
 
 

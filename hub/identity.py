@@ -1,26 +1,18 @@
-"""Who a hub is: its ids, its CA, its token key. Made once, to the end or not at all; kept in the encrypted store.
-
-Refused: making a hub where there is one.
-"""
+"""Who a hub is: its ids, its CA, its token key, and the claim of its cloud. Kept in the encrypted store."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hub.ask import check_path
-from hub.config import HubPlaces
-from hub.storage import Storage, locked
+from hub.claimed import Claimed, load_claim
+from hub.storage import Storage
 from medxz.clock import Clock
 from medxz.errors import StoreError
 from medxz.ids import Ids
-from medxz.program.errors import CommandFailed
-from medxz.program.keys import has_content, make_key, read_key, sync_directory
-from medxz.store.files import Identity, LogFile
+from medxz.store.files import Identity
 from medxz.store.registry import SqliteRegistry
 from medxz.trust.certificates import (
     Credential,
@@ -31,7 +23,6 @@ from medxz.trust.certificates import (
     needs_renewal,
 )
 from medxz.trust.tokens import TokenSigner, key_id
-from medxz.work import InlineWorker
 
 _TOKEN_KEY = "token_key"  # noqa: S105  the name of a secret, not one
 _ROOT = "ca"
@@ -48,6 +39,7 @@ class HubIdentity:
     site_id: str
     token_key: Ed25519PrivateKey
     root: Credential
+    claim: Claimed | None = None
 
     @property
     def ca_fingerprint(self) -> str:
@@ -57,52 +49,22 @@ class HubIdentity:
         return TokenSigner(self.token_key, key_id(self.token_key.public_key()), self.server_id, clock)
 
 
-async def make_hub(
-    places: HubPlaces, clinic_id: str, clock: Clock, ids: Ids, key: bytes | None
-) -> dict[str, str]:
-    """A hub by itself, with a new key where none is given. Tells its ids."""
-    check_path(places.socket)
-    places.make_directory()
-    with locked(places):
-        if places.store.exists():
-            raise CommandFailed(f"there is a hub in {places.data} already", "run it, or give another --data")
-        identity = Identity(clinic_id, ids.uuid7(), ids.uuid7(), secrets.token_bytes(32))
-        # a name of its own until it is whole: a power cut leaves nothing that looks like a hub
-        unfinished = places.store.with_suffix(".new")
-        _remove_database(unfinished)
-        if key is None:
-            key = make_key(places.key_file)
-        LogFile.create(unfinished, key, identity)
-        unfinished.chmod(0o600)  # the write-ahead log takes its mode from it
-        file = LogFile.open(unfinished, key)
-        try:
-            made = await _make_secrets(
-                SqliteRegistry(file, InlineWorker(), lambda: None), identity, clock, ids
-            )
-        finally:
-            file.close(clean=True)
-        unfinished.rename(places.store)
-        sync_directory(places.data)
-    return {
-        "server_id": made.server_id,
-        "clinic_id": made.clinic_id,
-        "site_id": made.site_id,
-        "epoch": identity.epoch,
-        "ca_fingerprint": made.ca_fingerprint,
-        "key_file": str(places.key_file),
-    }
-
-
 async def load_identity(storage: Storage) -> HubIdentity:
     """The identity out of an open store."""
-    registry = storage.registry
+    return await read_identity(storage.registry, storage.log.server_id, storage.log.clinic_id)
+
+
+async def read_identity(registry: SqliteRegistry, server_id: str, clinic_id: str) -> HubIdentity:
+    """The rest of an identity out of the secrets of its registry."""
     token_key = await _secret(registry, _TOKEN_KEY)
+    claim = await load_claim(registry)
     return HubIdentity(
-        storage.log.server_id,
-        storage.log.clinic_id,
-        (await _secret(registry, _SITE)).decode(),
+        server_id,
+        clinic_id,
+        claim.site_id if claim is not None else (await _secret(registry, _SITE)).decode(),
         Ed25519PrivateKey.from_private_bytes(token_key),
         await _credential(registry, _ROOT),
+        claim,
     )
 
 
@@ -127,12 +89,8 @@ async def current_certificate(
     return made, True
 
 
-def existing_key(places: HubPlaces, environ: dict[str, str]) -> bytes | None:
-    """The key of a file that is there already: an operator's own, or a credential."""
-    return read_key(places.key_file, environ) if has_content(places.key_file) else None
-
-
-async def _make_secrets(registry: SqliteRegistry, identity: Identity, clock: Clock, ids: Ids) -> HubIdentity:
+async def make_secrets(registry: SqliteRegistry, identity: Identity, clock: Clock, ids: Ids) -> None:
+    """The secrets of a new hub."""
     made = HubIdentity(
         identity.server_id,
         identity.clinic_id,
@@ -143,7 +101,6 @@ async def _make_secrets(registry: SqliteRegistry, identity: Identity, clock: Clo
     await registry.put_secret(_SITE, made.site_id.encode())
     await registry.put_secret(_TOKEN_KEY, made.token_key.private_bytes_raw())
     await _put_credential(registry, _ROOT, made.root)
-    return made
 
 
 async def _credential(registry: SqliteRegistry, name: str) -> Credential:
@@ -161,8 +118,3 @@ async def _secret(registry: SqliteRegistry, name: str) -> bytes:
     if value is None:
         raise StoreError(f"the store has no {name}: it was not made by `medxz-hub init`")
     return value
-
-
-def _remove_database(file: Path) -> None:
-    for ending in ("", "-wal", "-shm"):
-        file.with_name(file.name + ending).unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from medxz import limits
 from medxz.clock import Clock
 from medxz.errors import Forbidden, Invalid
 from medxz.ids import Ids
+from medxz.program.errors import CommandFailed
 from medxz.store.registry import SqliteRegistry
 from medxz.wire import Uuid
 
@@ -67,6 +68,12 @@ class TokenDesk:
 
     async def issue(self, request: TokenRequest) -> str:
         """A token for the user on the device. The user has that role from now on, and no other."""
+        if self.identity.claim is not None:
+            raise CommandFailed(
+                f"this hub was claimed by the cloud at {self.identity.claim.cloud_url}: people log in there, through it",
+                "medxz login on the device",
+                "claimed",
+            )
         session_id = self.ids.uuid7()
         if request.device is not None:
             await self._make_known(request, request.device, session_id)

@@ -14,6 +14,8 @@ from hub.config import HubPlaces
 from medxz.clock import Clock
 from medxz.program.errors import CommandFailed
 from medxz.program.lock import LOCK_WAIT_S, lock_held, lock_held_now
+from medxz.store.files import LogFile
+from medxz.store.passed import PassedSessions
 from medxz.store.registry import SqliteRegistry
 from medxz.store.sqlite import SqliteLog, Workers, open_log
 from medxz.store.views.file import ViewsFile
@@ -28,6 +30,8 @@ class Storage:
 
     log: SqliteLog
     registry: SqliteRegistry
+    sessions: PassedSessions
+    file: LogFile
     views: ViewsFile
     workers: Workers
     places: HubPlaces
@@ -53,7 +57,8 @@ async def open_storage(
             log, file = await open_log(places.store, secret, clock, workers)
             views = ViewsFile(places.views, secret, deriving)
             try:
-                yield Storage(log, SqliteRegistry(file, log, log.wake), views, workers, places)
+                registry, sessions = SqliteRegistry(file, log, log.wake), PassedSessions(file, log)
+                yield Storage(log, registry, sessions, file, views, workers, places)
             finally:
                 await log.close()
         finally:

@@ -99,6 +99,16 @@ class LogFile:
         self.writing.execute("UPDATE log SET epoch = ?", (epoch,))
         self.identity = replace(self.identity, epoch=epoch)
 
+    def join_clinic(self, clinic_id: str) -> None:
+        """Be another clinic's from now on; StoreError where something of this one's is in it."""
+        rows = self.writing.execute(
+            "SELECT EXISTS (SELECT 1 FROM op) OR EXISTS (SELECT 1 FROM dead_letter)"
+        ).fetchall()
+        if rows[0][0]:
+            raise StoreError(f"{self.path} holds ops of the clinic {self.identity.clinic_id}")
+        self.writing.execute("UPDATE log SET clinic_id = ?", (clinic_id,))
+        self.identity = replace(self.identity, clinic_id=clinic_id)
+
     def close(self, *, clean: bool) -> None:
         """Let go of it. Not `clean`, or on a full disk: the next to open it checks every row."""
         # what was acknowledged is durable without it; a connection that met a damaged page says that memory is short
