@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final
 from medxz.accounts.cloud import assemble
 from medxz.accounts.key_ring import KeyRing
 from medxz.accounts.passwords import Passwords
+from medxz.accounts.sessions import UNUSED_MS
 from medxz.errors import MedxzError
 from medxz.service import Accounts, Gate
 from medxz.service.audit import AuditNotes
+from medxz.store.authority.forgetting import keep_forgetting
 from medxz.trust.tokens import TokenVerifier
 from medxz.work import ThreadWorker
 
@@ -51,6 +53,7 @@ async def open_doors(store: CloudStore, directories: Directories, cloud: CloudPl
     await ring.refresh()
     notes = AuditNotes(store.transactions, authority.trail, clock)
     following = asyncio.create_task(_follow(ring), name="keys")
+    forgetting = asyncio.create_task(keep_forgetting(store.transactions, clock, UNUSED_MS), name="forgetting")
     try:
         yield Doors(
             accounts=assembled.accounts,
@@ -63,6 +66,7 @@ async def open_doors(store: CloudStore, directories: Directories, cloud: CloudPl
         )
     finally:
         following.cancel()
+        forgetting.cancel()
         with suppress(MedxzError):
             await notes.close()
         passwords.close()

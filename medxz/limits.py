@@ -131,6 +131,9 @@ TOKEN_LEEWAY_S: Final = 5
 DIRECTORIES_MAX: Final = 1_000
 DIRECTORIES_POLL_S: Final = 0.5
 
+# Between two droppings of the sessions, codes and failures that are over.
+FORGETTING_S: Final = 3_600
+
 # The audit: what waits to be written together, how long, and of how many clinics an end is remembered.
 AUDIT_WAITING_MAX: Final = 10_000
 AUDIT_FLUSH_S: Final = 0.2

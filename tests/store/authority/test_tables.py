@@ -11,6 +11,7 @@ from medxz.store.authority import (
     codes,
     config,
     devices,
+    forgetting,
     hubs,
     secrets,
     server,
@@ -341,3 +342,30 @@ async def test_an_empty_clinic(made: Transactions) -> None:
         assert not await clinics.is_empty(tx, OTHER_CLINIC)
 
     await made.run(use)
+
+
+async def test_what_is_over_is_dropped(made: Transactions) -> None:
+    """Sessions, codes, failures and proofs that are over are dropped in every clinic, and nothing that counts is."""
+    code = CodeRow("device", SITE, "full", None, USER, NOON_MS, NOON_MS + 600_000)
+    day_ms = 24 * 3_600_000
+
+    async def fill(tx: Tx) -> None:
+        await begin_session(tx)
+        await codes.add(tx, OTHER_CLINIC, b"hash", code)
+        await attempts.fail(tx, attempts.NO_CLINIC, "address", NOON_MS, 1_000)
+        await attempts.show_once(tx, CLINIC, HUB, "jti", NOON_MS + 60_000)
+
+    async def rows(tx: Tx) -> list[int]:
+        names = ("session", "refresh_token", "code", "code_clinic", "attempt", "proof", "device_author")
+        counts = [await tx.rows(f"SELECT count(*) FROM {name}") for name in names]
+        return [int(found[0][0]) for found in counts]
+
+    await made.run(fill)
+    await forgetting.forget(made, NOON_MS + 999, 30 * day_ms)
+    assert await made.read(rows) == [1, 1, 1, 1, 1, 1, 1]
+    await forgetting.forget(made, NOON_MS + 60_001, 30 * day_ms)
+    assert await made.read(rows) == [1, 1, 1, 1, 0, 0, 1]
+    await forgetting.forget(made, NOON_MS + 8 * day_ms, 30 * day_ms)
+    assert await made.read(rows) == [1, 1, 0, 0, 0, 0, 1]
+    await forgetting.forget(made, NOON_MS + 30 * day_ms + 1, 30 * day_ms)
+    assert await made.read(rows) == [0, 0, 0, 0, 0, 0, 1]
