@@ -218,7 +218,8 @@ class Hubs:
             if not await attempts.show_once(tx, clinic_id, proof.issuer, proof.jti, proof.ends_ms):
                 raise TokenInvalid("the proof was used before")
             return clinic_id, hub
-        raise TokenInvalid("no hub of that id and key was claimed here")
+        # in the words of a wrong key: nobody is told which hubs there are
+        raise TokenInvalid("the proof's signature fits no key of its issuer that is known here")
 
 
 def leaf_of(hub: HubRow) -> x509.Certificate:
