@@ -138,5 +138,12 @@ async def postgres_backend(postgres_url: str) -> AsyncIterator[PostgresBackend]:
 
 
 @pytest.fixture
+async def own_database_backend(own_database_url: str) -> AsyncIterator[PostgresBackend]:
+    made = PostgresBackend(own_database_url)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
 async def log(backend: AnyBackend) -> LogStore:
     return await backend.open()
