@@ -23,6 +23,7 @@ from hub.commands import Commands
 from hub.config import Settings
 from hub.control import ControlServer
 from hub.desk import Desk
+from hub.doors import Doors, Surroundings, open_doors
 from hub.identity import HubIdentity, current_certificate, load_identity
 from hub.issue import TokenDesk
 from hub.services import hub_services
@@ -102,24 +103,38 @@ class _Hub:
     @asynccontextmanager
     async def _serving(self, ground: _Ground, started_ms: int) -> AsyncIterator[None]:
         """HTTP and the control socket, up; on leaving, what is being answered is answered."""
-        context = await self._tls(ground)
+        around = Surroundings(self._settings, ground.url, self._clock, self._ids, self._log)
+        async with (
+            open_doors(ground.storage, ground.identity, around) as doors,
+            self._open(ground, around, doors, started_ms),
+        ):
+            yield
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        ground: _Ground,
+        around: Surroundings,
+        doors: Doors,
+        started_ms: int,
+    ) -> AsyncIterator[None]:
+        context = await self._tls(ground, doors)
         follower = Follower(ground.storage.log, ground.storage.views, self._clock, self._tell_of_views)
-        services, clinic = hub_services(
-            ground.storage,
-            ground.identity,
-            follower,
-            self._settings,
-            url=ground.url,
-            version=VERSION,
-            clock=self._clock,
-            ids=self._ids,
-        )
+        services, clinic = hub_services(ground.storage, follower, doors, around, VERSION)
         codec = ThreadWorker("web-codec")
         app = App(services, self._log, ids=self._ids, clock=self._clock, worker=codec)
         tokens = TokenDesk(ground.identity, ground.storage.registry, self._clock, self._ids)
         desk = Desk(ground.identity, tokens)
         commands = Commands(
-            ground.storage, services, clinic, ground.identity, desk, ground.url, VERSION, started_ms
+            ground.storage,
+            services,
+            clinic,
+            doors.link,
+            ground.identity,
+            desk,
+            ground.url,
+            VERSION,
+            started_ms,
         )
         control = ControlServer(self._settings.places.socket, commands.table(), self._log)
         await control.start()
@@ -131,7 +146,7 @@ class _Hub:
             memory.settle()
             background = [
                 asyncio.create_task(self._notifier.keep_alive(_writer_probe(ground.storage), self._clock)),
-                asyncio.create_task(self._renew(ground, context)),
+                asyncio.create_task(self._renew(ground, doors, context)),
                 asyncio.create_task(memory.give_back(self._clock)),
             ]
             yield
@@ -149,35 +164,46 @@ class _Hub:
     def _tell_of_views(self, what: str) -> None:
         self._log.info("views", why=what)
 
-    async def _tls(self, ground: _Ground) -> ssl.SSLContext | None:
+    async def _tls(self, ground: _Ground, doors: Doors) -> ssl.SSLContext | None:
         settings = self._settings
         if settings.plain_http:
             return None
         if settings.tls_cert is not None:
             return operators_context(settings)
-        credential, _ = await self._certificate(ground)
+        if doors.certificate is not None and doors.certificate.serves:
+            return server_context(doors.certificate.credential)
+        credential, _ = await self._own_certificate(ground)
         return server_context(credential)
 
-    async def _renew(self, ground: _Ground, context: ssl.SSLContext | None) -> None:
+    async def _renew(self, ground: _Ground, doors: Doors, context: ssl.SSLContext | None) -> None:
         """Serve with a new certificate once two thirds of the old one's life are over, or the machine has moved."""
-        if context is None or self._settings.tls_cert is not None:
-            return
         while True:
-            await self._clock.sleep(_RENEWAL_CHECK_S)
-            credential, is_new = await self._certificate(ground)
-            if is_new:
+            credential, is_new = await self._newest(ground, doors)
+            if is_new and context is not None and self._settings.tls_cert is None:
                 load_credential(context, credential)
                 self._log.info("certificate renewed")
+            await self._clock.sleep(_RENEWAL_CHECK_S)
 
-    async def _certificate(self, ground: _Ground) -> tuple[Credential, bool]:
-        local = is_loopback(self._settings.bind_host)
+    async def _newest(self, ground: _Ground, doors: Doors) -> tuple[Credential, bool]:
+        """What to serve with, and whether it is new; the cloud is asked where that is due."""
+        cloud = doors.certificate
+        if cloud is not None:
+            is_new = await cloud.renew(host_names(), self._addresses())
+            if cloud.serves:
+                return cloud.credential, is_new
+        return await self._own_certificate(ground)
+
+    async def _own_certificate(self, ground: _Ground) -> tuple[Credential, bool]:
         return await current_certificate(
             ground.storage.registry,
             ground.identity,
             self._clock,
             names=host_names(),
-            addresses=[] if local else machine_addresses(),
+            addresses=self._addresses(),
         )
+
+    def _addresses(self) -> list[str]:
+        return [] if is_loopback(self._settings.bind_host) else machine_addresses()
 
     def _announce(self, ground: _Ground) -> None:
         log = ground.storage.log

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ from hub.storage import Storage
 from medxz.clock import format_time
 from medxz.program.errors import CommandFailed
 from medxz.program.keys import read_key
-from medxz.service import ClinicServices, Services
+from medxz.service import ClinicServices, Link, Services
 from medxz.store.base import Verification
 
 _DAMAGED_TOLD_MAX: Final = 100
@@ -28,6 +29,7 @@ class Commands:
     storage: Storage
     services: Services
     clinic: ClinicServices
+    link: Callable[[], Link]
     identity: HubIdentity
     desk: Desk
     url: str
@@ -41,6 +43,8 @@ class Commands:
         """Who it is, where it serves, what it holds, and its health check by check."""
         log, health = self.storage.log, await self.services.health.full()
         settled, marks = log.settled(), self.storage.registry.directory.cloud_marks
+        link, claim = self.link(), self.identity.claim
+        backlog = sum(max(0, here - marks.get(device, 0)) for device, here in settled.items())
         return {
             "running": True,
             "healthy": health.ok,
@@ -56,7 +60,11 @@ class Commands:
             "waiting_ops": log.waiting_ops,
             "devices": len(self.storage.registry.directory.devices),
             "streams": self.clinic.pull.streams_open,
-            "backlog": sum(max(0, here - marks.get(device, 0)) for device, here in settled.items()),
+            "backlog": backlog if link.backlog is None else link.backlog,
+            "cloud": claim.cloud_url if claim is not None else None,
+            "upstream": "online" if link.is_online else "offline",
+            "upstream_last_ok_at": link.last_ok_at,
+            "upstream_last_error": link.last_error,
             "checks": [check.model_dump() for check in health.checks],
         }
 

@@ -27,6 +27,11 @@ class HubPlaces(Places):
         return self.data / "views.db"
 
     @property
+    def audit(self) -> Path:
+        """What was done here and by whom."""
+        return self.data / "audit.db"
+
+    @property
     def lock(self) -> Path:
         return self.data / "hub.lock"
 

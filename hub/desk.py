@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from cryptography import x509
+
 from hub.ask import Json
 from hub.config import HubPlaces
 from hub.identity import HubIdentity, load_identity
@@ -14,6 +16,7 @@ from hub.storage import open_storage
 from medxz.clock import SystemClock
 from medxz.ids import RandomIds
 from medxz.program.keys import read_key
+from medxz.trust.certificates import ca_fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,13 @@ class Desk:
 
     async def ca(self, _arguments: Json) -> Json:
         """What clients are to trust."""
-        certificate = self.identity.root.certificate_pem.decode()
-        return {"ca_certificate": certificate, "ca_fingerprint": self.identity.ca_fingerprint}
+        claim = self.identity.claim
+        if claim is None or claim.began_alone:
+            certificate = self.identity.root.certificate_pem.decode()
+            return {"ca_certificate": certificate, "ca_fingerprint": self.identity.ca_fingerprint}
+        roots = "".join(claim.config.ca_certificates)
+        first = x509.load_pem_x509_certificate(roots.encode())
+        return {"ca_certificate": roots, "ca_fingerprint": ca_fingerprint(first)}
 
     def table(self) -> dict[str, Callable[[Json], Awaitable[Json]]]:
         return {"token": self.token, "ca": self.ca}

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from hub.config import Settings
-from hub.identity import HubIdentity
+from hub.doors import Doors, Surroundings
 from hub.storage import Storage
-from medxz.clock import Clock
-from medxz.ids import Ids
 from medxz.service import (
-    ClinicConfig,
     ClinicParts,
     ClinicServices,
     Gate,
@@ -22,35 +19,22 @@ from medxz.service import (
     only,
     only_clinic,
 )
-from medxz.service.alone import Alone
 from medxz.service.health import health_of
 from medxz.service.metrics import gauges_of, no_results
 from medxz.store.dictionaries import shipped_dictionary
 from medxz.store.views.follower import Follower
-from medxz.trust.jwks import jwks_of
-from medxz.trust.tokens import TokenVerifier, key_id
-from medxz.wire import Target
 from medxz.work import ThreadWorker
 
 
 def hub_services(
-    storage: Storage,
-    identity: HubIdentity,
-    follower: Follower,
-    settings: Settings,
-    *,
-    url: str,
-    version: str,
-    clock: Clock,
-    ids: Ids,
+    storage: Storage, follower: Follower, doors: Doors, around: Surroundings, version: str
 ) -> tuple[Services, ClinicServices]:
     """Those of the server, and those of its one clinic."""
-    log, registry = storage.log, storage.registry
-    registry.config = _config(settings, identity, url)
-    public_key = identity.token_key.public_key()
-    gate = Gate(TokenVerifier({key_id(public_key): public_key}, clock), only_clinic(registry), clock)
+    log, registry, settings = storage.log, storage.registry, around.settings
+    clock, ids = around.clock, around.ids
+    gate = Gate(doors.verifier, only_clinic(registry), clock)
     throttle = Throttle(_rates(settings), clock)
-    upstream = Upstream("hub", log, registry)
+    upstream = Upstream("hub", log, registry, doors.link)
     results = no_results()
     clinic = assemble_clinic(
         ClinicParts(
@@ -65,6 +49,8 @@ def hub_services(
             ids=ids,
             worker=ThreadWorker("hashing"),
             reading=ThreadWorker("entities"),
+            notes=doors.notes,
+            audit=doors.audit,
             counts=results,
         )
     )
@@ -76,25 +62,15 @@ def hub_services(
             epoch=lambda: log.epoch,
             gate=gate,
             throttle=throttle,
-            accounts=Alone(registry, identity.signer(clock), jwks_of([public_key]), ids, clock),
+            accounts=doors.accounts,
             clinic=only(clinic),
             health=health_of(log, follower, upstream, settings.places.data),
-            gauges=gauges_of(log, follower, clinic.pull, clinic.snapshot, results),
+            gauges=gauges_of(log, follower, clinic.pull, clinic.snapshot, results, doors.link),
             dictionaries=[shipped_dictionary()],
             clock=clock,
         )
     )
     return server, clinic
-
-
-def _config(settings: Settings, identity: HubIdentity, url: str) -> ClinicConfig:
-    return ClinicConfig(
-        keep_own_days=settings.keep_own_days,
-        offline_session_hours=settings.offline_session_hours,
-        require_signed_ops=settings.require_signed_ops,
-        ca_certificates=[identity.root.certificate_pem.decode()],
-        targets=[Target(kind="hub", url=url, server_id=identity.server_id)],
-    )
 
 
 def _rates(settings: Settings) -> Rates:

@@ -5,7 +5,7 @@ Refused: a directory in which no hub was made, and one that another process uses
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +14,7 @@ from hub.config import HubPlaces
 from medxz.clock import Clock
 from medxz.program.errors import CommandFailed
 from medxz.program.lock import LOCK_WAIT_S, lock_held, lock_held_now
+from medxz.store.authority.sqlite import SqliteTransactions, open_sqlite
 from medxz.store.files import LogFile
 from medxz.store.passed import PassedSessions
 from medxz.store.registry import SqliteRegistry
@@ -35,6 +36,7 @@ class Storage:
     views: ViewsFile
     workers: Workers
     places: HubPlaces
+    open_audit: Callable[[], Awaitable[SqliteTransactions]]
 
 
 @asynccontextmanager
@@ -58,7 +60,16 @@ async def open_storage(
             views = ViewsFile(places.views, secret, deriving)
             try:
                 registry, sessions = SqliteRegistry(file, log, log.wake), PassedSessions(file, log)
-                yield Storage(log, registry, sessions, file, views, workers, places)
+                yield Storage(
+                    log,
+                    registry,
+                    sessions,
+                    file,
+                    views,
+                    workers,
+                    places,
+                    lambda: open_sqlite(places.audit, secret, ThreadWorker("audit")),
+                )
             finally:
                 await log.close()
         finally:

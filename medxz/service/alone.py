@@ -35,7 +35,25 @@ from medxz.wire import (
 )
 
 
-class Alone:
+class NoAuthority:
+    """What no hub does, whoever asks."""
+
+    async def claim(self, _request: ClaimRequest, _origin: Origin) -> ClaimAnswer:
+        raise Forbidden("a hub claims no hubs; ask the cloud")
+
+    async def renew(self, caller: Caller, _request: RenewRequest) -> RenewAnswer:
+        require(caller, "hub")
+        raise Forbidden("a hub certifies no hubs; ask the cloud")
+
+    async def hub_token(self, _request: AssertionRequest, _origin: Origin) -> HubTokenAnswer:
+        raise Forbidden("a hub lets in no hubs; ask the cloud")
+
+    async def directory(self, caller: Caller, _after: int | None) -> DirectoryAnswer | None:
+        require(caller, "hub")
+        raise Forbidden("a hub's directory is the cloud's; ask the cloud")
+
+
+class Alone(NoAuthority):
     """The `Accounts` of a hub by itself."""
 
     def __init__(
@@ -89,22 +107,8 @@ class Alone:
         require(caller, "admin")
         _needs_the_cloud()
 
-    async def claim(self, _request: ClaimRequest, _origin: Origin) -> ClaimAnswer:
-        raise Forbidden("a hub claims no hubs; ask the cloud")
-
-    async def renew(self, caller: Caller, _request: RenewRequest) -> RenewAnswer:
-        require(caller, "hub")
-        raise Forbidden("a hub certifies no hubs; ask the cloud")
-
-    async def hub_token(self, _request: AssertionRequest, _origin: Origin) -> HubTokenAnswer:
-        raise Forbidden("a hub lets in no hubs; ask the cloud")
-
     def keys(self) -> JwksAnswer:
         return self._keys
-
-    async def directory(self, caller: Caller, _after: int | None) -> DirectoryAnswer | None:
-        require(caller, "hub")
-        raise Forbidden("a hub's directory is the cloud's; ask the cloud")
 
     def _same_session(self, caller: Caller, device_id: str) -> str:
         """It ends when it would have, and is revoked under both ids at once."""

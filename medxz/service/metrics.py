@@ -9,8 +9,10 @@ from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, ge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from medxz.clock import parse_time
 from medxz.service.pull import Pull
 from medxz.service.snapshot import Snapshot
+from medxz.service.upstream import Link
 from medxz.store.base import LogStore
 from medxz.store.views.follower import Follower
 
@@ -48,9 +50,14 @@ class Gauges:
 
 
 def gauges_of(
-    log: LogStore, follower: Follower, pull: Pull, snapshot: Snapshot, results: Mapping[str, int]
+    log: LogStore,
+    follower: Follower,
+    pull: Pull,
+    snapshot: Snapshot,
+    results: Mapping[str, int],
+    link: Callable[[], Link] = Link,
 ) -> Gauges:
-    """For a server of one clinic. `results` are those of all pushes, by status."""
+    """For a server of one clinic. `results` are those of all pushes, by status; `link` is how its uplink is."""
     return Gauges(
         {
             "last_server_seq": ("The greatest server_seq.", lambda: log.last_seq),
@@ -58,10 +65,20 @@ def gauges_of(
             "views_through": ("The server_seq up to which lists know the log.", lambda: follower.through),
             "open_streams": ("Streams being read.", lambda: pull.streams_open),
             "open_snapshots": ("Snapshots being read.", lambda: snapshot.being_read),
+            "upstream_online": ("Whether the cloud can be reached.", lambda: link().is_online),
+            "upstream_backlog": ("Numbers that the cloud lacks.", lambda: link().backlog or 0),
+            "upstream_last_ok_seconds": (
+                "When the cloud last answered.",
+                lambda: _seconds(link().last_ok_at),
+            ),
         },
         results,
         lambda: log.transactions,
     )
+
+
+def _seconds(moment: str | None) -> float:
+    return parse_time(moment) / 1_000 if moment is not None else 0.0
 
 
 class Metrics:

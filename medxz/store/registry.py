@@ -91,7 +91,11 @@ class SqliteRegistry:
         )  # fmt: skip
 
     async def revoke_session(self, session_id: str) -> None:
-        await self._write(("UPDATE session SET revoked = 1 WHERE session_id = ?", (session_id,)))
+        """Wherever the session began."""
+        await self._write(
+            ("UPDATE session SET revoked = 1 WHERE session_id = ?", (session_id,)),
+            ("INSERT OR IGNORE INTO revoked_session (session_id) VALUES (?)", (session_id,)),
+        )
 
     async def revoke_device(self, device_id: str) -> None:
         await self._write(("UPDATE device SET revoked = 1 WHERE device_id = ?", (device_id,)))

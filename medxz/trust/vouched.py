@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,6 +30,7 @@ from medxz.trust.clinic_ca import verify_chain
 
 ALGORITHM: Final = "ES256"
 _CHAIN_MAX: Final = 3
+_CLOUD: Final = "cloud"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,25 @@ class HubTokenSigner:
         ]
 
     def issue(
-        self, *, sub: str, cid: str, did: str, sid: str, site: str, roles: frozenset[str], ttl_s: int
+        self,
+        *,
+        sub: str,
+        cid: str,
+        did: str,
+        sid: str,
+        site: str,
+        roles: frozenset[str],
+        ttl_s: int,
+        cloud_s: int | None = None,
     ) -> str:
-        """A token that begins now; ValueError where the claims are not lawful."""
+        """A token that begins now; ValueError where the claims are not lawful.
+
+        `cloud_s`: when the cloud last stood for the session. However often it is renewed, it lasts from then.
+        """
         now_s = self._clock.now_ms() // 1_000
         claims = Claims(self._hub_id, sub, cid, did, sid, site, roles, iat=now_s, exp=now_s + ttl_s)
-        return jwt.encode(claims_body(claims), self._key, algorithm=ALGORITHM, headers={"x5c": self._chain})
+        body = claims_body(claims) | ({_CLOUD: cloud_s} if cloud_s is not None else {})
+        return jwt.encode(body, self._key, algorithm=ALGORITHM, headers={"x5c": self._chain})
 
 
 class VouchedKeys:
@@ -93,6 +108,16 @@ class VouchedKeys:
             raise TokenInvalid("a hub stands for people at devices, and for nobody else")
         if claims.exp - claims.iat > limits.ACCESS_TOKEN_S:
             raise TokenInvalid("a hub's token lasts no longer than the cloud's")
+
+
+def cloud_stood_at(token: str) -> int | None:
+    """When the cloud last stood for the session, in seconds, as a hub's token says; the token was verified before."""
+    try:
+        body = jwt.api_jws.decode_complete(token, options={"verify_signature": False})["payload"]
+        told = json.loads(body).get(_CLOUD)
+    except (jwt.InvalidTokenError, ValueError, AttributeError):
+        return None
+    return told if isinstance(told, int) and not isinstance(told, bool) and told >= 0 else None
 
 
 def _chain(x5c: object) -> list[x509.Certificate]:

@@ -1,0 +1,60 @@
+"""Whose tokens a hub takes, by what it knows at that moment: the cloud's, its own, and those of its site's other hubs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from hub.identity import HubIdentity
+from medxz.clock import Clock
+from medxz.store.directory import ClinicConfig, Directory
+from medxz.store.registry import SqliteRegistry
+from medxz.trust.jwks import jwks_of, keys_of
+from medxz.trust.tokens import TokenVerifier, key_id
+from medxz.trust.vouched import SiteHubs, VouchedKeys
+from medxz.wire import JwksAnswer
+
+
+class Trusted:
+    """The keys and hubs of now. What the hub signed before it was claimed stays good until it ends."""
+
+    def __init__(self, identity: HubIdentity, registry: SqliteRegistry) -> None:
+        self._identity: Final = identity
+        self._registry: Final = registry
+        own = identity.token_key.public_key()
+        self._own: Final = {key_id(own): own}
+        self._read: tuple[JwksAnswer, dict[str, Ed25519PublicKey]] | None = None
+        self._hubs: tuple[Directory, ClinicConfig, SiteHubs] | None = None
+
+    def verifier(self, clock: Clock) -> TokenVerifier:
+        return TokenVerifier(self.keys, clock, VouchedKeys(self.site_hubs, clock))
+
+    def keys(self) -> dict[str, Ed25519PublicKey]:
+        told = self._registry.keys
+        if self._read is None or self._read[0] is not told:
+            self._read = told, {**self._own, **keys_of(told)}
+        return self._read[1]
+
+    def jwks(self) -> JwksAnswer:
+        return jwks_of(self.keys().values())
+
+    def site_hubs(self) -> SiteHubs | None:
+        """None on a hub that was never claimed."""
+        claim, directory, config = self._identity.claim, self._registry.directory, self._registry.config
+        if claim is None:
+            return None
+        if self._hubs is None or self._hubs[0] is not directory or self._hubs[1] is not config:
+            hubs = {
+                hub.hub_id
+                for hub in directory.hubs.values()
+                if hub.site_id == claim.site_id and not hub.revoked
+            }
+            own = directory.hubs.get(claim.hub_id)
+            if own is None:  # it has not heard of itself yet
+                hubs.add(claim.hub_id)
+            roots = tuple(x509.load_pem_x509_certificate(pem.encode()) for pem in config.ca_certificates)
+            made = SiteHubs(claim.clinic_id, claim.site_id, frozenset(hubs), roots)
+            self._hubs = directory, config, made
+        return self._hubs[2]

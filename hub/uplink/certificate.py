@@ -1,0 +1,58 @@
+"""The certificate that the cloud gave: renewed by it before it ends, and when the machine is met under another address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from hub.claimed import Claimed, keep_claim
+from medxz.clock import Clock
+from medxz.errors import PeerRefused, PeerUnreachable
+from medxz.store.registry import SqliteRegistry
+from medxz.trust.certificates import Credential, covers, needs_renewal
+from medxz.trust.clinic_ca import is_local_name, make_request
+from medxz.wire import RenewAnswer, RenewRequest
+
+
+class Renewing(Protocol):
+    """A cloud that certifies its hubs."""
+
+    async def renew_certificate(self, request: RenewRequest) -> RenewAnswer: ...
+
+
+class CloudCertificate:
+    """One hub's, with its key."""
+
+    def __init__(self, claim: Claimed, registry: SqliteRegistry, cloud: Renewing, clock: Clock) -> None:
+        self._claim = claim
+        self._registry: Final = registry
+        self._cloud: Final = cloud
+        self._clock: Final = clock
+
+    @property
+    def credential(self) -> Credential:
+        """The one of now."""
+        return self._claim.credential
+
+    @property
+    def serves(self) -> bool:
+        """Whether devices are shown it. Those of a hub that began alone know the hub's own CA."""
+        return not self._claim.began_alone
+
+    async def renew(self, names: Sequence[str], addresses: Sequence[str]) -> bool:
+        """Ask for another where that is due; whether there is one. Without the cloud the old one goes on."""
+        claim, certificate = self._claim, self.credential.certificate
+        names = [name for name in names if is_local_name(name.lower())]
+        if not needs_renewal(certificate, self._clock.now_ms()) and covers(
+            certificate, claim.hub_id, names=names, addresses=addresses
+        ):
+            return False
+        csr = make_request(claim.key.encode(), claim.hub_id, names=names, addresses=addresses)
+        try:
+            answer = await self._cloud.renew_certificate(RenewRequest(csr=csr))
+        except (PeerUnreachable, PeerRefused):
+            return False
+        renewed = claim.model_copy(update={"certificate": answer.certificate})
+        await keep_claim(self._registry, renewed)
+        self._claim = renewed
+        return True

@@ -1,0 +1,79 @@
+"""A claimed hub's connection to its cloud, put together: who asks, by which token, and what is done with the answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hub.accounts import Cloud, HubAccounts, Kept
+from hub.claim import cloud_context
+from hub.offline import OfflineSessions
+from hub.uplink.breaker import Breaker
+from hub.uplink.certificate import CloudCertificate
+from hub.uplink.mirror import Mirror
+from hub.uplink.passing import Passing
+from hub.uplink.patience import CutShort
+from hub.uplink.side import CloudSide
+from hub.uplink.tokens import HubTokens, Signing
+from hub.uplink.uplink import Uplink, Ways
+from medxz.peer import Peer
+
+if TYPE_CHECKING:
+    from hub.doors import Surroundings
+    from hub.identity import HubIdentity
+    from hub.storage import Storage
+    from hub.trusted import Trusted
+    from medxz.service.audit import Audit
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What runs in the background, and what passes on."""
+
+    uplink: Uplink
+    accounts: HubAccounts
+    certificate: CloudCertificate
+    peers: tuple[Peer, ...]
+
+    async def aclose(self) -> None:
+        for peer in self.peers:
+            await peer.aclose()
+
+
+def connect(
+    storage: Storage, identity: HubIdentity, around: Surroundings, trusted: Trusted, notes: Audit
+) -> Connection:
+    """Nothing is asked before the uplink runs."""
+    claim, clock = identity.claim, CutShort(around.clock)
+    assert claim is not None
+    context = cloud_context(claim.cloud_ca) if claim.cloud_url.startswith("https:") else None
+    anonymous = Peer(claim.cloud_url, ssl_context=context, ids=around.ids)
+    signing = Signing(claim.private_key, claim.hub_id, claim.cloud_id)
+    tokens = HubTokens(anonymous, signing, clock, around.ids, url=around.url)
+    peer = Peer(claim.cloud_url, token=tokens, ssl_context=context, ids=around.ids)
+    breaker, mirror = Breaker(clock, clock.hurry), Mirror(peer, storage.registry)
+
+    async def met() -> None:
+        uplink.met()
+        await mirror.refresh()
+
+    side = CloudSide(storage.log, storage.registry, clock, met)
+    uplink = Uplink(storage.log, side, Ways(peer, tokens, mirror, breaker, clock), around.say)
+    verifier = trusted.verifier(around.clock)
+    certificate = CloudCertificate(claim, storage.registry, peer, around.clock)
+    offline = OfflineSessions(
+        claim, lambda: certificate.credential, storage.registry, storage.sessions, verifier, around.clock
+    )
+    accounts = HubAccounts(
+        claim,
+        Cloud(
+            peer,
+            lambda bearer: Peer(claim.cloud_url, token=lambda: bearer, ssl_context=context, ids=around.ids),
+            Passing(breaker),
+            mirror,
+        ),
+        Kept(storage.registry, storage.sessions, verifier, offline, notes),
+        trusted.jwks,
+        around.clock,
+    )
+    return Connection(uplink, accounts, certificate, (anonymous, peer))
