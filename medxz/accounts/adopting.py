@@ -64,8 +64,9 @@ class Adopting:
             await self._add_site(tx, new_id, site.site_id, site.name)
         fingerprint = self.check(adopt)
         await clinics.add_certificate(tx, new_id, fingerprint, "adopted", adopt.ca_certificate, now_ms)
+        brought = {user.user_id for user in adopt.users}
         for user in adopt.users:
-            await self._add_user(tx, new_id, user)
+            await self._add_user(tx, new_id, user, brought)
         sites = {site.site_id for site in adopt.sites}
         for device in adopt.devices:
             await self._add_device(tx, new_id, device, device.site_id if device.site_id in sites else own)
@@ -82,16 +83,17 @@ class Adopting:
             if await clinics.add_site(tx, clinic_id, site_id, unlike, now_ms):
                 return
 
-    async def _add_user(self, tx: Tx, clinic_id: str, user: AdoptedUser) -> None:
+    async def _add_user(self, tx: Tx, clinic_id: str, user: AdoptedUser, brought: set[str]) -> None:
         same = await users.find(tx, clinic_id, user.email) if user.email else None
-        if same is not None and same.user_id != user.user_id:
-            if await users.get(tx, clinic_id, user.user_id) is None:
-                await move_user(tx, self._authority.seal, clinic_id, same.user_id, user.user_id)
-                await users.set_roles(tx, clinic_id, user.user_id, same.roles | set(user.roles))
+        if same is not None and same.user_id not in brought:
+            await move_user(tx, self._authority.seal, clinic_id, same.user_id, user.user_id)
+            await users.set_roles(tx, clinic_id, user.user_id, same.roles | set(user.roles))
             return
+        # two people whom the hub knew by one address: the second has none here
+        email = fold_email(user.email) if same is None else ""
         row = UserRow(
             user_id=user.user_id,
-            email=fold_email(user.email) or f"{user.user_id}@{_NO_ADDRESS}",
+            email=email or f"{user.user_id}@{_NO_ADDRESS}",
             name=user.name,
             roles=frozenset(user.roles),
             made_at_ms=self._authority.clock.now_ms(),

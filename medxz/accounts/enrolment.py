@@ -55,6 +55,8 @@ async def find_code(
         return wait
     digest = await hash_of(tx, authority, typed)
     clinic_id = await codes.clinic_of(tx, digest)
+    if clinic_id is not None and not origin.reaches(clinic_id):
+        clinic_id = None
     row = await codes.get(tx, clinic_id, digest) if clinic_id is not None else None
     if clinic_id is not None and row is not None and row.kind == kind and _is_good(row, key, now_ms):
         return FoundCode(clinic_id, digest, row)

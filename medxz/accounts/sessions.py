@@ -121,7 +121,7 @@ class Sessions:
 
         async def refresh(tx: Tx) -> SessionAnswer | Refusal:
             session = await sessions.get(tx, token.clinic_id, token.session_id)
-            if session is None:
+            if session is None or not origin.reaches(token.clinic_id):
                 return TokenInvalid("no session has this refresh token; log in again")
             now_ms, successor = (
                 self._authority.clock.now_ms(),
@@ -186,6 +186,7 @@ class Sessions:
             found = [
                 await self._asked_in(tx, clinic_id, request, origin)
                 for clinic_id in (await devices.clinics_of(tx, request.device_id))[:_CLINICS_MAX]
+                if origin.reaches(clinic_id)
             ]
             # where the device is nobody's, somebody who is not there is asked for their password all the same
             nobody = account_subjects(NO_CLINIC, request.email, request.device_id, origin, known=False)
