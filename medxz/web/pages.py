@@ -6,6 +6,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
 
     from medxz.web.answers import Answers
@@ -29,11 +31,15 @@ _TYPES: Final = {
 class Pages:
     """The files, read once."""
 
-    def __init__(self, openapi: bytes, answers: Answers) -> None:
-        self.openapi = openapi
+    def __init__(self, openapi: Callable[[], bytes], answers: Answers) -> None:
+        self._openapi = openapi
         self._answers = answers
         folder = files("medxz.web") / "static"
         self._files = {name: (folder / name).read_bytes() for name in ("docs.html", *STATIC_PATHS.values())}
+
+    @property
+    def openapi(self) -> bytes:
+        return self._openapi()
 
     async def serve(self, call: Call, name: str) -> web.StreamResponse:
         call.extra["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
