@@ -22,7 +22,7 @@ COMPRESS_OP_BYTES_MIN: Final = COMPRESS_BYTES_MIN // 2  # a single op gains from
 
 _PARAMETERS: Final = {
     "window_log": 19, "chain_log": 18, "hash_log": 17, "search_log": 4, "min_match": 5, "target_length": 64,
-    "strategy": zstandard.STRATEGY_LAZY2, "write_content_size": True,
+    "strategy": zstandard.STRATEGY_LAZY2, "write_content_size": True, "write_checksum": True,
 }  # fmt: skip
 
 

@@ -2,12 +2,14 @@
 
 A WebSocket at `LIVE_PATH`, each way one zstd stream over all its messages, which begins with the dictionary that the
 query names: what an op has in common with those before it is not sent again. A message is a push's body as JSON, its
-answer that push's answer; a text message is a problem document in place of one. Refused: a message that is longer
-than its bound, packed or not. Nothing here is durable: whoever loses the line pushes as always.
+answer that push's answer, each behind the CRC-32 of its text; a text message is a problem document in place of one.
+Refused: a message that is longer than its bound, packed or not, or other than it was packed. Nothing here is durable:
+whoever loses the line pushes as always.
 """
 
 from __future__ import annotations
 
+import zlib
 from typing import Final
 
 import zstandard
@@ -29,6 +31,7 @@ _DOWN: Final = {
 }  # fmt: skip
 # four bytes can stand for a block of 128 KiB: so much is unpacked at a time before the bound is looked at
 _STEP_BYTES: Final = 128
+_SUM_BYTES: Final = 4
 
 
 class BrokenLine(Exception):
@@ -45,7 +48,8 @@ class Packer:
         ).compressobj()
 
     def pack(self, text: bytes) -> bytes:
-        return self._stream.compress(text) + self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        packed = self._stream.compress(text) + self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        return zlib.crc32(text).to_bytes(_SUM_BYTES, "big") + packed
 
 
 class Unpacker:
@@ -62,7 +66,7 @@ class Unpacker:
         parts: list[bytes] = []
         room = text_bytes_max
         try:
-            for at in range(0, len(packed), _STEP_BYTES):
+            for at in range(_SUM_BYTES, len(packed), _STEP_BYTES):
                 part = self._stream.decompress(packed[at : at + _STEP_BYTES])
                 room -= len(part)
                 if room < 0:
@@ -72,4 +76,7 @@ class Unpacker:
             raise BrokenLine("a message does not unpack") from None
         if self._stream.eof:
             raise BrokenLine("the stream of messages has ended")
-        return b"".join(parts)
+        text = b"".join(parts)
+        if zlib.crc32(text).to_bytes(_SUM_BYTES, "big") != packed[:_SUM_BYTES]:
+            raise BrokenLine("a message is not what was packed")
+        return text
