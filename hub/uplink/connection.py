@@ -50,7 +50,7 @@ def connect(
     anonymous = Peer(claim.cloud_url, ssl_context=context, ids=around.ids)
     signing = Signing(claim.private_key, claim.hub_id, claim.cloud_id)
     tokens = HubTokens(anonymous, signing, clock, around.ids, url=around.url)
-    peer = Peer(claim.cloud_url, token=tokens, ssl_context=context, ids=around.ids)
+    peer = Peer(claim.cloud_url, token=tokens, ssl_context=context, ids=around.ids, thrifty=True)
     breaker, mirror = Breaker(clock, clock.hurry), Mirror(peer, storage.registry)
 
     async def met() -> None:
