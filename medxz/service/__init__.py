@@ -153,7 +153,7 @@ def assemble_clinic(parts: ClinicParts) -> ClinicServices:
         entities=Entities(log, parts.follower, cursors, noting, parts.reading),
         conflicts=Conflicts(parts.follower, cursors, noting),
         status=Standing(log, parts.upstream, seen, parts.follower),
-        reviews=Reviews(log),
+        reviews=Reviews(log, cursors),
         config=Configuration(known),
         audit=parts.audit,
     )

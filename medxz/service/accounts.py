@@ -40,24 +40,30 @@ _SITE_BITS: Final = 64  # whoever has one IPv6 address has all of its /64
 class Origin:
     """Where a request comes from: the client's address, an IPv6 one by its /64.
 
-    Through a hub it is the address that the hub reports, which counts with that hub's token alone.
+    Through a hub it is the address that the hub reports, which counts with that hub's token alone; and a hub passes on
+    for nobody but those of its own clinic.
     """
 
     address: str
     hub_id: str | None = None
+    clinic_id: str | None = None
+
+    def reaches(self, clinic_id: str) -> bool:
+        """Whether what comes from here may be about that clinic: through another one's hub there is no such clinic."""
+        return self.clinic_id is None or self.clinic_id == clinic_id
 
     @classmethod
-    def of(cls, address: str, hub_id: str | None = None) -> Self:
+    def of(cls, address: str, hub_id: str | None = None, clinic_id: str | None = None) -> Self:
         """The origin of a request from this address; "" where it is none."""
         try:
             ip = ipaddress.ip_address(address.partition("%")[0])
         except ValueError:
-            return cls("", hub_id)
+            return cls("", hub_id, clinic_id)
         if isinstance(ip, ipaddress.IPv6Address):
             if ip.ipv4_mapped is None:
-                return cls(str(ipaddress.ip_network((ip, _SITE_BITS), strict=False)), hub_id)
+                return cls(str(ipaddress.ip_network((ip, _SITE_BITS), strict=False)), hub_id, clinic_id)
             ip = ip.ipv4_mapped
-        return cls(str(ip), hub_id)
+        return cls(str(ip), hub_id, clinic_id)
 
 
 class Accounts(Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from medxz.clock import format_time
-from medxz.errors import BadCursor
 from medxz.service.gate import Caller, require
+from medxz.service.list_cursor import ListCursors
 from medxz.store.base import LogStore
 from medxz.wire import Review, ReviewsAnswer
 
@@ -14,15 +14,15 @@ from medxz.wire import Review, ReviewsAnswer
 class Reviews:
     """The use case. One instance a server."""
 
-    def __init__(self, log: LogStore) -> None:
+    def __init__(self, log: LogStore, cursors: ListCursors) -> None:
         self._log: Final = log
+        self._cursors: Final = cursors
 
     async def list(self, caller: Caller, cursor: str | None, limit: int) -> ReviewsAnswer:
-        """Oldest first; the cursor is the last review_id of the page before."""
+        """Oldest first."""
         require(caller, "admin")
-        if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
-            raise BadCursor("this is not a cursor of this list")
-        rows = await self._log.reviews(int(cursor or 0), limit + 1)
+        after = int(self._cursors.read(cursor, "reviews") or 0)
+        rows = await self._log.reviews(after, limit + 1)
         page = rows[:limit]
         return ReviewsAnswer(
             reviews=[
@@ -38,5 +38,5 @@ class Reviews:
                 )
                 for row in page
             ],
-            next_cursor=str(page[-1].id) if len(rows) > limit else None,
+            next_cursor=self._cursors.following(str(page[-1].id), "reviews") if len(rows) > limit else None,
         )

@@ -17,4 +17,5 @@ def origin_of(call: Call) -> Origin:
     own = call.request.remote or ""
     if call.caller is None or call.caller.hub_id is None:
         return Origin.of(own)
-    return Origin.of(call.request.headers.get(CLIENT_ADDRESS, own), call.caller.hub_id)
+    reported = call.request.headers.get(CLIENT_ADDRESS, own)
+    return Origin.of(reported, call.caller.hub_id, call.caller.clinic_id)

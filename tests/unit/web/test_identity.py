@@ -6,7 +6,7 @@ import pytest
 
 from medxz import wire
 from medxz.service.accounts import Origin
-from tests.unit.web.fakes import HUB_ID
+from tests.unit.web.fakes import CLINIC_ID, HUB_ID
 
 LOGIN = {
     "email": "a@example.org",
@@ -49,9 +49,9 @@ async def test_where_a_login_comes_from(face, nobody):
         assert face.services.accounts.asked[-1][2] == Origin("127.0.0.1")
     hub = {"Authorization": "Bearer hub"}
     await nobody.post("/v1/auth/login", json=LOGIN, headers=reported | hub)
-    assert face.services.accounts.asked[-1][2] == Origin("2001:db8:1:2::/64", HUB_ID)
+    assert face.services.accounts.asked[-1][2] == Origin("2001:db8:1:2::/64", HUB_ID, CLINIC_ID)
     await nobody.post("/v1/auth/login", json=LOGIN, headers=hub)
-    assert face.services.accounts.asked[-1][2] == Origin("127.0.0.1", HUB_ID)
+    assert face.services.accounts.asked[-1][2] == Origin("127.0.0.1", HUB_ID, CLINIC_ID)
 
 
 async def test_a_token_that_is_shown_is_looked_at(face, nobody):
