@@ -106,10 +106,19 @@ async def open_cloud(
             url, tls = local_url(settings, bound), Tls(settings, store, clock)
             async with open_parts(settings, store, url, log) as parts:
                 codec = ThreadWorker("web-codec")
-                origins = frozenset(settings.cors_origins)
-                app = App(parts.services, log, ids=ids, clock=clock, worker=codec, cors_origins=origins)
+                app = App(
+                    parts.services,
+                    log,
+                    ids=ids,
+                    clock=clock,
+                    worker=codec,
+                    cors_origins=frozenset(settings.cors_origins),
+                    streams_max=settings.streams,
+                )
                 renewing = asyncio.create_task(tls.renew(), name="certificate")
-                serving = await serve(app, sockets=[bound], ssl_context=tls.context)
+                serving = await serve(
+                    app, sockets=[bound], ssl_context=tls.context, connections_max=settings.connections
+                )
                 try:
                     with _written(places.url_file, settings.public_url or url):
                         yield Cloud(url, store, parts, tls)

@@ -90,6 +90,8 @@ def init(
 @click.option("--public-url", help="Where devices and hubs find the cloud. [default: where it serves]")
 @click.option("--cors-origin", "cors_origins", multiple=True, help="An origin whose pages may ask; several.")
 @click.option("--clinics-open", type=int, help="Clinics that are open at a time at most.")
+@click.option("--connections", type=int, help="Connections of devices and hubs at most.")
+@click.option("--streams", type=int, help="How many of them may be streams.")
 @click.option("--log-level", help="debug, info, warning or error.")
 @click.option("--requests-per-s", type=int, help="Requests a second of one device.")
 @click.option("--ops-per-s", type=int, help="Ops a second that one device may push.")

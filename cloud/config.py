@@ -96,12 +96,27 @@ class Settings(ServerSettings):
         description="clinics whose logs are open at a time at most; who is not asked for makes room",
     )
 
+    connections: Number = Field(
+        limits.CLOUD_CONNECTIONS_MAX,
+        ge=16,
+        le=1_000_000,
+        description="connections of devices and hubs to this process at most",
+    )
+    streams: Number = Field(
+        limits.CLOUD_STREAMS_MAX,
+        ge=1,
+        le=1_000_000,
+        description="how many of them may be streams; the rest is left to requests",
+    )
+
     @property
     def places(self) -> CloudPlaces:
         return CloudPlaces(self.data, self.key_file)
 
     def contradictions(self, said: Said) -> Iterator[str]:
         yield from super().contradictions(said)
+        if self.streams >= self.connections:
+            yield f"{said('streams')}: must be fewer than {said('connections')}"
         url = urlsplit(self.public_url or "")
         if url.scheme == "http" and not is_loopback(url.hostname or ""):
             yield f"{said('public_url')}: without TLS it may lead to 127.0.0.1, ::1 or localhost alone"

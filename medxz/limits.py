@@ -119,6 +119,8 @@ OPS_BURST: Final = 400_000
 BUCKETS_MAX: Final = 20_000
 
 # What the cloud keeps open of its clinics, and of what is derived from their logs.
+CLOUD_CONNECTIONS_MAX: Final = 16_384
+CLOUD_STREAMS_MAX: Final = 12_000
 CLINICS_OPEN_MAX: Final = 1_000
 FOLLOWERS_MAX: Final = 100
 CLINIC_IDLE_S: Final = 300  # longer than any request takes that has been let in
@@ -157,4 +159,5 @@ assert OP_BYTES_MAX <= PULL_PAGE_BYTES_MAX, "a page holds at least one op"
 assert STREAM_PING_S < STREAM_PING_S_MAX
 assert STREAMS_MAX < CONNECTIONS_MAX, "streams leave room for requests"
 assert PUSH_OPS_MAX <= OPS_BURST, "one full push must fit an unused bucket"
+assert CLOUD_STREAMS_MAX < CLOUD_CONNECTIONS_MAX
 assert CLINIC_IDLE_S > PULL_WAIT_S_MAX + STALLED_S, "nobody still uses a clinic that is idle"

@@ -30,7 +30,7 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     clean = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("MEDXZ_HUB_") and name not in {"NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"}
+        if not name.startswith(("MEDXZ_HUB_", "MEDXZ_CLOUD_")) and name not in {"NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"}
     }
     return {**clean, **(more or {})}
 
