@@ -25,12 +25,13 @@ _decode = msgspec.json.Decoder(list[_Read]).decode
 def numbered_ops(device: int, first: int, last: int) -> list[Operation]:
     """Ops whose ids everybody can work out."""
     return [
-        make_op(number, device_id=fixed_id(device), op_id=_id(device, number))
+        make_op(number, device_id=fixed_id(device), op_id=id_of(device, number))
         for number in range(first, last + 1)
     ]
 
 
-def _id(device: int, number: int) -> str:
+def id_of(device: int, number: int) -> str:
+    """The op_id of what a device writes under a number."""
     return fixed_id(device << 64 | number)
 
 
@@ -59,9 +60,14 @@ class Seen:
         while await self.read(log, limit):
             pass
 
+    def seq_by_id(self) -> dict[str, int]:
+        """Where each op is; each was seen once."""
+        assert len(set(self._ids)) == len(self._ids)
+        return dict(zip(self._ids, self._seqs, strict=True))
+
     def check(self, devices: Iterable[Device]) -> None:
         """AssertionError where an op was skipped, seen twice or out of order."""
-        expected = {_id(device, number) for device, count in devices for number in range(1, count + 1)}
+        expected = {id_of(device, number) for device, count in devices for number in range(1, count + 1)}
         missing = expected.difference(self._ids)
         assert not missing, f"{len(missing)} ops were never seen"
         assert self._seqs == list(range(1, len(expected) + 1)), "the numbers have gaps, or go back"
