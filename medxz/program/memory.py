@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import mimetypes
 import sys
 from importlib.metadata import version
 from importlib.util import find_spec, module_from_spec
@@ -28,6 +29,7 @@ def start_lightly() -> None:
     # Each thread would get a heap of its own, and keep what it once needed. They rarely allocate at the same time:
     # one heap for all is as fast as two, and 1.4 MB less.
     _c_library_call("mallopt", _MALLOPT_ARENA_MAX, _ARENAS_MAX)
+    mimetypes.knownfiles.clear()  # aiohttp would read the machine's list of 1,200 kinds of files, of which we serve none
     _leave_out_the_client()
 
 
