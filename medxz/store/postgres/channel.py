@@ -20,6 +20,8 @@ from medxz.store.postgres.pool import DRIVER_ERRORS, Pool
 
 RETRY_S_MIN: Final = 0.05
 RETRY_S_MAX: Final = 2.0
+PAUSE_S: Final = 0.005
+"""Between two notifications, so that what comes close together goes out together."""
 PAYLOADS_MAX: Final = 10_000
 """What waits to be told; more is let go of: who polls finds it."""
 
@@ -105,3 +107,4 @@ class Channel:
                 self._untold.pop(payload, None)
             if not self._untold:
                 self._something.clear()
+            await asyncio.sleep(PAUSE_S)

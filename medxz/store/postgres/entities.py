@@ -6,7 +6,7 @@ where others can go on without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
@@ -45,8 +45,13 @@ class EntityRows:
 
     # For those who append.
 
-    async def answer(self, connection: Connection, asking: Asking[str]) -> Conflicts[str]:
-        """Answer what is asked until it is known; what follows a long answer is worked out in the worker."""
+    async def answer(
+        self, connection: Connection, asking: Asking[str], new: Collection[str]
+    ) -> Conflicts[str]:
+        """Answer what is asked until it is known; what follows a long answer is worked out in the worker.
+
+        `new` are ids of entities that are taken to be so: whoever writes has to see to it.
+        """
         answer: object = None
         is_long = False
         while True:
@@ -54,7 +59,7 @@ class EntityRows:
             is_long = False
             match step:
                 case Present(keys):
-                    answer = await self._present(connection, keys)
+                    answer = await self._present(connection, [key for key in keys if key not in new])
                 case Latest(entities):
                     answer, is_long = await self._latest(connection, entities)
                 case Whole(entity):
@@ -63,6 +68,8 @@ class EntityRows:
                     return step
 
     async def _present(self, connection: Connection, keys: Sequence[str]) -> set[str]:
+        if not keys:
+            return set()
         rows = await connection.fetch(statements.PRESENT, self._clinic_id, keys)
         return {keys[place - 1] for (place,) in rows}
 
@@ -176,7 +183,7 @@ class EntityRows:
         return EntityBatch(entities, None if is_end else chosen[-1].bytes)
 
     async def count(self, connection: Connection, scope: Scope, through: int) -> int:
-        return int(await connection.fetchval(statements.COUNT[scope], self._clinic_id, through))
+        return int(await connection.fetchval(statements.ENTITIES[scope], self._clinic_id, through))
 
     async def _sound(self, rows: Sequence[asyncpg.Record]) -> dict[int, bytes]:
         records, damaged = await self._bodies.sound(

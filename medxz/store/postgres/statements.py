@@ -9,22 +9,25 @@ from __future__ import annotations
 from typing import Final
 
 # Appending. The counter's row is changed first: whoever comes later waits there, and finds another count. Where the
-# count is not the one that the draft was made on, nothing is stored.
-APPEND: Final = """
-WITH counter AS (
-    UPDATE log SET
-        commits = commits + 1, last_seq = last_seq + $3, last_ms = $4,
-        last_letter = last_letter + $5, last_review = last_review + $6
-    WHERE clinic_id = $1 AND commits = $2
-    RETURNING last_seq - $3 AS before
-), stored AS (
+# count is not the one that the draft was made on, or an entity that should be new is here, nothing is stored.
+COUNT: Final = """
+UPDATE log SET
+    commits = commits + 1, last_seq = last_seq + $3, last_ms = $4,
+    last_letter = last_letter + $5, last_review = last_review + $6
+WHERE clinic_id = $1 AND commits = $2
+    AND NOT EXISTS (SELECT FROM op WHERE op.clinic_id = $1 AND op.entity_id = ANY ($7::uuid[]))
+RETURNING last_seq - $3 AS before
+"""
+APPEND: Final = f"""
+WITH counter AS ({COUNT}), stored AS (
     INSERT INTO op (clinic_id, seq, op_id, entity_id, size, front_desk, entity_type, body)
     SELECT $1, before + place, op_id, entity_id, size, front_desk, entity_type, body
-    FROM counter, unnest($7::uuid[], $8::uuid[], $9::int[], $10::bool[], $11::text[], $12::bytea[])
+    FROM counter, unnest($8::uuid[], $9::uuid[], $10::int[], $11::bool[], $12::text[], $13::bytea[])
         WITH ORDINALITY AS given (op_id, entity_id, size, front_desk, entity_type, body, place)
 )
 SELECT before FROM counter
 """
+OP_COLUMNS: Final = ("clinic_id", "seq", "op_id", "entity_id", "size", "front_desk", "entity_type", "body")
 LOCK: Final = "SELECT FROM log WHERE clinic_id = $1 FOR UPDATE"
 PUT_BLOCK: Final = "INSERT INTO block (clinic_id, number, held) VALUES ($1, $2, $3)"
 PUT_LETTER: Final = """
@@ -128,7 +131,7 @@ _UNDER: Final = """
 SELECT entity_id, entity_type, seq, body FROM op
 WHERE clinic_id = $1 AND entity_id = ANY ($2::uuid[]) AND seq <= $3 {shown} ORDER BY entity_id, entity_type, seq
 """
-_COUNT: Final = """
+_ENTITIES: Final = """
 SELECT count(*) FROM (
     SELECT DISTINCT entity_id, entity_type FROM op WHERE clinic_id = $1 AND seq <= $2 {shown}
 ) AS each
@@ -136,7 +139,7 @@ SELECT count(*) FROM (
 _SHOWN: Final = {"full": "", "front_desk": "AND front_desk"}
 KEYS: Final = {scope: _KEYS.format(shown=shown) for scope, shown in _SHOWN.items()}
 UNDER: Final = {scope: _UNDER.format(shown=shown) for scope, shown in _SHOWN.items()}
-COUNT: Final = {scope: _COUNT.format(shown=shown) for scope, shown in _SHOWN.items()}
+ENTITIES: Final = {scope: _ENTITIES.format(shown=shown) for scope, shown in _SHOWN.items()}
 
 # What people and hubs are told.
 REVIEWS: Final = """

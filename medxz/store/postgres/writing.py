@@ -10,9 +10,10 @@ appends next finds another count.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -32,14 +33,28 @@ from medxz.store.touched import Base, Conflicts
 if TYPE_CHECKING:
     from medxz.store.postgres.pool import Connection
 
+_COPIED_OPS_MIN: Final = 100
+"""So many are copied in, which is faster and takes a transaction of several messages."""
 _LOCK_FIRST: Final = 64
 """Transactions that lock first after somebody else came before one of ours."""
 
 _Written = tuple[list[list[Outcome]], Committed]
 
 
-class _OthersCameBefore(Exception):  # not an error: it is drafted anew
-    """The log is at another count of commits: nothing was stored."""
+class _NotAsItWas(Exception):  # not an error: it is drafted anew
+    """The log is at another count of commits, or an entity is not new: nothing was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Care:
+    """What is made sure of beforehand, rather than found out by a transaction that stores nothing."""
+
+    locked: bool
+    """Nobody else appends meanwhile."""
+    careful: bool = False
+    """Every op_id is looked for."""
+    new_asked: bool = False
+    """Entities that look new are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +66,21 @@ class _Plan:
     frames: Sequence[bytearray]
     blocks: Sequence[tuple[int, bytes]]
     bases: Sequence[tuple[Base, bytearray]]
+    new: Collection[str]
+    """Entities that are taken to have no op yet."""
 
     @property
     def is_ops_alone(self) -> bool:
         draft = self.draft
         return not (self.blocks or self.bases or draft.letters or draft.reviews or draft.shared)
 
+    @property
+    def is_long(self) -> bool:
+        return len(self.frames) >= _COPIED_OPS_MIN
+
 
 class Writing:
     """`Transactions` (medxz/store/commits.py) of one log."""
-
-    append_statement: ClassVar[str] = statements.APPEND
 
     def __init__(
         self, following: Following, entities: EntityRows, pool: Pool, bodies: Bodies, clock: Clock
@@ -75,62 +94,59 @@ class Writing:
         self._lock_first = 0
 
     async def write(self, batches: Sequence[Append], _size: int, /) -> _Written:
-        try:
-            async with self._pool.connection() as connection:
+        care = _Care(locked=self._lock_first > 0)
+        async with self._pool.connection() as connection:
+            while True:
                 try:
-                    return await self._write(connection, batches, careful=False)
+                    return await self._attempt(connection, batches, care)
+                except _NotAsItWas:  # behind a lock only because of an entity that is not new
+                    care = replace(care, locked=True, new_asked=care.new_asked or care.locked)
                 except asyncpg.UniqueViolationError:  # an op_id is there already
+                    if care.careful:
+                        raise
+                    care = replace(care, locked=True, careful=True)
+                except BaseException:
                     self._following.touched.forget()
-                    return await self._write(connection, batches, careful=True)
-        except BaseException:
-            self._following.touched.forget()
-            raise
-
-    async def _write(self, connection: Connection, batches: Sequence[Append], *, careful: bool) -> _Written:
-        if not self._lock_first:
-            try:
-                return await self._write_unlocked(connection, batches, careful=careful)
-            except _OthersCameBefore:
+                    raise
                 self._following.touched.forget()
-                self._lock_first = _LOCK_FIRST
-        self._lock_first -= 1
-        async with connection.transaction():
-            await connection.execute(statements.LOCK, self._clinic_id)
-            if await self._following.follow(connection):
-                self._lock_first = _LOCK_FIRST
-            plan = await self._plan(connection, batches, careful=careful)
-            await self._put(connection, plan)
-        return self._written(plan)
 
-    async def _write_unlocked(
-        self, connection: Connection, batches: Sequence[Append], *, careful: bool
-    ) -> _Written:
-        plan = await self._plan(connection, batches, careful=careful)
-        if plan.is_ops_alone:  # one statement, which is a transaction by itself
-            await self._put(connection, plan)
-        else:
+    async def _attempt(self, connection: Connection, batches: Sequence[Append], care: _Care) -> _Written:
+        if care.locked:
             async with connection.transaction():
+                await connection.execute(statements.LOCK, self._clinic_id)
+                others_came = await self._following.follow(connection)
+                self._lock_first = _LOCK_FIRST if others_came else max(0, self._lock_first - 1)
+                plan = await self._plan(connection, batches, care)
                 await self._put(connection, plan)
-        return self._written(plan)
-
-    def _written(self, plan: _Plan) -> _Written:
+        else:
+            plan = await self._plan(connection, batches, care)
+            if plan.is_ops_alone and not plan.is_long:  # one statement, which is a transaction by itself
+                await self._put(connection, plan)
+            else:
+                async with connection.transaction():
+                    await self._put(connection, plan)
         return plan.outcomes, self._following.take_own(plan.draft)
 
-    async def _plan(self, connection: Connection, batches: Sequence[Append], *, careful: bool) -> _Plan:
+    async def _plan(self, connection: Connection, batches: Sequence[Append], care: _Care) -> _Plan:
         following = self._following
         draft = Draft(following.held, self._clock.now_ms())
-        suspects = draft.suspects(batches, careful=careful)
+        suspects = draft.suspects(batches, careful=care.careful)
         found = await self._find(connection, suspects) if suspects else Found()
-        outcomes = [draft.take(batch, found, careful=careful) for batch in batches]
+        outcomes = [draft.take(batch, found, careful=care.careful) for batch in batches]
         keys = [op.entity_id for op in draft.ops]
         asking = following.touched.conflicts(draft.first_seq, draft.ops, keys)
-        conflicts = await self._entities.answer(connection, asking) if keys else Conflicts[str]()
+        new = set() if care.new_asked else {op.entity_id for op in draft.ops if self._is_new(op)}
+        conflicts = await self._entities.answer(connection, asking, new) if keys else Conflicts[str]()
         if conflicts.found:
             outcomes = [with_conflicts(conflicts.found, each) for each in outcomes]
         frames = await self._bodies.compress([*draft.records, *(base.base for base in conflicts.bases)])
         count = len(draft.records)
         bases = list(zip(conflicts.bases, frames[count:], strict=True))
-        return _Plan(draft, outcomes, frames[:count], draft.blocks(), bases)
+        return _Plan(draft, outcomes, frames[:count], draft.blocks(), bases, new)
+
+    def _is_new(self, op: Operation) -> bool:
+        """Whether an op looks like the first of its entity."""
+        return op.op_type == "create" and not op.parents and self._following.touched.takes(op) is None
 
     async def _find(self, connection: Connection, ops: Sequence[Operation]) -> Found:
         """Of these ops, those that are stored; and of the others, those that were rejected."""
@@ -152,18 +168,33 @@ class Writing:
         return Found(stored, dead)
 
     async def _put(self, connection: Connection, plan: _Plan) -> None:
-        """Write it all; _OthersCameBefore where the log is not as it was when this was planned."""
+        """Write it all; _NotAsItWas where the log is not as it was when this was planned."""
         draft, clinic_id, following = plan.draft, self._clinic_id, self._following
         if draft.is_empty:
             return
         ops = draft.ops
-        stored = await connection.fetchval(
-            self.append_statement, clinic_id, following.commits, len(ops), draft.now_ms, len(draft.letters),
-            len(draft.reviews), [op.op_id for op in ops], [op.entity_id for op in ops],
-            [len(record) for record in draft.records], draft.front_desk, [op.entity_type for op in ops], plan.frames,
+        counted = (
+            clinic_id, following.commits, len(ops), draft.now_ms, len(draft.letters), len(draft.reviews),
+            list(plan.new),
         )  # fmt: skip
+        op_ids, entity_ids = [op.op_id for op in ops], [op.entity_id for op in ops]
+        sizes, types = [len(record) for record in draft.records], [op.entity_type for op in ops]
+        if plan.is_long:
+            stored = await connection.fetchval(statements.COUNT, *counted)
+        else:
+            stored = await connection.fetchval(
+                statements.APPEND, *counted, op_ids, entity_ids, sizes, draft.front_desk, types, plan.frames
+            )
         if stored is None:
-            raise _OthersCameBefore
+            raise _NotAsItWas
+        if plan.is_long:
+            seqs = range(draft.first_seq, draft.last_seq + 1)
+            await connection.copy_records_to_table(
+                "op", columns=statements.OP_COLUMNS, records=zip(
+                    repeat(clinic_id, len(ops)), seqs, op_ids, entity_ids, sizes, draft.front_desk, types, plan.frames,
+                    strict=True,
+                ),
+            )  # fmt: skip
         for statement, rows in (
             (statements.PUT_BLOCK, [(clinic_id, *block) for block in plan.blocks]),
             (statements.PUT_LETTER, self._letters(draft)),
