@@ -16,6 +16,8 @@ from medxz.clock import SystemClock, format_time
 from medxz.ids import RandomIds
 
 DEADLINE_S = 60.0
+# without bytecode each of hundreds of short commands would compile the library anew
+NOT_HANDED_ON = frozenset({"NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "PYTHONDONTWRITEBYTECODE"})
 CLINIC = RandomIds().uuid7()
 PROGRAM = (sys.executable, "-m", "hub")
 # the same with one constant smaller: under load, a checkpoint is under way most of the time
@@ -30,7 +32,7 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     clean = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("MEDXZ_HUB_", "MEDXZ_CLOUD_")) and name not in {"NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"}
+        if not name.startswith(("MEDXZ_HUB_", "MEDXZ_CLOUD_")) and name not in NOT_HANDED_ON
     }
     return {**clean, **(more or {})}
 
