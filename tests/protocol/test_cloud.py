@@ -1,0 +1,110 @@
+"""What a cloud adds for hubs and administrators: the directory as it changes, and the audit of what was read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.protocol.two_clinics import Clinic, two_clinics
+
+pytestmark = pytest.mark.slow
+
+AGAIN = {"name": "tablet", "public_key": "A" * 43}
+
+
+@pytest.fixture
+async def clinic(tmp_path: Path) -> AsyncIterator[Clinic]:
+    async with two_clinics(tmp_path / "cloud") as cloud:
+        yield cloud.ours
+
+
+async def next_revision(lines: AsyncIterator[str]) -> int:
+    """What the next `event: directory` says; whatever else comes before it is passed over."""
+    async with asyncio.timeout(20):
+        async for line in lines:
+            if line == "event: directory":
+                return int(json.loads((await anext(lines)).removeprefix("data: "))["revision"])
+    raise AssertionError("the stream ended")
+
+
+async def test_a_hub_hears_of_each_change(clinic: Clinic) -> None:
+    """Its stream tells the revision when it begins and after a change, while ops flow too; what it mirrors is that one."""
+    headers = {"Authorization": f"Bearer {clinic.tokens['hub']}"}
+    async with clinic.cloud.http.stream("GET", "/v1/sync/stream", headers=headers) as stream:
+        lines = stream.aiter_lines()
+        first = await next_revision(lines)
+        held = await clinic.good("hub", "GET", "/v1/hubs/directory")
+        assert held["revision"] == first
+        assert await clinic.good("hub", "GET", f"/v1/hubs/directory?after={first}") is None
+        enrolled, _ = await asyncio.gather(
+            clinic.good("clinician", "POST", "/v1/enroll", json=AGAIN),
+            clinic.push(*(clinic.op({"status": "final"}) for _ in range(50))),
+        )
+        device_id, second = enrolled["device_id"], await next_revision(lines)
+    assert second > first
+    now = await clinic.good("hub", "GET", f"/v1/hubs/directory?after={first}")
+    assert now["revision"] >= second
+    devices = {device["device_id"]: device for device in now["devices"]}
+    assert devices.keys() == {clinic.device_id, device_id}
+    assert devices[device_id]["public_keys"] == [AGAIN["public_key"]]
+    assert clinic.users["clinician"] in devices[device_id]["authors"]
+
+
+async def test_a_device_hears_nothing_of_it(clinic: Clinic) -> None:
+    """A device's stream has ops and pings alone."""
+    headers = {"Authorization": f"Bearer {clinic.tokens['clinician']}"}
+    heard: list[str] = []
+    async with clinic.cloud.http.stream("GET", "/v1/sync/stream", headers=headers) as stream:
+        lines = stream.aiter_lines()
+        await clinic.good("clinician", "POST", "/v1/enroll", json=AGAIN)
+        last = clinic.op({"status": "final", "valueString": "last"})
+        await clinic.push(last)
+        async with asyncio.timeout(20):
+            async for line in lines:
+                heard.append(line)
+                if last["op_id"] in line:
+                    break
+    assert {line for line in heard if line.startswith("event: ")} == {"event: ops", "event: ping"}
+
+
+async def entries(clinic: Clinic, count: int, **query: str) -> list[dict[str, Any]]:
+    """The audit's entries of reading, once there are so many: they are written a moment later."""
+    async with asyncio.timeout(15):
+        while True:
+            page = await clinic.good("admin", "GET", "/v1/audit", params={"limit": 500} | query)
+            found = [entry for entry in page["entries"] if entry["event"] in {"read", "searched", "exported"}]
+            if len(found) >= count:
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def test_what_is_read_is_noted(clinic: Clinic) -> None:
+    """Each entity with its patient, each search with what it found but not with its words, each snapshot; nothing of what was refused."""
+    names = clinic.names
+    patient = f"/v1/entities/Patient/{names.patient_id}"
+    for path in (patient, f"{patient}/history", f"{patient}/ops"):
+        await clinic.good("clinician", "GET", path)
+    await clinic.good("clinician", "GET", f"/v1/entities/Observation/{names.observation_id}")
+    await clinic.good("clinician", "GET", f"/v1/conflicts/{names.conflict_id}")
+    await clinic.good("clinician", "GET", f"/v1/entities/Patient?q={names.word}")
+    await clinic.good("clinician", "GET", f"/v1/entities/Observation?patient={names.patient_id}")
+    assert (await clinic.ask("clinician", "GET", "/v1/sync/snapshot")).status_code == 200
+    assert (await clinic.ask("clinician", "GET", patient.replace("Patient/", "Coverage/"))).status_code == 404
+    noted = [
+        entry for entry in await entries(clinic, 8, user=names.user_id)
+        if entry["device_id"] == clinic.device_id
+    ]  # fmt: skip
+    events = [entry["event"] for entry in noted]
+    assert sorted(events) == ["exported"] + ["read"] * 6 + ["searched"]
+    of_patient = await entries(clinic, 5, patient=names.patient_id, user=names.user_id)
+    assert len(of_patient) == 5, "the patient's own three, an observation, and a list of observations"
+    assert {entry["entity_type"] for entry in of_patient} == {"Patient", "Observation"}
+    [search] = [entry for entry in noted if entry["event"] == "searched"]
+    assert names.patient_id in search["detail"]["ids"]
+    assert names.word not in json.dumps(noted)
+    assert (await clinic.good("admin", "GET", "/v1/audit/verify"))["ok"]
