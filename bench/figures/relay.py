@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -94,24 +94,22 @@ def scale(context: Context) -> list[Figure]:
     many: list[float] = []
     long: list[float] = []
     sizes = context.sizes
-    with Database() as one, Database() as two, Database() as three:
-        with (
-            relay(context.folder / "few", one.url, clinic_count=FEW_CLINICS, hubs_each=HUBS_EACH) as base,
-            relay(
-                context.folder / "many", two.url, clinic_count=10 * FEW_CLINICS, hubs_each=HUBS_EACH
-            ) as wide,
-            relay(context.folder / "long", three.url, clinic_count=FEW_CLINICS, hubs_each=HUBS_EACH) as deep,
-        ):
-            for subject, ops in ((base, 1), (wide, 1), (deep, 10)):
-                for _ in range(ops):
-                    _push(
-                        context, subject, hubs_each=HUBS_EACH, requests=sizes.relay_fill, ops_each=BATCH_OPS
-                    )
-            wide.clinics = wide.clinics[:FEW_CLINICS]  # the others are there, and as full
-            for _ in context.samples("ten times the clinics, ten times the log", sizes.relay_pairs):
-                for subject, into in ((base, few), (wide, many), (deep, long)):
-                    sample = _push(context, subject, hubs_each=HUBS_EACH, requests=2, ops_each=BATCH_OPS)
-                    into.append(sample.ops_a_second)
+    with (
+        Database() as one,
+        Database() as two,
+        Database() as three,
+        relay(context.folder / "few", one.url, clinic_count=FEW_CLINICS, hubs_each=HUBS_EACH) as base,
+        relay(context.folder / "many", two.url, clinic_count=10 * FEW_CLINICS, hubs_each=HUBS_EACH) as wide,
+        relay(context.folder / "long", three.url, clinic_count=FEW_CLINICS, hubs_each=HUBS_EACH) as deep,
+    ):
+        for subject, times in ((base, 1), (wide, 1), (deep, 10)):
+            for _ in range(times):
+                _push(context, subject, hubs_each=HUBS_EACH, requests=sizes.relay_fill, ops_each=BATCH_OPS)
+        wide.clinics = wide.clinics[:FEW_CLINICS]  # the others are there, and as full
+        for _ in context.samples("ten times the clinics, ten times the log", sizes.relay_pairs):
+            for subject, into in ((base, few), (wide, many), (deep, long)):
+                sample = _push(context, subject, hubs_each=HUBS_EACH, requests=2, ops_each=BATCH_OPS)
+                into.append(sample.ops_a_second)
     ops = FEW_CLINICS * HUBS_EACH * sizes.relay_fill * BATCH_OPS
     return [
         ratio(
