@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -12,14 +13,15 @@ import asyncpg
 import msgspec
 import pytest
 
+from medxz.clock import format_time
 from medxz.have import Numbers
-from medxz.store.base import Append, DeadLetter, Outcome
+from medxz.store.base import BEGINNING, Append, DeadLetter, Outcome
 from medxz.store.postgres import channel, relay
 from medxz.store.postgres.log import PostgresLog
 from medxz.store.postgres.writing import Writing
 from medxz.store.record import render
 from medxz.store.tail import Committed
-from tests.making import DEVICE, OTHER_DEVICE, batch, fixed_id, make_op, run_of
+from tests.making import DEVICE, NOON_MS, OTHER_DEVICE, HandClock, batch, fixed_id, make_op, run_of
 from tests.postgres import run_sql
 from tests.store.conftest import PostgresBackend
 from tests.store.relaying import Task
@@ -125,6 +127,18 @@ async def test_a_place_that_another_relay_has_handed_out_is_there(
         await seen.read(one, 10)
         assert (other.last_seq, await seen.read(other, 10)) == (0, 0)
         assert other.last_seq == 3
+
+
+async def test_times_of_receipt_never_go_back_from_relay_to_relay(postgres_backend: PostgresBackend) -> None:
+    """A relay whose clock is an hour behind gives no earlier time than the other relay has given."""
+    late = PostgresBackend(postgres_backend.url)
+    late.clinic_id, late.clock = postgres_backend.clinic_id, HandClock(NOON_MS - 3_600_000)
+    one, other = await postgres_backend.open(), await late.open()
+    for number, log in enumerate((one, other, one, other), 1):
+        await log.append(batch(make_op(number)))
+    page = await one.page(BEGINNING, 10, "full")
+    assert {op["server_received_at"] for op in json.loads(page.ops_json)} == {format_time(NOON_MS)}
+    await late.close()
 
 
 @pytest.mark.parametrize("seed", range(3))

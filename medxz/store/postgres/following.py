@@ -47,11 +47,18 @@ _numbered: Final = msgspec.json.Decoder(_Numbered).decode
 class Following:
     """One log, as far as this relay knows it."""
 
-    def __init__(self, clinic_id: str, bodies: Bodies, publish: Callable[[Committed], None]) -> None:
-        """`publish` is told of what others have stored, in order."""
+    def __init__(
+        self,
+        clinic_id: str,
+        bodies: Bodies,
+        publish: Callable[[Committed], None],
+        begin_anew: Callable[[], None],
+    ) -> None:
+        """`publish` is told of what others have stored, in order; `begin_anew` before all of it is told once more."""
         self.clinic_id: Final = clinic_id
         self._bodies: Final = bodies
         self._publish: Final = publish
+        self._begin_anew: Final = begin_anew
         self.touched: Touched[str] = Touched()
         self._restart()
 
@@ -71,6 +78,7 @@ class Following:
             return False
         if commits < self.commits or last_seq < self.held.last_seq:
             self._restart()  # the database has gone back: nothing that is known of it is true
+            self._begin_anew()
         if self.commits < 0:
             await self._follow_blocks(connection, last_seq // BLOCK_OPS)
         await self._follow_ops(connection, last_seq)

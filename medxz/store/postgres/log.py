@@ -77,13 +77,13 @@ class PostgresLog:
         self._shared: Final = shared
         self._pool: Final = pool
         self._cursor_key: Final = cursor_key
-        self._following: Final = Following(clinic_id, bodies, self._show)
+        self._following: Final = Following(clinic_id, bodies, self._show, self._forget)
         self._rows: Final = LogRows(clinic_id, bodies)
         self._entities: Final = EntityRows(clinic_id, bodies, self._damage_met)
         self._commits: Final = GroupCommit(
             shared.writing(self._following, self._entities, pool, bodies, shared.clock), self._publish
         )
-        self._pages: Final = Pages(self._read_page, lambda: self._last_seq)
+        self._pages = Pages(self._read_page, lambda: self._last_seq)
         self._tail = Tail()
         self._waiting: Final = Waiting()
         self._last_seq = 0
@@ -152,6 +152,13 @@ class PostgresLog:
             self._tail.extend(committed)
         if committed.op_ids or committed.watermarks:
             self.wake()
+
+    def _forget(self) -> None:
+        """The database has gone back: what is there now is told anew."""
+        self._tail = Tail()
+        self._pages = Pages(self._read_page, lambda: self._last_seq)
+        self._watermarks = {}
+        self._last_seq = 0
 
     async def follow(self) -> None:
         """Take in what other relays have stored."""
