@@ -52,6 +52,16 @@ class RawRows:
         finally:
             await connection.close()
 
+    async def bytes_an_op(self) -> float:
+        """What an op takes in the database, its indexes included."""
+        connection = await asyncpg.connect(self._url)
+        try:
+            return float(
+                await connection.fetchval("SELECT pg_total_relation_size('op')::float / count(*) FROM op")
+            )
+        finally:
+            await connection.close()
+
     async def taken(self) -> list[Batch]:
         """The rows since the mark, in transactions of one clinic each, the clinics in turns."""
         connection = await asyncpg.connect(self._url)
