@@ -20,7 +20,7 @@ from tests.system.cutting_relay import CuttingRelay
 from tests.system.hub_process import DEADLINE_S, environment
 from tests.system.world import DEVICE, CloudProcess, EnrolledTablet
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("device-sessions")]
 
 NURSE = "nora@clinic.example"
 DOCTOR = "dan@clinic.example"
