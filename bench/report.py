@@ -43,11 +43,15 @@ _LIMITS: Final = """\
 | raw insert | the rows that the hub has just written, read out of its own file and inserted into another of the same schema, pragmas and encryption: 500 a transaction, synchronous=FULL, one connection and nothing else in the process; the better of `executemany` and one statement of 500 rows |
 | echo | an aiohttp application on uvloop in a process of its own that reads the same requests whole and answers with bytes that the hub had answered |
 | raw read and send | the rows of the same pages read by sqlcipher3 (as rows or joined, whichever is faster), then the same pages sent from memory by the echo; the two times added |
+| raw asyncpg | the rows that the relay has just written, inserted into tables of the same columns and indexes in the same PostgreSQL: 500 a transaction, each of one clinic and with that clinic's counter changed in it, by unnest or COPY, over 4, 8 or 16 connections, whichever is fastest; its indexes begin empty |
 | echo plus fdatasync | the median round trip of one op to the echo, plus the median of an append of 4 KiB and its fdatasync on the same disk |
 
 Bytes written are those that the kernel charges to the hub's process (`/proc/PID/io`), its clean stop with the last
 checkpoint included. fdatasync calls are counted by strace. Memory is `Pss` of `/proc/PID/smaps_rollup`, after pushes
 and pulls with all streams open.
+
+A relay is measured with its PostgreSQL on the same two cores, both of them busy, beside the client that makes the load.
+What PostgreSQL uses counts among "others" in the line about the machine.
 """
 
 
