@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
@@ -220,11 +219,6 @@ class Hubs:
             return clinic_id, hub
         # in the words of a wrong key: nobody is told which hubs there are
         raise TokenInvalid("the proof's signature fits no key of its issuer that is known here")
-
-
-def leaf_of(hub: HubRow) -> x509.Certificate:
-    """The hub's own certificate."""
-    return x509.load_pem_x509_certificate(hub.certificate.encode())
 
 
 def _check_url(url: str) -> str:
