@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.protocol.two_clinics import Clinic, two_clinics
+from tests.protocol.two_clinics import PASSWORD, Clinic, assertion_of, two_clinics
 
 pytestmark = pytest.mark.slow
 
@@ -108,3 +108,33 @@ async def test_what_is_read_is_noted(clinic: Clinic) -> None:
     assert names.patient_id in search["detail"]["ids"]
     assert names.word not in json.dumps(noted)
     assert (await clinic.good("admin", "GET", "/v1/audit/verify"))["ok"]
+
+
+async def assert_ends_at_once(clinic: Clinic, role: str, taken_away: Awaitable[object]) -> None:
+    """Once that was done the role's open stream ends, and its token is refused."""
+    headers = {"Authorization": f"Bearer {clinic.tokens[role]}"}
+    async with clinic.cloud.http.stream("GET", "/v1/sync/stream", headers=headers) as stream:
+        assert stream.status_code == 200
+        await taken_away
+        async with asyncio.timeout(10):
+            async for _ in stream.aiter_bytes():
+                pass
+    answer = await clinic.ask(role, "GET", "/v1/config")
+    assert (answer.status_code, answer.json()["code"]) == (401, "session_revoked")
+
+
+async def test_what_is_taken_away_is_gone_at_once(clinic: Clinic) -> None:
+    """A hub that was revoked, a user who was disabled, a session that was logged out, a device that was revoked."""
+    admin, clinic_id = clinic.cloud.office.admin, clinic.clinic_id
+    await assert_ends_at_once(clinic, "hub", admin.hubs.revoke(clinic_id, clinic.hub_id))
+    proof = {"assertion": assertion_of(clinic, clinic.hub_id)}
+    assert (await clinic.ask(None, "POST", "/v1/auth/hub", json=proof)).json()["code"] == "session_revoked"
+    await assert_ends_at_once(clinic, "clinician", admin.users.disable(clinic_id, clinic.names.user_id))
+    await assert_ends_at_once(clinic, "admin", clinic.good("admin", "POST", "/v1/auth/logout"))
+    login = {"email": clinic.email, "password": PASSWORD, "device_id": clinic.device_id}
+    session = await clinic.good(None, "POST", "/v1/auth/login", json=login)
+    clinic.tokens["admin"] = session["access_token"]
+    await assert_ends_at_once(clinic, "admin", admin.devices.revoke(clinic_id, clinic.device_id))
+    assert (await clinic.ask(None, "POST", "/v1/auth/login", json=login)).status_code == 401
+    refresh = {"refresh_token": session["refresh_token"]}
+    assert (await clinic.ask(None, "POST", "/v1/auth/refresh", json=refresh)).status_code == 401

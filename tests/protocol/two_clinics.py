@@ -113,6 +113,7 @@ class Cloud:
     """The server, and both."""
 
     http: httpx.AsyncClient
+    office: Office
     server_id: str
     said: BytesIO
     ours: Clinic = field(init=False)
@@ -133,7 +134,7 @@ async def two_clinics(data: Path, database: str | None = None) -> AsyncIterator[
         httpx.AsyncClient(base_url=cloud.url, timeout=30) as http,
     ):
         made.append(await office.found(foundings[1]))
-        server = Cloud(http, cloud.store.server.server_id, said)
+        server = Cloud(http, office, cloud.store.server.server_id, said)
         server.ours, server.theirs = [
             await _furnish(server, office, told, founding)
             for told, founding in zip(made, foundings, strict=True)
