@@ -118,7 +118,7 @@ class DeviceSide:
         )
         if answer.clinic_id != identity.clinic_id or answer.device_id == identity.device_id:
             raise PeerUnreachable(f"{self._url} gave no new identity in this device's clinic")
-        new = NewIdentity(answer.device_id, answer.access_token, private_key)
+        new = NewIdentity(answer.device_id, answer.access_token, answer.refresh_token, private_key)
         again = await self._worker.run(self._store.renew, new, self._ids)
         self._become_another()
         return again

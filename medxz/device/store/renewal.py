@@ -26,10 +26,11 @@ from medxz.rules import checked_digest, decode_op
 
 @dataclass(frozen=True, slots=True)
 class NewIdentity:
-    """What a server gave: another device_id and a token for it; and the key that was sent there."""
+    """What a server gave: another device_id and tokens for it; and the key that was sent there."""
 
     device_id: str
     access_token: str
+    refresh_token: str | None
     private_key: bytes
 
 
@@ -44,7 +45,8 @@ def renew(connection: Connection, new: NewIdentity, ids: Ids, now_ms: int) -> in
     connection.execute("UPDATE op SET own_seq = NULL WHERE own_seq IS NOT NULL")
     connection.execute("UPDATE log SET settled = '0', stored = '0'")
     change_identity(
-        connection, device_id=new.device_id, access_token=new.access_token, private_key=new.private_key,
+        connection, device_id=new.device_id, access_token=new.access_token, refresh_token=new.refresh_token,
+        private_key=new.private_key,
         next_private_key=None, last_seq=len(again), forgotten="0", identity_taken=0, cloud_through=0,
         cloud_epoch=None, token_ends_ms=None,
     )  # fmt: skip

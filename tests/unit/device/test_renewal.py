@@ -159,3 +159,20 @@ async def test_the_same_id_again_changes_nothing(tablet: Tablet, copied: Tablet)
     with pytest.raises((PeerUnreachable, StoreError)):
         await copied.sync(server)
     assert copied.store.identity().device_id == DEVICE
+
+
+async def test_the_session_goes_on_under_the_new_id(tablet: Tablet, copied: Tablet) -> None:
+    """What renews the session is the new id's afterwards: the old id's would give tokens that its ops don't fit."""
+
+    class Giving(ScriptedServer):
+        async def reenrol(self, request):
+            answer = await super().reenrol(request)
+            return answer.model_copy(update={"refresh_token": "the new id's"})
+
+    server = Giving()
+    tablet.record()
+    await tablet.sync(server)
+    copied.record()
+    await copied.sync(server)
+    assert copied.store.identity().refresh_token == "the new id's"
+    assert copied.store.session().refresh_token == "the new id's"
