@@ -269,6 +269,8 @@ async def test_what_ends_a_session_at_once(house: House, relay: Relay) -> None:
             await relay.caller(answer.access_token)
         with pytest.raises(SessionRevoked):
             await refresh(relay, answer.refresh_token)
+        rows = await admin.sessions.list(clinic)
+        assert [row.revoked for row in rows if row.session_id == caller.session_id] == [True]
         await other.directories.refresh(clinic)
         with pytest.raises(SessionRevoked):
             await other.caller(answer.access_token)
