@@ -62,6 +62,7 @@ class CloudSide:
         self._ours: dict[str, None] = {}
         self._counted = (0, 0)  # what the cloud lacked, and how long this log was then
         self._since = 0  # how many of these, and of those that came since, it has by now
+        self._keeping: Final = asyncio.Lock()
         self.changed: Final = asyncio.Event()
 
     async def load(self) -> None:
@@ -255,6 +256,10 @@ class CloudSide:
 
     async def keep(self) -> None:
         """Write down how far it is, and what the cloud has and has refused: one transaction."""
+        async with self._keeping:  # one after the other: of a new epoch the first forgets the marks before
+            await self._keep()
+
+    async def _keep(self) -> None:
         self.changed.clear()
         if self._with == LogId("", ""):
             return
