@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 import tempfile
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
+import orjson
 import pytest
 import pytest_asyncio
 
+from medxz.clock import SystemClock
 from medxz.endpoints import ENDPOINTS
+from medxz.ids import RandomIds
+from medxz.store.dictionaries import shipped_dictionary
+from medxz.web import App, make_log
+from medxz.web.pages import STATIC_PATHS
+from medxz.wire.live import LIVE_PATH, Packer, Unpacker
+from medxz.work import InlineWorker
 from tests.protocol.probes import PROBES, READERS, Request
 from tests.protocol.two_clinics import Clinic, Cloud, Names, nobodys, two_clinics
+from tests.unit.web.fakes import FakeServices
 
 pytestmark = pytest.mark.slow
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
@@ -25,7 +37,16 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
 # what is new in each answer, or counts what was written meanwhile
 _PASSING = frozenset(
-    {"access_token", "refresh_token", "server_seq", "next_cursor", "cursor", "number", "hash", "previous_hash"}
+    {
+        "access_token",
+        "refresh_token",
+        "server_seq",
+        "next_cursor",
+        "cursor",
+        "number",
+        "hash",
+        "previous_hash",
+    }
 )
 # who follows a list meets what the probes before have left in it
 _GROWING = frozenset({"audit", "audit_verify", "metrics", "health", "status", "watermarks", "code"})
@@ -45,8 +66,6 @@ async def cloud(request: pytest.FixtureRequest) -> AsyncIterator[Cloud]:
 async def asked(ours: Clinic, request: Request) -> httpx.Response:
     """The answer; of a stream its beginning."""
     token = {"Authorization": f"Bearer {ours.tokens[request.role]}"} if request.role is not None else {}
-    if request.path == "/v1/sync/live":
-        token |= {"Connection": "close"}
     return await ours.cloud.http.request(
         request.method, request.path, json=request.json, params=request.params, headers=token
     )
@@ -82,6 +101,10 @@ def assert_silent(answer: httpx.Response, request: Request, theirs: Names) -> No
 def test_every_endpoint_is_probed() -> None:
     """An endpoint that this file does not know is not served."""
     assert PROBES.keys() == {endpoint.name for endpoint in ENDPOINTS}
+    clock = SystemClock()
+    app = App(FakeServices(), make_log(BytesIO(), clock), ids=RandomIds(), clock=clock, worker=InlineWorker())  # type: ignore[arg-type]
+    beside = app._routes._exact.keys() - {endpoint.path for endpoint in ENDPOINTS} - STATIC_PATHS.keys()
+    assert beside == {LIVE_PATH}, "what is served beside the table has tests of its own below"
 
 
 @in_one_loop
@@ -136,6 +159,47 @@ async def test_a_stream_has_nothing_of_the_other(cloud: Cloud, role: str) -> Non
     [op] = json.loads(heard[heard.index("data: [") + 6 :])
     assert op["clinic_id"] == ours.clinic_id
     assert not [text for text in theirs.names.strings() if text in heard]
+
+
+@in_one_loop
+async def test_a_live_line_tells_as_little(cloud: Cloud) -> None:
+    """What a hub pushes over its line is answered as if the other clinic were not there."""
+    ours, theirs = cloud.ours, cloud.theirs.names
+    nobody = nobodys(theirs)
+    told = []
+    for names in (theirs, nobody):
+        pushes = [
+            orjson.dumps(request.json)
+            for request in PROBES["push"](ours, names)
+            if request.role == "hub" and request.json["ops"]
+        ]
+        answers = await pushed_live(ours, pushes)
+        assert not [
+            text
+            for text in theirs.strings()
+            if text in b"".join(answers).decode() and text not in str(pushes)
+        ]
+        told.append([_lasting(json.loads(_UUID.sub("<id>", answer.decode()))) for answer in answers])
+    assert told[0] == told[1]
+    assert [answer["results"][0]["status"] for answer in told[0]].count("rejected") == 3, "their clinic's"
+
+
+async def pushed_live(ours: Clinic, pushes: list[bytes]) -> list[bytes]:
+    """What the line answers to each."""
+    dictionary = shipped_dictionary()
+    url = str(ours.cloud.http.base_url.join(LIVE_PATH))
+    url += f"?dictionary={hashlib.sha256(dictionary).hexdigest()}"
+    up, down = Packer(dictionary, up=True), Unpacker(dictionary, up=False)
+    token = {"Authorization": f"Bearer {ours.tokens['hub']}"}
+    answers = []
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(url, headers=token, compress=0) as socket,
+    ):
+        for push in pushes:
+            await socket.send_bytes(up.pack(push))
+            answers.append(down.unpack(await socket.receive_bytes(timeout=10)))
+    return answers
 
 
 @in_one_loop
