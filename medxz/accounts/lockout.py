@@ -38,7 +38,7 @@ class Rule:
 
 
 ACCOUNT_AT_ADDRESS: Final = Rule(5, 15 * MINUTE_MS, 5 * SECOND_MS, 15 * MINUTE_MS)
-ACCOUNT_ON_DEVICE: Final = Rule(10, 15 * MINUTE_MS, 5 * SECOND_MS, 15 * MINUTE_MS)
+ACCOUNT_ON_DEVICE: Final = Rule(5, 15 * MINUTE_MS, 5 * SECOND_MS, 15 * MINUTE_MS)
 ACCOUNT: Final = Rule(30, HOUR_MS, 30 * SECOND_MS, 15 * MINUTE_MS)
 ADDRESS: Final = Rule(20, 15 * MINUTE_MS, 10 * SECOND_MS, 15 * MINUTE_MS)
 CODES_AT_ADDRESS: Final = Rule(10, 15 * MINUTE_MS, 10 * SECOND_MS, 15 * MINUTE_MS)
@@ -62,11 +62,10 @@ def account_subjects(
     """Whose count a login raises. `known`: this person has had a session on this device."""
     # hashed: what somebody types into the field is not always an address
     account = hashlib.sha256(fold_email(email).encode()).hexdigest()[:32]
-    pair = Subject(clinic_id, f"account:{account}:at:{_place(origin)}", ACCOUNT_AT_ADDRESS)
     if known:
-        return [pair, Subject(clinic_id, f"account:{account}:on:{device_id}", ACCOUNT_ON_DEVICE)]
+        return [Subject(clinic_id, f"account:{account}:on:{device_id}", ACCOUNT_ON_DEVICE)]
     return [
-        pair,
+        Subject(clinic_id, f"account:{account}:at:{_place(origin)}", ACCOUNT_AT_ADDRESS),
         Subject(clinic_id, f"account:{account}", ACCOUNT),
         Subject(NO_CLINIC, f"address:{_place(origin)}", ADDRESS),
     ]

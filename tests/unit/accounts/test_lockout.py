@@ -4,7 +4,14 @@ import asyncio
 
 import pytest
 
-from medxz.accounts.lockout import ACCOUNT, ACCOUNT_AT_ADDRESS, ADDRESS, CODES_AT_ADDRESS, CODES_OF_CLINIC
+from medxz.accounts.lockout import (
+    ACCOUNT,
+    ACCOUNT_AT_ADDRESS,
+    ACCOUNT_ON_DEVICE,
+    ADDRESS,
+    CODES_AT_ADDRESS,
+    CODES_OF_CLINIC,
+)
 from medxz.errors import CodeInvalid, CredentialsInvalid, RateLimited
 from medxz.service.accounts import Origin
 from tests.unit.accounts.house import EMAIL, IDS, House, Relay, Tablet
@@ -105,6 +112,7 @@ async def test_nobody_locks_a_clinic_out(house: House, relay: Relay) -> None:
     for number in range(ADDRESS.free + ACCOUNT.free):
         for email, origin in (
             (EMAIL, Origin(f"192.0.2.{number}")),
+            (EMAIL, clinic_address),
             (f"x{number}@example.org", clinic_address),
         ):
             with pytest.raises((CredentialsInvalid, RateLimited)):
@@ -153,3 +161,12 @@ async def test_a_clinic_has_a_budget_of_wrong_codes(house: House, relay: Relay) 
     assert refusal.value.retry_after_s == 60
     [code] = await relay.admin.codes.make(house.clinic_id, "device", "North")
     assert (await relay.enrol(code.code, Tablet(), fresh)).device_id
+
+
+async def test_a_pair_that_is_known_is_locked_too(house: House, relay: Relay) -> None:
+    """On the person's own device guesses come to an end as well, from however many addresses."""
+    tablet = await relay.tablet(house.clinic_id)
+    await relay.login(tablet)
+    for number in range(ACCOUNT_ON_DEVICE.free):
+        await wrong(relay, tablet, origin=Origin(f"203.0.113.{number}"))
+    assert await wait_of(relay, tablet, origin=Origin("192.0.2.77")) == 5
