@@ -25,7 +25,7 @@ from bench.figures import FIGURES
 def main(names: tuple[str, ...], *, as_json: bool, quick: bool, write: bool) -> None:
     """Measure the hub against its limits. NAME: one of those below; all without one.
 
-    push, singles, replay, pull, mixed, stream, disk, syncs, memory, start, snapshot, search, meaning, scale, wan,
+    push, singles, replay, pull, mixed, stream, disk, syncs, memory, start, snapshot, search, meaning, scale, wan, sites,
     relay, idle, clinics
     """
     begun, others = time.monotonic(), report.OthersWatch()

@@ -10,10 +10,13 @@ _READ_BYTES: Final = 65_536
 
 
 class CountingRelay:
-    """Stands where the server's address is expected. `up` is what clients sent, `down` what they got."""
+    """Stands where the server's address is expected. `up` is what clients sent, `down` what they got.
 
-    def __init__(self, port: int) -> None:
-        self._port_there = port
+    `port_there` may change: a server that comes back on another port is found where it was.
+    """
+
+    def __init__(self, port_there: int) -> None:
+        self.port_there = port_there
         self.port = 0
         self.up = self.down = 0
         self._server: asyncio.Server | None = None
@@ -34,7 +37,11 @@ class CountingRelay:
         await asyncio.gather(*self._ways, return_exceptions=True)
 
     async def _relay(self, here: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        there, on = await asyncio.open_connection("127.0.0.1", self._port_there)
+        try:
+            there, on = await asyncio.open_connection("127.0.0.1", self.port_there)
+        except OSError:
+            back.close()  # nobody is there: nobody is here
+            return
         for way in (self._carry(here, on, is_up=True), self._carry(there, back, is_up=False)):
             task = asyncio.create_task(way)
             self._ways.add(task)

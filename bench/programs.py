@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from bench import echo
 from hub.ask import ask
@@ -231,10 +231,17 @@ def cloud_command(*words: str) -> None:
     _run(CLOUD, *words)
 
 
-def _run(program: Path, *words: str) -> None:
+def command_answer(program: Path, *words: str) -> dict[str, Any]:
+    """What a command tells with --json."""
+    told: dict[str, Any] = json.loads(_run(program, *words, "--json"))
+    return told
+
+
+def _run(program: Path, *words: str) -> bytes:
     done = subprocess.run([str(program), *words], capture_output=True, cwd=ROOT, check=False)
     if done.returncode:
         raise ProgramFailed(f"{program.name} {words[0]}: {done.stderr.decode(errors='replace')}")
+    return done.stdout
 
 
 def _key_file(data: Path) -> Path:

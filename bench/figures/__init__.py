@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.context import Context
 from bench.figure import Figure
-from bench.figures import footprint, meaning, pulls, pushes, relay, scale, search, snapshot, wan
+from bench.figures import footprint, meaning, pulls, pushes, relay, scale, search, sites, snapshot, wan
 
 FIGURES: Final[dict[str, Callable[[Context], list[Figure]]]] = {
     "push": pushes.batches,
@@ -25,6 +25,7 @@ FIGURES: Final[dict[str, Callable[[Context], list[Figure]]]] = {
     "meaning": meaning.conflicts,
     "scale": scale.longer_log,
     "wan": wan.bytes_up,
+    "sites": sites.outage,
     "relay": relay.pushes,
     "idle": relay.idle,
     "clinics": relay.scale,
