@@ -34,7 +34,7 @@ from medxz.program.running import (
     tell_of_broken_tasks,
 )
 from medxz.trust.certificates import ca_fingerprint
-from medxz.web import App, make_log, serve
+from medxz.web import App, Serving, make_log, serve
 from medxz.work import ThreadWorker
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Cloud:
     store: CloudStore
     parts: Parts
     tls: Tls
+    serving: Serving
 
 
 def run_cloud(settings: Settings, *, announce_json: bool) -> None:
@@ -121,7 +122,7 @@ async def open_cloud(
                 )
                 try:
                     with _written(places.url_file, settings.public_url or url):
-                        yield Cloud(url, store, parts, tls)
+                        yield Cloud(url, store, parts, tls, serving)
                 finally:
                     parts.services.health.is_stopping = True
                     await serving.stop(SERVING_STOP_S)

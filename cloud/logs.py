@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from medxz.store.postgres.pool import Pool
 
 LANES: Final = 4
+# its log and its views, with everything that reads them
+FILES_PER_CLINIC: Final = 20
 _LOG: Final = "log.db"
 _VIEWS: Final = "views.db"
 _CURSOR_KEY_BYTES: Final = 32

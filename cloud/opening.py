@@ -63,6 +63,7 @@ async def open_clinic(shared: Shared, begin_epoch: BeginEpoch, clinic_id: str) -
             ids=doors.ids,
             worker=shared.hashing,
             reading=shared.reading,
+            notes=doors.notes,
             audit=AuditView(doors.transactions, clinic_id, ListCursors(log), doors.notes),
             counts=shared.counts,
         )

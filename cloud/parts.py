@@ -14,10 +14,11 @@ from cloud.doors import Doors, open_doors
 from cloud.epoch import WATCH_S, Epoch
 from cloud.followers import Following
 from cloud.health import cloud_gauges, cloud_health
-from cloud.logs import Folders, Logs, PostgresLogs, SqliteLogs, ViewsFiles
+from cloud.logs import FILES_PER_CLINIC, Folders, Logs, PostgresLogs, SqliteLogs, ViewsFiles
 from cloud.opening import Shared, open_clinic
 from medxz import limits
 from medxz.errors import MedxzError
+from medxz.program.running import open_files_max
 from medxz.service import Rates, ServerParts, Services, Throttle, assemble
 from medxz.store.authority.known import Directories
 from medxz.store.dictionaries import shipped_dictionary
@@ -67,7 +68,7 @@ async def open_parts(
             lambda clinic_id: open_clinic(shared, clinics.begin_epoch, clinic_id),
             epoch,
             clock,
-            settings.clinics_open,
+            _open_max(settings, log),
         )
         stack.push_async_callback(_close_in_time, clinics, log)
         directories.on_change(lambda clinic_id: clinics.wake([clinic_id]))
@@ -90,6 +91,17 @@ async def open_parts(
             )
         )
         yield Parts(services, clinics, directories)
+
+
+def _open_max(settings: Settings, log: FilteringBoundLogger) -> int:
+    """How many clinics may be open. Each takes files where it lies in files, and half of all are for connections."""
+    if settings.database is not None:
+        return settings.clinics_open
+    there_is_room_for = max(1, open_files_max() // 2 // FILES_PER_CLINIC)
+    if there_is_room_for < settings.clinics_open:
+        detail = "the limit of open files leaves room for no more (LimitNOFILE= in the unit)"
+        log.warning("fewer clinics than set may be open", clinics=there_is_room_for, detail=detail)
+    return min(settings.clinics_open, there_is_room_for)
 
 
 async def _shared(

@@ -120,8 +120,13 @@ def announce(noun: str, url: str, notifier: Notifier, *, as_json: bool) -> None:
     notifier.ready(f"serves at {url}")
 
 
-def raise_open_files() -> int:
-    """Take as many open files as this process may have; how many that is."""
+def raise_open_files() -> None:
+    """Take as many open files as this process may have."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most
+
+
+def open_files_max() -> int:
+    """How many files this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft

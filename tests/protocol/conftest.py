@@ -1,17 +1,17 @@
 """A server of each kind, on a real file and a real socket, and whoever calls it.
 
-Every protocol test runs against a hub and against a cloud: the contract is one. Until the cloud is a program of its
-own, it is the same services told that they are the cloud.
+Every protocol test runs against a hub's services and against the cloud's own program: the contract is one.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -51,6 +51,7 @@ from medxz.trust.tokens import TokenSigner, TokenVerifier, key_id
 from medxz.web import App, Serving, make_log, serve
 from medxz.work import ThreadWorker
 from tests.making import CLINIC, DEVICE, USER, as_json, fixed_id
+from tests.protocol.real_cloud import running_cloud
 
 SITE = fixed_id(0x51)
 
@@ -84,7 +85,7 @@ class Server:
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     said: BytesIO = field(default_factory=BytesIO)
     log: SqliteLog = field(init=False)
-    registry: SqliteRegistry = field(init=False)
+    registry: SqliteRegistry = field(init=False)  # a cloud's has what tests call of it
     follower: Follower = field(init=False)
     clinic: ClinicServices = field(init=False)
     services: Services = field(init=False)
@@ -93,8 +94,30 @@ class Server:
     _serving: Serving = field(init=False)
     _workers: Workers = field(init=False)
     _extra: list[ThreadWorker] = field(default_factory=list)
+    _cloud: AsyncExitStack | None = None
 
     async def start(self) -> Server:
+        await (self._start_cloud() if self.kind == "cloud" else self._start_hub())
+        self.http = httpx.AsyncClient(
+            base_url=self._serving.url, timeout=30, limits=httpx.Limits(max_connections=None)
+        )
+        return self
+
+    async def _start_cloud(self) -> None:
+        # a test may look into the file of its clinic's log
+        folder = self.path.parents[2] if self.path.name == "log.db" else self.path.with_suffix("")
+        self._cloud = AsyncExitStack()
+        running = await self._cloud.enter_async_context(running_cloud(folder, self.config, self.said))
+        parts = running.cloud.parts
+        clinic = await parts.clinics.get(CLINIC)
+        self.path = folder / "clinics" / CLINIC / "log.db"
+        self.server_id, self.key = running.cloud.store.server.server_id, running.key
+        self.signer = TokenSigner(self.key, key_id(self.key.public_key()), self.server_id, SystemClock())
+        self.log, self.registry = cast(SqliteLog, clinic.log), cast(SqliteRegistry, running.registry)
+        self.follower, self.clinic, self.services = clinic.follower, clinic.services, parts.services
+        self._serving = running.cloud.serving
+
+    async def _start_hub(self) -> None:
         if not self.path.exists():
             LogFile.create(
                 self.path, b"k" * 32, Identity(CLINIC, self.server_id, RandomIds().uuid7(), b"c" * 32)
@@ -114,10 +137,6 @@ class Server:
         log = make_log(self.said, clock, "debug")
         app = App(self.services, log, ids=ids, clock=clock, worker=self._extra[1])
         self._serving = await serve(app, host="127.0.0.1")
-        self.http = httpx.AsyncClient(
-            base_url=self._serving.url, timeout=30, limits=httpx.Limits(max_connections=None)
-        )
-        return self
 
     def _assemble(self, clock: Clock, ids: Ids) -> None:
         log, registry, public = self.log, self.registry, self.key.public_key()
@@ -144,6 +163,9 @@ class Server:
 
     async def stop(self) -> None:
         await self.http.aclose()
+        if self._cloud is not None:
+            await self._cloud.aclose()
+            return
         await self._serving.stop()
         await self.follower.close()
         await self.log.close()

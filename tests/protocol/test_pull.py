@@ -17,7 +17,7 @@ import pytest
 from medxz.scope import FRONT_DESK_TYPES
 from medxz.service.upstream import ServerKind
 from medxz.store.cipher import open_database
-from tests.making import CLINIC, DEVICE, OTHER_DEVICE, fixed_id, make_op, run_of
+from tests.making import CLINIC, DEVICE, OTHER_DEVICE, USER, fixed_id, make_op, run_of
 from tests.protocol.conftest import SITE, Caller, Server
 
 TYPES = ["Observation", "Patient", "Condition", "Appointment", "Coverage", "Composition", "RelatedPerson"]
@@ -56,7 +56,7 @@ async def test_a_waiting_pull_is_answered_by_the_next_op(server: Server, device:
     """With `wait` and nothing new the request is held until something is."""
     other = await server.caller(device_id=OTHER_DEVICE)
     waiting = asyncio.create_task(other.pull(wait=30))
-    while not server.log._grown._waiters:  # the moment at which it waits
+    while not server.log._waiting._woken._waiters:  # the moment at which it waits
         await asyncio.sleep(0.005)
     assert not waiting.done()
     await device.push(make_op(1))
@@ -370,20 +370,24 @@ class TestStatus:
         assert answer.status == 200
         assert answer.body["device_id"] != DEVICE
         told = {"device_id", "clinic_id", "site_id", "scope", "ca_certificates", "targets", "access_token"}
-        assert answer.body.keys() == told
+        assert answer.body.keys() == told | {"refresh_token"}
         renewed = replace(device, token=answer.body["access_token"])
         assert (await renewed.status())["received_through"] == 0
         assert (await renewed.push(make_op(1, device_id=answer.body["device_id"]))).statuses == ["accepted"]
 
     async def test_a_new_id_is_no_new_session(self, server: Server) -> None:
-        """The token of the new id ends when the old one does, and with the session that it came from."""
+        """A hub's token of the new id ends when the old one does, and with its session; a cloud's ends with its user."""
         tablet = await server.caller(ttl_s=60)
         request = {"name": "tablet 3", "public_key": "A" * 43}
         answer = await tablet.ask("POST", "/v1/enroll", json=request)
         renewed = replace(tablet, token=answer.body["access_token"])
         old, new = (json.loads(_segment(caller.token)) for caller in (tablet, renewed))
-        assert new["exp"] <= old["exp"]
-        await server.registry.revoke_session(tablet.session_id)
+        if server.kind == "hub":
+            assert new["exp"] <= old["exp"]
+            await server.registry.revoke_session(tablet.session_id)
+        else:  # which begins a session of that device's own
+            assert new["sid"] != old["sid"]
+            await server.registry.put_user(USER, ["clinician"], disabled=True)
         for caller in (tablet, renewed):
             assert (await caller.pull()).code == "session_revoked"
 

@@ -43,7 +43,7 @@ async def test_what_lasts_does_not_outlive_the_scope(server: Server, device: Cal
     """A waiting pull and a stream end when the scope changes, before anything else is sent."""
     tablet = await server.caller(device_id=OTHER_DEVICE)
     waiting = asyncio.create_task(tablet.ask("GET", path))
-    while not server.log._grown._waiters:  # the moment at which it waits
+    while not server.log._waiting._woken._waiters:  # the moment at which it waits
         await asyncio.sleep(0.005)
     await server.registry.put_device(OTHER_DEVICE, "front_desk")
     await device.push(make_op(1))

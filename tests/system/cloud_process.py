@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import signal
 import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from cloud.cli import cli
 from medxz.clock import SystemClock, format_time
+from medxz.program.outcome import outcome
 from tests.system.hub_process import DEADLINE_S, environment, wait_until
 from tests.system.world import ADMIN, CLOUD, IDS, PASSWORD
 
@@ -27,12 +32,16 @@ def cloud_command(*arguments: object, text: str | None = None) -> subprocess.Com
     )  # fmt: skip
 
 
-def cloud_answer(*arguments: object, text: str | None = None) -> dict[str, Any]:
-    """What a command answers with --json, once it has succeeded."""
-    ended = cloud_command(*arguments, "--json", text=text)
-    assert ended.returncode == 0, f"{arguments}: {ended.stderr or ended.stdout}"
-    told: dict[str, Any] = json.loads(ended.stdout)
-    return told
+def command_here(*arguments: object, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which is not the cloud's: what it costs to start Python is not what is tested."""
+    words, said, told = [*map(str, arguments)], io.StringIO(), io.StringIO()
+    before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO((text or "").encode()))
+    try:
+        with redirect_stdout(said), redirect_stderr(told):
+            status = outcome(cli, "medxz-cloud", words, as_json="--json" in words)
+    finally:
+        sys.stdin = before
+    return subprocess.CompletedProcess(words, status, said.getvalue(), told.getvalue())
 
 
 class Relay:
@@ -82,7 +91,10 @@ class Relay:
 
     def ask(self, *arguments: object, text: str | None = None) -> dict[str, Any]:
         """A command of the operator's, beside the process if it runs."""
-        return cloud_answer(*arguments, "--data", self.data, *self.where, text=text)
+        ended = command_here(*arguments, "--data", self.data, *self.where, "--json", text=text)
+        assert ended.returncode == 0, f"{arguments}: {ended.stderr or ended.stdout}"
+        told: dict[str, Any] = json.loads(ended.stdout)
+        return told
 
     def code(self, *more: object) -> str:
         return str(self.ask("code", "--for", "device", "--site", "North", *more)["code"])

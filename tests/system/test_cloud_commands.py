@@ -1,4 +1,4 @@
-"""The operator's commands of `medxz-cloud`, as processes: what they answer, what they refuse, how they end."""
+"""The operator's commands of `medxz-cloud`: what they answer, what they refuse, how they end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from medxz.ids import is_uuid
-from tests.system.cloud_process import Relay, cloud_command
+from tests.system.cloud_process import Relay, cloud_command, command_here
 from tests.system.hub_process import DEADLINE_S, environment
 from tests.system.test_cloud_program import new_database
 from tests.system.world import ADMIN, CLOUD, IDS, PASSWORD
@@ -33,7 +33,7 @@ def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def fails(cloud: Relay, *arguments: object, text: str | None = None) -> tuple[int, dict[str, Any]]:
     """The status, and what is told of it."""
-    ended = cloud_command(*arguments, "--data", cloud.data, *cloud.where, "--json", text=text)
+    ended = command_here(*arguments, "--data", cloud.data, *cloud.where, "--json", text=text)
     assert ended.stdout == ""
     told: dict[str, Any] = json.loads(ended.stderr.splitlines()[-1])
     assert "Traceback" not in ended.stderr
@@ -272,7 +272,7 @@ def test_another_key_is_refused(cloud: Relay, tmp_path: Path) -> None:
     key.write_text("cd" * 32 + "\n")
     key.chmod(0o600)
     database = ["--database", cloud.database] if cloud.database is not None else []
-    ended = cloud_command("user", "list", "--data", cloud.data, "--key-file", key, *database, "--json")
+    ended = command_here("user", "list", "--data", cloud.data, "--key-file", key, *database, "--json")
     assert ended.returncode == 1
     assert "key" in json.loads(ended.stderr)["message"] + json.loads(ended.stderr)["hint"]
 
@@ -331,7 +331,7 @@ def test_health_of_a_cloud_that_is_not_well(tmp_path: Path) -> None:
     cloud = Relay(tmp_path)
     cloud.init()
     Path(str(cloud.where[1])).chmod(0o644)
-    ended = cloud_command("health", "--data", cloud.data, *cloud.where, "--json")
+    ended = command_here("health", "--data", cloud.data, *cloud.where, "--json")
     assert ended.returncode == 1
     checks = {check["name"]: check for check in json.loads(ended.stdout)["checks"]}
     assert not checks["key file"]["ok"]
