@@ -33,7 +33,7 @@ class Tls:
         if settings.tls_cert is not None:
             return operators_context(settings)
         if self._cloud is not None and self._cloud.serves:
-            return server_context(self._cloud.credential)
+            return server_context(self._cloud.shown)
         credential, _ = await self._own_certificate()
         return server_context(credential)
 
@@ -52,7 +52,7 @@ class Tls:
         if self._cloud is not None:
             is_new = await self._cloud.renew(host_names(), self._addresses())
             if self._cloud.serves:
-                return self._cloud.credential, is_new
+                return self._cloud.shown, is_new
         return await self._own_certificate()
 
     async def _own_certificate(self) -> tuple[Credential, bool]:

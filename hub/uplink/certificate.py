@@ -35,6 +35,13 @@ class CloudCertificate:
         return self._claim.credential
 
     @property
+    def shown(self) -> Credential:
+        """The same with the clinic's CAs behind it: who has only a fingerprint can hold it against what is shown."""
+        roots = self._registry.config.ca_certificates or self._claim.config.ca_certificates
+        chain = "\n".join(text.strip() for text in (self._claim.certificate, *roots)) + "\n"
+        return Credential(chain.encode(), self._claim.key.encode())
+
+    @property
     def serves(self) -> bool:
         """Whether devices are shown it. Those of a hub that began alone know the hub's own CA."""
         return not self._claim.began_alone

@@ -60,9 +60,10 @@ class Process:
         self._said = folder / f"{name}.err"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, *flags: object) -> None:
+    def run(self, *flags: object, plain: bool = True) -> None:
         """Start it, and wait until it says that it serves."""
-        arguments = ["run", "--data", self.data, "--host", "127.0.0.1", "--port", self.port, "--plain-http"]
+        arguments = ["run", "--data", self.data, "--host", "127.0.0.1", "--port", self.port]
+        arguments += ["--plain-http"] if plain else []
         with self._out.open("wb") as out, self._said.open("ab") as said:
             self._process = subprocess.Popen(
                 [*self._program, *map(str, [*arguments, "--json", *flags])],
