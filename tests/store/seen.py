@@ -23,10 +23,11 @@ _decode = msgspec.json.Decoder(list[_Read]).decode
 
 
 def numbered_ops(device: int, first: int, last: int) -> list[Operation]:
-    """Ops whose ids everybody can work out."""
+    """Ops whose ids everybody can work out, each of an entity of its own."""
     return [
-        make_op(number, device_id=fixed_id(device), op_id=id_of(device, number))
+        make_op(number, device_id=fixed_id(device), op_id=op_id, entity_id=op_id)
         for number in range(first, last + 1)
+        for op_id in (id_of(device, number),)
     ]
 
 
