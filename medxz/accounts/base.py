@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
+from weakref import WeakValueDictionary
 
 from medxz.clock import Clock
 from medxz.errors import Invalid, NotFound, Refusal
@@ -27,6 +29,19 @@ DAY_MS: Final = 24 * HOUR_MS
 PEOPLE: Final = frozenset({"admin", "clinician", "front_desk"})
 
 
+class Turns:
+    """One after another in each clinic: what would meet at the clinic's audit anyway waits here, and not in retries."""
+
+    def __init__(self) -> None:
+        self._locks: Final[WeakValueDictionary[str, asyncio.Lock]] = WeakValueDictionary()
+
+    def of(self, clinic_id: str) -> asyncio.Lock:
+        lock = self._locks.get(clinic_id)
+        if lock is None:
+            lock = self._locks[clinic_id] = asyncio.Lock()
+        return lock
+
+
 @dataclass(frozen=True, slots=True)
 class Authority:
     """The store of who belongs where, the key that its secrets are sealed under, time, ids, and this process' audit."""
@@ -36,12 +51,17 @@ class Authority:
     trail: AuditTrail
     clock: Clock
     ids: Ids
+    turns: Turns = field(default_factory=Turns)
 
-    async def decide(self, fn: Callable[[Tx], Awaitable[T | Refusal]]) -> T:
+    async def decide(self, fn: Callable[[Tx], Awaitable[T | Refusal]], clinic_id: str | None = None) -> T:
         """What `fn` returns. A refusal that it *returns* is raised once what it wrote of it is durable; one that it
-        raises leaves nothing behind.
+        raises leaves nothing behind. `clinic_id` is named where many decide about one clinic at once.
         """
-        decided = await self.transactions.run(fn)
+        if clinic_id is None:
+            decided = await self.transactions.run(fn)
+        else:
+            async with self.turns.of(clinic_id):
+                decided = await self.transactions.run(fn)
         if isinstance(decided, Refusal):
             raise decided
         return decided

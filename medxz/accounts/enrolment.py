@@ -141,7 +141,7 @@ class Enrolment:
                 new = await self._another(tx, caller, old, key, name)
             return new, await self._session_on(tx, caller, new)
 
-        device, token = await self._authority.decide(reenrol)
+        device, token = await self._authority.decide(reenrol, caller.clinic_id)
         known = await self._directories.of(caller.clinic_id)
         return ReenrolAnswer(
             device_id=device.device_id,

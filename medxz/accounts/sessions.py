@@ -111,7 +111,8 @@ class Sessions:
             checked = await self._passwords.check(request.password, kept)
             if checked.ok:
                 return await self._begin(one, checked, request, origin)
-        return await self._authority.decide(lambda tx: self._refuse(tx, asked, request, origin))
+        clinic_id = asked[0].clinic_id
+        return await self._authority.decide(lambda tx: self._refuse(tx, asked, request, origin), clinic_id)
 
     async def refresh(self, request: RefreshRequest, origin: Origin) -> SessionAnswer:
         """The session goes on with new tokens; TokenInvalid or SessionRevoked where it does not."""
@@ -144,7 +145,7 @@ class Sessions:
             await self._note(tx, token.clinic_id, "refresh", session, origin)
             return await self._answer(tx, token.clinic_id, *found, successor)
 
-        return await self._authority.decide(refresh)
+        return await self._authority.decide(refresh, token.clinic_id)
 
     async def logout(self, caller: Caller | None, request: LogoutRequest) -> None:
         """End the caller's session, or the one that this refresh token is of. One that is over already stays so."""
@@ -167,7 +168,7 @@ class Sessions:
                 raise TokenInvalid("no session has this refresh token")
             await self._end(tx, token.clinic_id, token.session_id, "logout")
 
-        await self._authority.decide(logout)
+        await self._authority.decide(logout, token.clinic_id)
 
     async def revoke(self, clinic_id: str, session_id: str, by: str | None = None) -> None:
         """Its tokens are refused from now on; NotFound where the clinic has no such session."""
@@ -231,7 +232,7 @@ class Sessions:
                 return await self._refuse(tx, [asked], request, origin)
             return await self._begun(tx, asked, user, device, checked.renewed, origin)
 
-        return await self._authority.decide(begin)
+        return await self._authority.decide(begin, clinic_id)
 
     async def _begun(
         self, tx: Tx, asked: _Asked, user: UserRow, device: DeviceRow, renewed: str | None, origin: Origin

@@ -340,3 +340,12 @@ async def test_who_has_no_password_or_role_does_not_get_in(house: House, relay: 
     )
     with pytest.raises(CredentialsInvalid):
         await relay.login(tablet)
+
+
+async def test_a_clinic_s_morning(house: House, relay: Relay) -> None:
+    """When all tablets of a clinic refresh at one moment, at two processes, each of them goes on."""
+    other = await house.relay()
+    answers = [await relay.login(await relay.tablet(house.clinic_id)) for _ in range(30)]
+    asked = [refresh((relay, other)[number % 2], one.refresh_token) for number, one in enumerate(answers)]
+    assert len({answer.refresh_token for answer in await asyncio.gather(*asked)}) == 30
+    assert len(await relay.events(house.clinic_id, "refresh")) == 30
