@@ -237,6 +237,7 @@ async def test_numbers_that_are_taken_in_the_commit_are_not(postgres_backend: Po
     seen = Seen()
     await seen.read_all(reading)
     await slow
+    await reading.follow()
     await seen.read_all(reading)
     seen.check([(0xD0, 3), (0xD1, 3)])
 
