@@ -191,7 +191,7 @@ class PeerUnreachable(MedxzError):
 class PeerUntrusted(PeerUnreachable):
     """A server whose certificate is not the one that was asked for. It was sent nothing."""
 
-    hint = "is it the right server? to trust a hub's own CA: `medxz init … --ca FILE`, by `medxz-hub ca` on the hub"
+    hint = "is it the right server? a hub is known by its CA: `--fp FINGERPRINT` or `--ca FILE`, by `medxz-hub ca` there"
 
 
 class PeerRefused(MedxzError):

@@ -50,9 +50,9 @@ def context_of(identity: Identity) -> ssl.SSLContext | None:
     if identity.ca_pem is None:
         return None
     match identity.tls:
-        case "token":
+        case "token" if identity.access_token:
             return trusting(identity.ca_pem, read_claims(identity.access_token))
-        case "hub":
+        case "token" | "hub":
             return of_clinic(identity.ca_pem)
         case "address":
             return by_address(identity.ca_pem)

@@ -15,7 +15,7 @@ from medxz.device.reach import Connect, Server, by_address, context_of, no_token
 from medxz.device.renewal import Renewal
 from medxz.device.store import DeviceStore
 from medxz.device.store.identity import public_key_text
-from medxz.device.store.sessions import Enrolled, Session
+from medxz.device.store.sessions import Enrolled, Session, joined
 from medxz.errors import ConfigurationError, PeerRefused, PeerUnreachable, PeerUntrusted
 from medxz.ids import Ids
 from medxz.work import Worker
@@ -119,7 +119,7 @@ async def enrol(
             f"{invitation.server_url} gave no CA of the fingerprint that was asked for: nothing was changed"
         )
     if tls == "hub" and told.ca_certificates:
-        pem = "".join(text if text.endswith("\n") else text + "\n" for text in told.ca_certificates)
+        pem = joined(told.ca_certificates)
     new = Enrolled(told.clinic_id, told.device_id, told.site_id, name, invitation.server_url, tls, pem)
     await worker.run(store.enrolled, new)
     return new

@@ -105,6 +105,7 @@ class DeviceStore:
 
     def configure(self, config: wire.ConfigAnswer) -> None:
         with self._file.transaction() as connection:
+            sessions.trust(connection, config.ca_certificates, self._clock.now_ms())
             change_identity(
                 connection, keep_own_days=config.keep_own_days, require_signed_ops=config.require_signed_ops,
                 configured_ms=self._clock.now_ms(),

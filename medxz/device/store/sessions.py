@@ -6,6 +6,7 @@ steps, the same question asked again gives the same device, and the session goes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -75,6 +76,18 @@ def enrolled(connection: Connection, new: Enrolled, now_ms: int) -> None:
     )
 
 
+def trust(connection: Connection, ca_certificates: Sequence[str], now_ms: int) -> None:
+    """The clinic's CAs of now, as a hub of the old ones tells them: a CA that will come is known before it does."""
+    identity, pem = read_identity(connection), joined(ca_certificates)
+    if identity.tls == "hub" and pem and pem != identity.ca_pem:
+        change_identity(connection, ca_pem=pem)
+        audit.append(connection, now_ms, "trusted", ca_certificates=len(ca_certificates))
+
+
+def joined(ca_certificates: Sequence[str]) -> str:
+    return "".join(text if text.endswith("\n") else text + "\n" for text in ca_certificates)
+
+
 def read_session(connection: Connection) -> Session:
     identity = read_identity(connection)
     return Session(
@@ -90,6 +103,9 @@ def log_in(connection: Connection, session: Session, now_ms: int) -> None:
     """This user's session, in place of the last one's. What others have recorded stays theirs."""
     _put(connection, session)
     change_identity(connection, user_id=session.user_id, email=session.email)
+    if read_identity(connection).tls == "token":
+        # from now on tokens are a cloud's, whichever hub of the clinic they are shown to
+        change_identity(connection, tls="hub")
     audit.append(connection, now_ms, "logged_in", user_id=session.user_id)
 
 

@@ -8,13 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from medxz import wire
 from medxz.device.device import Device, Machine
+from medxz.device.reach import context_of
 from medxz.device.renewal import RENEW_BEFORE_MS, TRY_AGAIN_MS, Renewal
 from medxz.device.store import DeviceStore
+from medxz.device.store.identity import change_identity
 from medxz.errors import (
     ConfigurationError,
     LoginNeeded,
@@ -372,3 +375,39 @@ async def test_a_login_during_a_renewal_wins(tmp_path: Path, door: Door) -> None
     assert await renewal.token() == "dans"
     assert store.session().refresh_token == "dans refresh"
     store.close()
+
+
+async def test_the_clinics_cas_of_now(tmp_path: Path, door: Door) -> None:
+    """A CA that the clinic's configuration tells of is trusted before it is needed; none told takes nothing away."""
+    old, new = ("-----BEGIN CERTIFICATE-----\nb2xk\n", "-----BEGIN CERTIFICATE-----\nbmV3\n")
+    store = await logged_in(tmp_path / "d", door)
+    with store._file.transaction() as connection:
+        change_identity(connection, tls="hub", ca_pem=old)
+    config = await door.config()
+    for told, held in (([old], old), ([], old), ([old, new], old + new)):
+        store.configure(config.model_copy(update={"ca_certificates": told}))
+        assert store.identity().ca_pem == held
+    store.close()
+
+
+async def test_logging_in_at_a_hub_that_was_adopted(tmp_path: Path, door: Door) -> None:
+    """A device that had a hub's own token logs in, and goes on taking that hub, though tokens are a cloud's now."""
+    hub_id = fixed_id(0xA1)
+    root = certificates.make_root(hub_id, NOON_MS)
+    token = jwt.encode(
+        {"cid": CLINIC, "did": DEVICE, "sub": USER, "iss": hub_id}, "k" * 32, algorithm="HS256"
+    )
+    device = Device.create(
+        tmp_path / "d",
+        key=KEY,
+        server=URL,
+        token=token,
+        ca_pem=root.certificate_pem.decode(),
+        machine=machine(door),
+    )
+    async with device:
+        assert device._store.identity().tls == "token"
+        await device.login("nora@clinic.example", "right")
+        assert device._store.identity().tls == "hub"
+        await device.logout()
+        assert context_of(device._store.identity()) is not None
