@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from hub.accounts import Cloud, HubAccounts, Kept
 from hub.claim import cloud_context
@@ -17,8 +19,11 @@ from hub.uplink.side import CloudSide
 from hub.uplink.tokens import HubTokens, Signing
 from hub.uplink.uplink import Uplink, Ways
 from medxz.peer import Peer
+from medxz.program.addresses import machine_addresses
+from medxz.program.settings import is_loopback
 
 if TYPE_CHECKING:
+    from hub.claimed import Claimed
     from hub.doors import Surroundings
     from hub.identity import HubIdentity
     from hub.storage import Storage
@@ -49,9 +54,9 @@ def connect(
     context = cloud_context(claim.cloud_ca) if claim.cloud_url.startswith("https:") else None
     anonymous = Peer(claim.cloud_url, ssl_context=context, ids=around.ids)
     signing = Signing(claim.private_key, claim.hub_id, claim.cloud_id)
-    tokens = HubTokens(anonymous, signing, clock, around.ids, url=around.url)
+    tokens = HubTokens(anonymous, signing, clock, around.ids, url=_lan_url(around))
     peer = Peer(claim.cloud_url, token=tokens, ssl_context=context, ids=around.ids, thrifty=True)
-    breaker, mirror = Breaker(clock, clock.hurry), Mirror(peer, storage.registry)
+    breaker, mirror = Breaker(clock, clock.hurry), Mirror(peer, storage.registry, _noting(claim, notes))
 
     async def met() -> None:
         uplink.met()
@@ -77,3 +82,27 @@ def connect(
         around.clock,
     )
     return Connection(uplink, accounts, certificate, (anonymous, peer))
+
+
+def _noting(claim: Claimed, notes: Audit) -> Callable[[int, int], Awaitable[None]]:
+    """What the cloud decided and this hub has heard is noted here too; the first of it ends the claim."""
+
+    async def note(before: int, revision: int) -> None:
+        about = {"cloud_id": claim.cloud_id, "revision": revision}
+        if not before:
+            await notes.note(claim.clinic_id, "hub_claimed", hub_id=claim.hub_id, detail=about)
+        await notes.note(claim.clinic_id, "directory_changed", hub_id=claim.hub_id, detail=about)
+
+    return note
+
+
+def _lan_url(around: Surroundings) -> str:
+    """Where devices of the site find this hub."""
+    settings = around.settings
+    addresses = [] if is_loopback(settings.bind_host) else machine_addresses()
+    if not addresses:
+        return around.url
+    parts = urlsplit(around.url)
+    # an address of the older kind first: every clinic's LAN has them
+    host = min(addresses, key=lambda address: ":" in address)
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{parts.port}"

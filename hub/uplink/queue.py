@@ -6,6 +6,7 @@ stands aside and is offered again from time to time: what lies behind it does no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -35,6 +36,8 @@ class _Head(msgspec.Struct, frozen=True, gc=False):
     server_seq: int
 
 
+# behind the payload, with which the text of an op without hash and signature ends
+_HASH: Final = re.compile(rb',"hash":"[0-9a-f]{64}"(,"signature":"[A-Za-z0-9_-]{86}")?}$')
 _head: Final = msgspec.json.Decoder(_Head).decode
 
 
@@ -168,5 +171,8 @@ class Queue:
 
 
 def _body(text: bytes) -> bytes:
-    """The op's own JSON, as its author sent it: what this hub's log put before it is left out."""
-    return b"{" + text[text.index(b'Z",') + 3 :]
+    """The op as its author sent it, without what this hub's log put before it, and without its hash.
+
+    The hash was held against the op when it came, and whoever gets it makes it anew: it need not travel.
+    """
+    return _HASH.sub(rb"\1}", b"{" + text[text.index(b'Z",') + 3 :])

@@ -181,6 +181,10 @@ async def test_what_is_done_at_a_hub_is_noted_there(relay: Relay, north: Box, no
         ("login_refused", nora.device_id),
         ("offline_session", nora.device_id),
     } <= events
+    hub_id = north.running.storage.log.server_id
+    assert {("hub_claimed", hub_id), ("directory_changed", hub_id)} <= {
+        (entry["event"], entry["hub_id"]) for entry in entries
+    }
     assert all(entry["address"] for entry in entries if entry["event"].startswith("login"))
     verified = (await ada.ask("GET", "/v1/audit/verify", token=ada.token)).json()
     assert verified["ok"]

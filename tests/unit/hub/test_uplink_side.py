@@ -51,6 +51,20 @@ async def test_what_is_here_goes_up_as_it_was_written(box: Box) -> None:
     assert (box.marks(), box.side.backlog) == ({DEVICE: 4}, 0)
 
 
+async def test_a_hash_does_not_travel(box: Box) -> None:
+    """It is left out, and made anew from the same bytes over there; a signature goes along, a look-alike stays."""
+    signature = "A" * 86
+    bare = make_op(1, payload='{"hash":"%s"}' % ("a" * 64))
+    hashed = make_op(2, hash=None)
+    signed = make_op(3, signature=signature)
+    ops = [bare] + [msgspec.structs.replace(op, hash=op.digest().hex()) for op in (hashed, signed)]
+    await box.log.append(batch(*ops))
+    cloud = ScriptedCloud()
+    await box.sync(cloud)
+    assert cloud.bodies == [bare.json(), hashed.json(), signed.json()]
+    assert [op.digest() for op in cloud.log] == [op.digest() for op in ops]
+
+
 async def test_what_came_from_the_cloud_is_not_sent_back(box: Box) -> None:
     """Ops of another site arrive, are acknowledged as the cloud's at once, and are never pushed."""
     cloud = ScriptedCloud()
