@@ -102,7 +102,7 @@ class Touched(Generic[Key]):
 
     def takes(self, op: Operation) -> bool | None:
         """Whether an op can be added to its entity without reading others; None where the entity is not known."""
-        known = self._known.get(_entity_of(op))
+        known = self._known.get(_entity_of(op)) if self._known else None
         return None if known is None else known.growing.takes(op.op_id, op.parents)
 
     def drop(self, entity: Entity) -> None:

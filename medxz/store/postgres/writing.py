@@ -10,6 +10,7 @@ appends next finds another count.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -63,9 +64,8 @@ class _Plan:
 
     draft: Draft
     outcomes: list[list[Outcome]]
-    frames: Sequence[bytearray]
     blocks: Sequence[tuple[int, bytes]]
-    bases: Sequence[tuple[Base, bytearray]]
+    bases: Sequence[Base]
     new: Collection[str]
     """Entities that are taken to have no op yet."""
 
@@ -76,7 +76,7 @@ class _Plan:
 
     @property
     def is_long(self) -> bool:
-        return len(self.frames) >= _COPIED_OPS_MIN
+        return len(self.draft.ops) >= _COPIED_OPS_MIN
 
 
 class Writing:
@@ -139,10 +139,7 @@ class Writing:
         conflicts = await self._entities.answer(connection, asking, new) if keys else Conflicts[str]()
         if conflicts.found:
             outcomes = [with_conflicts(conflicts.found, each) for each in outcomes]
-        frames = await self._bodies.compress([*draft.records, *(base.base for base in conflicts.bases)])
-        count = len(draft.records)
-        bases = list(zip(conflicts.bases, frames[count:], strict=True))
-        return _Plan(draft, outcomes, frames[:count], draft.blocks(), bases, new)
+        return _Plan(draft, outcomes, draft.blocks(), conflicts.bases, new)
 
     def _is_new(self, op: Operation) -> bool:
         """Whether an op looks like the first of its entity."""
@@ -169,42 +166,61 @@ class Writing:
 
     async def _put(self, connection: Connection, plan: _Plan) -> None:
         """Write it all; _NotAsItWas where the log is not as it was when this was planned."""
-        draft, clinic_id, following = plan.draft, self._clinic_id, self._following
+        draft = plan.draft
         if draft.is_empty:
             return
-        ops = draft.ops
-        counted = (
-            clinic_id, following.commits, len(ops), draft.now_ms, len(draft.letters), len(draft.reviews),
-            list(plan.new),
+        compressing = asyncio.ensure_future(
+            self._bodies.compress([*draft.records, *(base.base for base in plan.bases)])
+        )
+        try:
+            if plan.is_long:  # they are compressed while the database counts
+                await self._count(connection, statements.COUNT, plan)
+                frames = await compressing
+                await self._copy(connection, plan, frames)
+            else:
+                frames = await compressing
+                await self._count(connection, statements.APPEND, plan, *_columns(draft, frames))
+        finally:
+            compressing.cancel()
+        await self._put_beside(connection, plan, frames[len(draft.ops) :])
+
+    async def _count(self, connection: Connection, statement: str, plan: _Plan, *values: object) -> None:
+        draft = plan.draft
+        counted = await connection.fetchval(
+            statement, self._clinic_id, self._following.commits, len(draft.ops), draft.now_ms, len(draft.letters),
+            len(draft.reviews), list(plan.new), *values,
         )  # fmt: skip
-        op_ids, entity_ids = [op.op_id for op in ops], [op.entity_id for op in ops]
-        sizes, types = [len(record) for record in draft.records], [op.entity_type for op in ops]
-        if plan.is_long:
-            stored = await connection.fetchval(statements.COUNT, *counted)
-        else:
-            stored = await connection.fetchval(
-                statements.APPEND, *counted, op_ids, entity_ids, sizes, draft.front_desk, types, plan.frames
-            )
-        if stored is None:
+        if counted is None:
             raise _NotAsItWas
-        if plan.is_long:
-            seqs = range(draft.first_seq, draft.last_seq + 1)
-            await connection.copy_records_to_table(
-                "op", columns=statements.OP_COLUMNS, records=zip(
-                    repeat(clinic_id, len(ops)), seqs, op_ids, entity_ids, sizes, draft.front_desk, types, plan.frames,
-                    strict=True,
-                ),
-            )  # fmt: skip
+
+    async def _copy(self, connection: Connection, plan: _Plan, frames: Sequence[bytearray]) -> None:
+        draft = plan.draft
+        seqs = range(draft.first_seq, draft.last_seq + 1)
+        await connection.copy_records_to_table(
+            "op",
+            columns=statements.OP_COLUMNS,
+            records=zip(repeat(self._clinic_id, len(seqs)), seqs, *_columns(draft, frames), strict=True),
+        )
+
+    async def _put_beside(self, connection: Connection, plan: _Plan, bases: Sequence[bytearray]) -> None:
+        """What a transaction rarely has beside its ops."""
+        draft, clinic_id = plan.draft, self._clinic_id
         for statement, rows in (
             (statements.PUT_BLOCK, [(clinic_id, *block) for block in plan.blocks]),
             (statements.PUT_LETTER, self._letters(draft)),
             (statements.PUT_REVIEW, self._reviews(draft)),
-            (statements.PUT_SHARED, [(clinic_id, *numbers, following.commits + 1) for numbers in draft.shared]),
-            (statements.PUT_BASE, [
-                (clinic_id, base.entity.entity_id, base.entity.entity_type, base.seq, frame)
-                for base, frame in plan.bases
-            ]),
-        ):  # fmt: skip
+            (
+                statements.PUT_SHARED,
+                [(clinic_id, *numbers, self._following.commits + 1) for numbers in draft.shared],
+            ),
+            (
+                statements.PUT_BASE,
+                [
+                    (clinic_id, base.entity.entity_id, base.entity.entity_type, base.seq, frame)
+                    for base, frame in zip(plan.bases, bases, strict=True)
+                ],
+            ),
+        ):
             if rows:
                 await connection.executemany(statement, rows)
 
@@ -226,6 +242,19 @@ class Writing:
             for number, review in enumerate(draft.reviews, self._following.last_review + 1)
             for op in (review.op,)
         ]  # fmt: skip
+
+
+def _columns(draft: Draft, frames: Sequence[bytearray]) -> tuple[Sequence[object], ...]:
+    """What the rows of the ops hold, behind their numbers."""
+    ops = draft.ops
+    return (
+        [op.op_id for op in ops],
+        [op.entity_id for op in ops],
+        [len(record) for record in draft.records],
+        draft.front_desk,
+        [op.entity_type for op in ops],
+        frames[: len(ops)],
+    )
 
 
 def _text(value: str | None) -> str | None:
