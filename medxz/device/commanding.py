@@ -72,7 +72,9 @@ def _opened(store: Path, key_file: Path | None, *, only_reads: bool) -> Device:
     from medxz.errors import StoreError, StoreLocked
 
     if not (store / DATABASE).exists():
-        raise StoreError(f"there is no device's store in {store}; make one with `medxz enroll`")
+        raise StoreError(
+            f"there is no device's store in {store}; make one with `medxz enroll`, or `medxz init`"
+        )
     key = read_key(store, key_file)
     if not only_reads:
         return Device.open(store, key=key)

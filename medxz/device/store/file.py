@@ -38,7 +38,9 @@ class StoreFile:
             # the driver would make it with the umask's mode; the write-ahead log takes its mode from it
             os.close(os.open(folder / DATABASE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         elif not (folder / DATABASE).exists():
-            raise StoreError(f"there is no device's store in {folder}; make one with `medxz enroll`")
+            raise StoreError(
+                f"there is no device's store in {folder}; make one with `medxz enroll`, or `medxz init`"
+            )
         self._lock = None if read_only else _locked(folder / LOCK, wait_s)
         try:
             self.connection: Connection = open_database(folder / DATABASE, key, create=create)
