@@ -1,42 +1,28 @@
 """The cloud's settings, beside what every server has; where they come from: medxz/program/settings.py.
 
-Refused: a database that is no PostgreSQL, origins that are none, a public URL without TLS that leads off this machine.
+Refused: a database that is no PostgreSQL, a public URL without TLS that leads off this machine.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from medxz import limits
 from medxz.program import settings as sources
+from medxz.program.origins import is_origin
 from medxz.program.places import Places
 from medxz.program.settings import Number, Program, Said, ServerSettings, is_loopback
 
 PROGRAM: Final = Program("medxz-cloud", "cloud")
 
-_ORIGIN: Final = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
-
-
-def _split(value: object) -> object:
-    """The environment and a credential have one text for all of them."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
-    for origin in value:
-        if _ORIGIN.fullmatch(origin) is None:
-            raise ValueError(f"{origin!r} is not an origin: scheme, host and port, as https://app.example")
-    return value
-
 
 def _bare(value: str) -> str:
-    if _ORIGIN.fullmatch(value.rstrip("/")) is None:
+    if not is_origin(value.rstrip("/")):
         raise ValueError("must be scheme, host and port, as https://cloud.example")
     return value.rstrip("/")
 
@@ -45,9 +31,6 @@ def _postgres(value: str) -> str:
     if urlsplit(value).scheme not in {"postgresql", "postgres"}:
         raise ValueError("must begin with postgresql://")
     return value
-
-
-Origins = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_origins)]
 
 
 class CloudPlaces(Places):
@@ -75,7 +58,6 @@ class Settings(ServerSettings):
 
     PROGRAM: ClassVar[Program] = PROGRAM
     SECRETS: ClassVar[frozenset[str]] = frozenset({"database"})
-    FLAGS: ClassVar[Mapping[str, str]] = {"cors_origins": "--cors-origin"}
 
     database: Annotated[str, AfterValidator(_postgres)] | None = Field(
         None, description="`postgresql://…`, several hosts with commas; unset: SQLite files in the directory"
@@ -85,9 +67,6 @@ class Settings(ServerSettings):
     )
     public_url: Annotated[str, AfterValidator(_bare)] | None = Field(
         None, description="where devices and hubs find the cloud; unset: where it serves"
-    )
-    cors_origins: Origins = Field(
-        (), description="origins whose pages may ask, exactly as a browser sends them; unset: none"
     )
     clinics_open: Number = Field(
         limits.CLINICS_OPEN_MAX,

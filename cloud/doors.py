@@ -57,7 +57,7 @@ async def open_doors(store: CloudStore, directories: Directories, cloud: CloudPl
     try:
         yield Doors(
             accounts=assembled.accounts,
-            gate=Gate(TokenVerifier(ring.public, clock), directories.of, clock),
+            gate=Gate(TokenVerifier(ring.public, clock), directories.of, clock, directories.refresh),
             directories=directories,
             transactions=store.transactions,
             notes=notes,

@@ -143,7 +143,10 @@ async def _served(
 ) -> AsyncIterator[None]:
     """HTTP, up; on leaving, what is being answered is answered."""
     tls, codec = Tls(hub.storage, hub.identity, hub.doors, around), ThreadWorker("web-codec")
-    app = App(hub.services, around.say, ids=around.ids, clock=around.clock, worker=codec)
+    app = App(
+        hub.services, around.say, ids=around.ids, clock=around.clock, worker=codec,
+        cors_origins=frozenset(around.settings.cors_origins),
+    )  # fmt: skip
     serving: Serving | None = None
     renewing: asyncio.Task[None] | None = None
     try:

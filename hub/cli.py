@@ -120,6 +120,7 @@ def claim(data: Path, key_file: Path | None, as_json: bool, cloud_ca: Path | Non
 @key_option
 @click.option("--tls-cert", type=PATH, help="A PEM chain to serve with. [default: one by the hub's own CA]")
 @click.option("--tls-key", type=PATH, help="The PEM key of --tls-cert.")
+@click.option("--cors-origin", "cors_origins", multiple=True, help="An origin whose pages may ask; several.")
 @click.option("--log-level", help="debug, info, warning or error.")
 @click.option("--keep-own-days", type=int, help="Days for which a device keeps its own ops in any case.")
 @click.option(
@@ -142,9 +143,8 @@ def run(config: Path | None, as_json: bool, **flags: object) -> None:
     start_lightly()
     from hub.config import load_settings
 
-    settings = load_settings(
-        {name: value for name, value in flags.items() if value is not None}, os.environ, config
-    )
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    settings = load_settings(given, os.environ, config)
     from hub.app import run_hub
 
     run_hub(settings, announce_json=as_json)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from medxz import limits
 from medxz.errors import ConfigurationError
+from medxz.program.origins import Origins
 from medxz.program.places import Places
 
 CONFIG_BYTES_MAX: Final = 64 * limits.KIB
@@ -71,7 +72,7 @@ class ServerSettings(BaseModel):
     # whose values are not told in a problem
     SECRETS: ClassVar[frozenset[str]] = frozenset()
     # flags that are called otherwise than their settings
-    FLAGS: ClassVar[Mapping[str, str]] = {}
+    FLAGS: ClassVar[Mapping[str, str]] = {"cors_origins": "--cors-origin"}
 
     @classmethod
     def flag(cls, name: str) -> str:
@@ -104,6 +105,10 @@ class ServerSettings(BaseModel):
         ge=1,
         le=10_000_000,
         description="ops a second that one device may push; twice that at once",
+    )
+
+    cors_origins: Origins = Field(
+        (), description="origins whose pages may ask, exactly as a browser sends them; unset: none"
     )
 
     @property

@@ -61,10 +61,20 @@ class Caller:
 class Gate:
     """Lets callers in."""
 
-    def __init__(self, verifier: Verifier, known: Callable[[str], Awaitable[Known]], clock: Clock) -> None:
-        """`known` gives what there is to know of a clinic; Forbidden where this server has none of that id."""
+    def __init__(
+        self,
+        verifier: Verifier,
+        known: Callable[[str], Awaitable[Known]],
+        clock: Clock,
+        look_again: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        """`known` gives what there is to know of a clinic; Forbidden where this server has none of that id.
+
+        `look_again`, where another process may have let a device in a moment ago: know what was decided before.
+        """
         self._verifier: Final = verifier
         self._known_of: Final = known
+        self._look_again: Final = look_again
         self._clock: Final = clock
         self._known: dict[str, Caller] = {}
 
@@ -112,6 +122,8 @@ class Gate:
         known = await self._known_of(claims.cid)
         scope: Scope = "full"
         if "hub" not in claims.roles:
+            if claims.did not in known.directory.devices and self._look_again is not None:
+                await self._look_again(claims.cid)
             device = known.directory.devices.get(claims.did or "")
             if device is None:
                 raise Forbidden("this server does not know the token's device yet")

@@ -92,7 +92,9 @@ class Relay:
         place = CloudPlace(server_id=server_id, url=URL)
         made: Assembled = assemble(self.authority, self.passwords, self.directories, place)
         self.admin, self.accounts, self.ring = made.administration, made.accounts, made.ring
-        self.gate = Gate(TokenVerifier(self.ring.public, clock), self.directories.of, clock)
+        self.gate = Gate(
+            TokenVerifier(self.ring.public, clock), self.directories.of, clock, self.directories.refresh
+        )
 
     async def caller(self, token: str) -> Caller:
         return await self.gate.identify(token)

@@ -349,3 +349,12 @@ async def test_a_clinic_s_morning(house: House, relay: Relay) -> None:
     asked = [refresh((relay, other)[number % 2], one.refresh_token) for number, one in enumerate(answers)]
     assert len({answer.refresh_token for answer in await asyncio.gather(*asked)}) == 30
     assert len(await relay.events(house.clinic_id, "refresh")) == 30
+
+
+async def test_a_device_that_another_relay_let_in_is_known_at_once(house: House, relay: Relay) -> None:
+    """A relay that was not told yet looks once more before it says that it knows no such device."""
+    other = await house.relay()
+    await other.directories.of(house.clinic_id)
+    tablet = await relay.tablet(house.clinic_id)
+    session = await relay.login(tablet)
+    assert (await other.caller(session.access_token)).device_id == tablet.device_id
