@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -51,7 +52,9 @@ def connect(
     """Nothing is asked before the uplink runs."""
     claim, clock = identity.claim, CutShort(around.clock)
     assert claim is not None
-    context = cloud_context(claim.cloud_ca) if claim.cloud_url.startswith("https:") else None
+    # one for all peers: each that made its own would read the system's CAs, and keep them
+    is_tls = claim.cloud_url.startswith("https:")
+    context = cloud_context(claim.cloud_ca) if is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     anonymous = Peer(claim.cloud_url, ssl_context=context, ids=around.ids)
     signing = Signing(claim.private_key, claim.hub_id, claim.cloud_id)
     tokens = HubTokens(anonymous, signing, clock, around.ids, url=_lan_url(around))
