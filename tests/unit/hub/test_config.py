@@ -196,7 +196,7 @@ def test_the_document_lists_every_setting() -> None:
     """docs/configuration.md has one row for each setting, with the model's default and description."""
     rows, prefix = [], Settings.PROGRAM.env_prefix
     for name, info in Settings.model_fields.items():
-        default = "" if info.is_required() or info.default is None else f"`{str(info.default).lower()}`"
+        default = "" if info.is_required() or info.default in (None, ()) else f"`{str(info.default).lower()}`"
         rows.append(f"| `{name}` | `{prefix}{name.upper()}` | {default} | {info.description} |")
     table = [line for line in DOCUMENT.read_text("utf-8").splitlines() if f"| `{prefix}" in line]
     assert table == rows, "\n" + "\n".join(rows)
