@@ -18,11 +18,19 @@ class Settled:
         self._have: Have = {
             device_id: Numbers([(1, through)]) for device_id, through in marks.items() if through
         }
-        self._moved: dict[str, int] = {device_id: through for device_id, through in marks.items() if through}
+        self._moved: dict[str, int] = dict(marks)
 
     def has(self, device_id: str, number: int) -> bool:
         numbers = self._have.get(device_id)
         return numbers is not None and number in numbers
+
+    def exceeds(self, marks: Mapping[str, int]) -> bool:
+        """Whether more is known to be settled there than it says itself."""
+        return any(numbers.through() > marks.get(device_id, 0) for device_id, numbers in self._have.items())
+
+    def fallen_to(self, marks: Mapping[str, int]) -> Settled:
+        """What is left where these are its watermarks."""
+        return Settled({**dict.fromkeys(self._have, 0), **marks})
 
     def take(self, device_id: str, number: int) -> bool:
         """It is settled there; whether that is new."""

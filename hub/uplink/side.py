@@ -26,6 +26,8 @@ from medxz.store.registry import SqliteRegistry
 from medxz.store.sqlite import SqliteLog
 
 MEET_EVERY_S: Final = 60.0
+# within which each relay of a cloud knows what the others have taken
+LAG_S: Final = 3.0
 BUSY_TRIES: Final = 20
 BUSY_S: Final = 0.25
 # ops that went up from here come back on the stream: so many are known again without a look into the log
@@ -87,7 +89,12 @@ class CloudSide:
         self._seen_seq = 0
         if log != self._with:
             await self._begin(log, marks.cloud)
-        elif self._settled.take_through(marks.cloud):
+        if self._settled.exceeds(marks.cloud):
+            await self._clock.sleep(LAG_S)
+            marks = await remote.watermarks()
+            if marks.cloud_epoch == log.epoch and self._settled.exceeds(marks.cloud):
+                await self._fall_back(log, marks.cloud)
+        if self._settled.take_through(marks.cloud):
             self.changed.set()
         if self._place.shared_numbers != len(self._log.shared):
             await self._find_place(log)
@@ -97,20 +104,27 @@ class CloudSide:
     async def _begin(self, log: LogId, marks: dict[str, int]) -> None:
         """Go on where it was left; with a log that is not known, offer again what its watermarks lack."""
         kept = await self._registry.exchange()
-        self._settled = Settled(marks)
         self._with = log
         if (
             kept is None
             or LogId(kept.server_id, kept.epoch) != log
             or kept.pushed_through > self._log.last_seq
         ):
-            self._letters_through, self._cursor = 0, None
+            self._settled, self._letters_through, self._cursor = Settled(marks), 0, None
             await self._find_place(log)
         else:
+            self._settled = Settled(self._registry.directory.cloud_marks)
+            self._settled.take_moved()
             self._place = kept
             self._letters_through, self._cursor = kept.letters_through, kept.cursor
             through, later = kept.pushed_through, kept.later
             self._queue = Queue(self._log, self._settled, self._clock, through, later, unsure=True)
+        await self.keep()
+
+    async def _fall_back(self, log: LogId, marks: dict[str, int]) -> None:
+        """It says that it has less than it has acknowledged: restored, and nobody has noticed. It gets it again."""
+        self._settled, self._letters_through = self._settled.fallen_to(marks), 0
+        await self._find_place(log)
         await self.keep()
 
     async def _find_place(self, log: LogId) -> None:
@@ -176,7 +190,8 @@ class CloudSide:
             raise AssertionError("only what was handed out is answered")
         if refused is not None:
             self._refusals.append((offered.op_id, offered.device_id, refused))
-        self._count_in(self._settled.take(offered.device_id, offered.device_seq))
+        if refused != "wrong_clinic":  # which settles nothing there
+            self._count_in(self._settled.take(offered.device_id, offered.device_seq))
         self._ours[offered.op_id] = None
         if len(self._ours) > OURS_MAX:
             del self._ours[next(iter(self._ours))]

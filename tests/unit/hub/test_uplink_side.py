@@ -114,6 +114,32 @@ async def test_a_new_epoch_gets_again_what_it_lacks(box: Box) -> None:
     assert (box.marks(), box.side.backlog) == ({DEVICE: 10, OTHER_DEVICE: 6}, 0)
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_cloud_that_was_restored_unnoticed(tmp_path: Path, restarted: bool) -> None:
+    """A cloud that says, twice, that it has less than it acknowledged gets that again, though its epoch is the same."""
+    cloud = ScriptedCloud()
+    async with opened(tmp_path / "hub.db") as box:
+        await box.sync(cloud)
+        await box.log.append(batch(*run_of(1, 8), make_op(1, device_id=OTHER_DEVICE)))
+        await box.side.meet(cloud)
+        await box.side.report(cloud, box.side._with)
+        ops = await box.side.outbox(box.side._with, 0, 100, 10_000_000)
+        await box.side.settle(ops, await cloud.push([op.body for op in ops]))
+        await box.side.keep()
+        assert box.marks() == {DEVICE: 8, OTHER_DEVICE: 1}
+        ids = cloud.stored_ids()
+        del cloud.log[3:]
+        if not restarted:
+            await box.sync(cloud)
+            assert (cloud.stored_ids(), box.marks()) == (ids, {DEVICE: 8, OTHER_DEVICE: 1})
+    async with opened(tmp_path / "hub.db") as box:
+        await box.sync(cloud)
+        assert (cloud.stored_ids(), box.side.backlog) == (ids, 0)
+        meetings = cloud.meetings
+        await box.sync(cloud)
+        assert cloud.meetings == meetings + 1
+
+
 async def test_an_epoch_that_begins_in_the_middle(box: Box) -> None:
     """Results of another log count for nothing: that log is met, and gets everything."""
     cloud = ScriptedCloud()
