@@ -6,6 +6,7 @@ share one for all clinics.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar, TypeVarTuple
 
@@ -34,10 +35,13 @@ class Bodies:
         """Something else that takes long, in the worker."""
         return await self._worker.run(fn, *args)
 
-    async def compress(self, records: Sequence[bytes]) -> list[bytearray]:
-        if sum(map(len, records)) <= INLINE_WRITE_BYTES_MAX:
-            return self._here.newest.compress(records)
-        return await self._worker.run(self._there.newest.compress, records)
+    def compress(self, records: Sequence[bytes]) -> asyncio.Future[list[bytearray]]:
+        """Begins at once; whoever does not await it cancels it."""
+        if sum(map(len, records)) > INLINE_WRITE_BYTES_MAX:
+            return asyncio.ensure_future(self._worker.run(self._there.newest.compress, records))
+        here: asyncio.Future[list[bytearray]] = asyncio.get_running_loop().create_future()
+        here.set_result(self._here.newest.compress(records))
+        return here
 
     async def inflate(self, seqs: Sequence[int], bodies: Sequence[bytes]) -> list[bytes]:
         """The records of these rows; RowCorrupt naming the first that is damaged."""

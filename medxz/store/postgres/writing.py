@@ -64,6 +64,8 @@ class _Plan:
 
     draft: Draft
     outcomes: list[list[Outcome]]
+    frames: asyncio.Future[list[bytearray]]
+    """The records, compressed: it goes on while the database is asked for other things."""
     blocks: Sequence[tuple[int, bytes]]
     bases: Sequence[Base]
     new: Collection[str]
@@ -133,13 +135,18 @@ class Writing:
         suspects = draft.suspects(batches, careful=care.careful)
         found = await self._find(connection, suspects) if suspects else Found()
         outcomes = [draft.take(batch, found, careful=care.careful) for batch in batches]
-        keys = [op.entity_id for op in draft.ops]
-        asking = following.touched.conflicts(draft.first_seq, draft.ops, keys)
-        new = set() if care.new_asked else {op.entity_id for op in draft.ops if self._is_new(op)}
-        conflicts = await self._entities.answer(connection, asking, new) if keys else Conflicts[str]()
+        frames = self._bodies.compress(draft.records)
+        try:
+            keys = [op.entity_id for op in draft.ops]
+            asking = following.touched.conflicts(draft.first_seq, draft.ops, keys)
+            new = set() if care.new_asked else {op.entity_id for op in draft.ops if self._is_new(op)}
+            conflicts = await self._entities.answer(connection, asking, new) if keys else Conflicts[str]()
+        except BaseException:
+            frames.cancel()
+            raise
         if conflicts.found:
             outcomes = [with_conflicts(conflicts.found, each) for each in outcomes]
-        return _Plan(draft, outcomes, draft.blocks(), conflicts.bases, new)
+        return _Plan(draft, outcomes, frames, draft.blocks(), conflicts.bases, new)
 
     def _is_new(self, op: Operation) -> bool:
         """Whether an op looks like the first of its entity."""
@@ -169,20 +176,15 @@ class Writing:
         draft = plan.draft
         if draft.is_empty:
             return
-        compressing = asyncio.ensure_future(
-            self._bodies.compress([*draft.records, *(base.base for base in plan.bases)])
-        )
         try:
-            if plan.is_long:  # they are compressed while the database counts
+            if plan.is_long:
                 await self._count(connection, statements.COUNT, plan)
-                frames = await compressing
-                await self._copy(connection, plan, frames)
+                await self._copy(connection, draft, await plan.frames)
             else:
-                frames = await compressing
-                await self._count(connection, statements.APPEND, plan, *_columns(draft, frames))
+                await self._count(connection, statements.APPEND, plan, *_columns(draft, await plan.frames))
         finally:
-            compressing.cancel()
-        await self._put_beside(connection, plan, frames[len(draft.ops) :])
+            plan.frames.cancel()
+        await self._put_beside(connection, plan)
 
     async def _count(self, connection: Connection, statement: str, plan: _Plan, *values: object) -> None:
         draft = plan.draft
@@ -193,8 +195,7 @@ class Writing:
         if counted is None:
             raise _NotAsItWas
 
-    async def _copy(self, connection: Connection, plan: _Plan, frames: Sequence[bytearray]) -> None:
-        draft = plan.draft
+    async def _copy(self, connection: Connection, draft: Draft, frames: Sequence[bytearray]) -> None:
         seqs = range(draft.first_seq, draft.last_seq + 1)
         await connection.copy_records_to_table(
             "op",
@@ -202,9 +203,12 @@ class Writing:
             records=zip(repeat(self._clinic_id, len(seqs)), seqs, *_columns(draft, frames), strict=True),
         )
 
-    async def _put_beside(self, connection: Connection, plan: _Plan, bases: Sequence[bytearray]) -> None:
+    async def _put_beside(self, connection: Connection, plan: _Plan) -> None:
         """What a transaction rarely has beside its ops."""
+        if plan.is_ops_alone:
+            return
         draft, clinic_id = plan.draft, self._clinic_id
+        bases = await self._bodies.compress([base.base for base in plan.bases])
         for statement, rows in (
             (statements.PUT_BLOCK, [(clinic_id, *block) for block in plan.blocks]),
             (statements.PUT_LETTER, self._letters(draft)),
@@ -253,7 +257,7 @@ def _columns(draft: Draft, frames: Sequence[bytearray]) -> tuple[Sequence[object
         [len(record) for record in draft.records],
         draft.front_desk,
         [op.entity_type for op in ops],
-        frames[: len(ops)],
+        frames,
     )
 
 
