@@ -25,8 +25,10 @@ from medxz.program.lock import LOCK_WAIT_S, lock_held
 from medxz.program.notify import Notifier
 from medxz.program.running import (
     SERVING_STOP_S,
+    STOP_S_MAX,
     announce,
     bound_socket,
+    end_in_time,
     local_url,
     raise_open_files,
     run_loop,
@@ -77,6 +79,7 @@ async def _run(settings: Settings, *, announce_json: bool) -> None:
             _tell(cloud, log)
             announce("cloud", cloud.url, notifier, as_json=announce_json)
             await stop.wait()
+            end_in_time(STOP_S_MAX, log)
             notifier.stopping()
             log.info("cloud stopping")
             for task in background:

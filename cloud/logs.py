@@ -110,7 +110,6 @@ class SqliteLogs:
                 clinic_id, self._epoch.server_id, self._epoch.epoch, secrets.token_bytes(_CURSOR_KEY_BYTES)
             )
             LogFile.create(unfinished, self._folders.key, identity)
-            unfinished.chmod(0o600)  # the write-ahead log takes its mode from it
             unfinished.rename(path)
             sync_directory(folder)
         return path

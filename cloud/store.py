@@ -6,13 +6,12 @@ directory or a database in which no cloud was made, and a key that is not the cl
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cloud.config import CloudPlaces, Settings
+from cloud.config import Settings
 from medxz.accounts.base import Authority
 from medxz.accounts.server import Server
 from medxz.errors import StoreKeyWrong
@@ -27,7 +26,6 @@ from medxz.trust.certificates import Credential, make_root
 from medxz.work import ThreadWorker
 
 if TYPE_CHECKING:
-    from pathlib import Path
 
     from medxz.clock import Clock
     from medxz.ids import Ids
@@ -94,7 +92,7 @@ def _authority(transactions: Transactions, key: bytes, clock: Clock, ids: Ids) -
 async def _transactions(settings: Settings, key: bytes) -> AsyncIterator[tuple[Transactions, Pool | None]]:
     transactions: Transactions
     if settings.database is None:
-        transactions = await open_sqlite(_closed_to_others(settings.places), key, ThreadWorker("authority"))
+        transactions = await open_sqlite(settings.places.authority, key, ThreadWorker("authority"))
         try:
             yield transactions, None
         finally:
@@ -112,13 +110,6 @@ async def _transactions(settings: Settings, key: bytes) -> AsyncIterator[tuple[T
             await transactions.close()
     finally:
         await pool.close()
-
-
-def _closed_to_others(places: CloudPlaces) -> Path:
-    """The file, of mode 0600 from its first byte on: its write-ahead log takes the mode from it."""
-    with suppress(FileExistsError):
-        os.close(os.open(places.authority, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    return places.authority
 
 
 async def _make_root(tx: Tx, authority: Authority, made: ServerRow) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
 import signal
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -25,7 +27,9 @@ from medxz.program.notify import Notifier
 from medxz.program.settings import ServerSettings
 from medxz.web.log import told
 
-# what is left of the stop's seconds closes the store
+# a stop that hangs is cut off a little before its seconds are over
+STOP_S_MAX: Final = limits.SHUTDOWN_S_MAX * 0.95
+# what is left of them closes the store
 SERVING_STOP_S: Final = limits.SHUTDOWN_S_MAX * 0.6
 # The writer wants the interpreter lock for moments between long waits without it: with the usual 5 ms it would wait
 # for the event loop ten times in each transaction.
@@ -130,3 +134,15 @@ def open_files_max() -> int:
     """How many files this process may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return soft
+
+
+def end_in_time(after_s: float, log: FilteringBoundLogger) -> None:
+    """From now on the process has so long to end by itself. A database that hangs does not keep it any longer."""
+
+    def end() -> None:
+        log.error("not stopped in time: ended as it is", detail="what was answered is durable")
+        os._exit(1)
+
+    timer = threading.Timer(after_s, end)
+    timer.daemon = True
+    timer.start()

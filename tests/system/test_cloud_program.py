@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 import signal
 import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -16,7 +20,7 @@ import pytest
 import trustme
 
 from medxz import limits
-from tests.postgres import run_sql
+from tests.postgres import run_sql, start_server, stop_server
 from tests.system.cloud_process import TIMEOUT_S, Desk, Relay, cloud_command
 from tests.system.hub_process import wait_until
 from tests.system.world import ADMIN, IDS, PASSWORD
@@ -213,6 +217,47 @@ def test_it_stops_in_time_under_load(relay: Relay) -> None:
     assert took_s < limits.SHUTDOWN_S_MAX + 1  # the process has to be gone too
     relay.start()
     assert set(acknowledged) <= set(desks[0].pulled())
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Path]:
+    """The folder of a PostgreSQL that a test may stop; a place that its own user may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="medxz-pg-own-", dir="/tmp"))
+    yield folder
+    stop_server(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_it_stops_in_time_without_its_database(make_relay: Callable[..., Relay], own_postgres: Path) -> None:
+    """A database that hangs keeps nobody waiting for the stop, and what was acknowledged is in it afterwards."""
+    relay = make_relay(database=start_server(own_postgres))
+    relay.init()
+    desk = Desk(relay.start())
+    pushed = desk.push(3)
+    server = int((own_postgres / "postmaster.pid").read_text().split()[0])
+    hung = [server, *map(int, Path(f"/proc/{server}/task/{server}/children").read_text().split())]
+    for pid in hung:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        asking = threading.Thread(target=lambda: _ignored(desk.push), daemon=True)
+        asking.start()
+        health = httpx.get(f"{relay.url}/health", timeout=TIMEOUT_S).json()
+        assert not health["ok"]
+        begun = time.monotonic()
+        relay.end(signal.SIGTERM)
+        assert time.monotonic() - begun < limits.SHUTDOWN_S_MAX + 1
+    finally:
+        for pid in hung:
+            os.kill(pid, signal.SIGCONT)
+    asking.join(TIMEOUT_S)
+    relay.start()
+    assert desk.pulled()[:3] == pushed
+    relay.end(signal.SIGTERM)
+
+
+def _ignored(push: Callable[[], object]) -> None:
+    with suppress(httpx.HTTPError, AssertionError):
+        push()
 
 
 def test_one_process_serves_a_directory(relay: Relay) -> None:

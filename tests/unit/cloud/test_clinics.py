@@ -55,7 +55,7 @@ async def test_who_was_asked_for_least_lately_makes_room(world) -> None:
         await push(world, clinic_id, 1)
     world.clock.time_ms += 1_000 * limits.CLINIC_IDLE_S
     await world.clinics.get(A)
-    world.clock.time_ms += 1_000
+    world.clock.time_ms += 1_000 * limits.CLINIC_IDLE_S
     await push(world, E, 1)
     assert {clinic.clinic_id for clinic in world.clinics} == {A, C, D, E}
     world.clock.time_ms += 1_000 * limits.CLINIC_IDLE_S
@@ -83,6 +83,26 @@ async def test_a_stream_keeps_its_clinic_open(world) -> None:
     world.clock.time_ms += 10_000 * limits.CLINIC_IDLE_S
     await world.clinics.get(E)
     assert {clinic.clinic_id for clinic in world.clinics} == {A, B, D, E}
+
+
+async def test_a_clinic_is_closed_before_it_is_opened_again(world) -> None:
+    """Who asks for a clinic that is being closed waits for its end: nobody opens its files beside it."""
+    clinic = await world.clinics.get(A)
+    closing, may_close = clinic.follower.close, asyncio.Event()
+
+    async def close_slowly() -> None:
+        await may_close.wait()
+        await closing()
+
+    clinic.follower.close = close_slowly
+    world.clinics._begin_to_close(A)
+    asking = asyncio.ensure_future(world.clinics.get(A))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert world.opened == [A]
+    may_close.set()
+    assert (await asking) is not clinic
+    assert world.opened == [A, A]
 
 
 async def test_one_epoch_for_all(world) -> None:
