@@ -89,11 +89,8 @@ class CloudSide:
         self._seen_seq = 0
         if log != self._with:
             await self._begin(log, marks.cloud)
-        if self._settled.exceeds(marks.cloud):
-            await self._clock.sleep(LAG_S)
-            marks = await remote.watermarks()
-            if marks.cloud_epoch == log.epoch and self._settled.exceeds(marks.cloud):
-                await self._fall_back(log, marks.cloud)
+        if self._settled.exceeds(marks.cloud) and not await self._falls_back(remote, log):
+            return await self.meet(remote)
         if self._settled.take_through(marks.cloud):
             self.changed.set()
         if self._place.shared_numbers != len(self._log.shared):
@@ -121,11 +118,25 @@ class CloudSide:
             self._queue = Queue(self._log, self._settled, self._clock, through, later, unsure=True)
         await self.keep()
 
-    async def _fall_back(self, log: LogId, marks: dict[str, int]) -> None:
-        """It says that it has less than it has acknowledged: restored, and nobody has noticed. It gets it again."""
-        self._settled, self._letters_through = self._settled.fallen_to(marks), 0
-        await self._find_place(log)
-        await self.keep()
+    async def _falls_back(self, remote: Remote, log: LogId) -> bool:
+        """It says that it has less than it acknowledged. False: it has noticed by now, and has another epoch.
+
+        Nobody's cursor may be ahead of it but ours, which it is shown before anything is filled up again. Where ours
+        is not, another relay of it may only be behind: asked again, it gets again what it lacks then.
+        """
+        try:
+            await remote.pull(self._cursor or None, limit=1)
+        except PeerRefused as refusal:
+            if refusal.code != "cursor_epoch_changed" or (await remote.watermarks()).cloud_epoch == log.epoch:
+                raise
+            return False
+        await self._clock.sleep(LAG_S)
+        marks = await remote.watermarks()
+        if marks.cloud_epoch == log.epoch and self._settled.exceeds(marks.cloud):
+            self._settled, self._letters_through = self._settled.fallen_to(marks.cloud), 0
+            await self._find_place(log)
+            await self.keep()
+        return True
 
     async def _find_place(self, log: LogId) -> None:
         """The first op that it may lack; a number that two ops share says nothing of either."""
