@@ -104,7 +104,6 @@ async def _create(path: Path, key: bytes, clinic_id: str, clock: Clock, ids: Ids
 
 def _new_file(path: Path, key: bytes, identity: Identity) -> LogFile:
     LogFile.create(path, key, identity)
-    path.chmod(0o600)  # the write-ahead log takes its mode from it
     return LogFile.open(path, key)
 
 

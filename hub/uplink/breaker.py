@@ -13,7 +13,7 @@ from medxz.clock import Clock
 
 FAILURES_MAX: Final = 3
 OPEN_S: Final = 5.0
-OPEN_S_MAX: Final = 60.0
+OPEN_S_MAX: Final = 15.0
 
 
 class Breaker:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, cast
+from typing import Final
 
+from hub.uplink.letters import Letters
 from hub.uplink.queue import Queue
 from hub.uplink.settled import Settled
-from medxz import limits, wire
+from medxz import wire
 from medxz.clock import Clock
 from medxz.errors import Overloaded, PeerRefused, PeerUnreachable
 from medxz.have import Have
@@ -33,7 +34,6 @@ BUSY_S: Final = 0.25
 # ops that went up from here come back on the stream: so many are known again without a look into the log
 OURS_MAX: Final = 10_000
 
-_UNREADABLE: Final = frozenset({400, 413, 422})
 _NO_PLACE: Final = Exchange("", "")
 
 
@@ -57,7 +57,7 @@ class CloudSide:
         self._place = _NO_PLACE
         self._settled = Settled({})
         self._queue = Queue(log, self._settled, clock, 0)
-        self._letters_through = 0
+        self._letters: Final = Letters(log, self._take_letters)
         self._cursor: str | None = None
         self._seen_seq = 0  # of the cloud's log, in this reading
         self._refusals: list[Refusal] = []
@@ -107,13 +107,13 @@ class CloudSide:
             or LogId(kept.server_id, kept.epoch) != log
             or kept.pushed_through > self._log.last_seq
         ):
-            self._settled, self._letters_through, self._cursor = Settled(marks), 0, None
+            self._settled, self._letters.through, self._cursor = Settled(marks), 0, None
             await self._find_place(log)
         else:
             self._settled = Settled(self._registry.directory.cloud_marks)
             self._settled.take_moved()
             self._place = kept
-            self._letters_through, self._cursor = kept.letters_through, kept.cursor
+            self._letters.through, self._cursor = kept.letters_through, kept.cursor
             through, later = kept.pushed_through, kept.later
             self._queue = Queue(self._log, self._settled, self._clock, through, later, unsure=True)
         await self.keep()
@@ -133,7 +133,7 @@ class CloudSide:
         await self._clock.sleep(LAG_S)
         marks = await remote.watermarks()
         if marks.cloud_epoch == log.epoch and self._settled.exceeds(marks.cloud):
-            self._settled, self._letters_through = self._settled.fallen_to(marks.cloud), 0
+            self._settled, self._letters.through = self._settled.fallen_to(marks.cloud), 0
             await self._find_place(log)
             await self.keep()
         return True
@@ -148,31 +148,13 @@ class CloudSide:
 
     # ------------------------------------------------------------------------------------- up
 
-    async def report(self, remote: Remote, log: LogId) -> None:
+    async def report(self, remote: Remote, _log: LogId) -> None:
         """Tell what was rejected here, so that those numbers settle there too."""
-        while rows := await self._log.dead_letters(self._letters_through, limits.PUSH_OPS_MAX):
-            await self._tell(
-                remote, log, [row for row in rows if not self._settled.has(row.device_id, row.device_seq)]
-            )
-            self._letters_through = rows[-1].id
+        if await self._letters.report(remote, lambda row: self._settled.has(row.device_id, row.device_seq)):
             self.changed.set()
 
-    async def _tell(self, remote: Remote, log: LogId, rows: Sequence[LetterRow]) -> None:
-        """One that is not even read there concerns itself alone: it is passed by."""
-        if not rows:
-            return
-        letters = list(map(_letter, rows))
-        try:
-            answer = await remote.push([], letters)
-        except PeerRefused as refusal:
-            if refusal.status not in _UNREADABLE:
-                raise
-            if len(rows) > 1:
-                middle = len(rows) // 2
-                await self._tell(remote, log, rows[:middle])
-                await self._tell(remote, log, rows[middle:])
-            return
-        if LogId(answer.server_id, answer.epoch) == log:
+    def _take_letters(self, answer: wire.PushAnswer, rows: Sequence[LetterRow]) -> None:
+        if LogId(answer.server_id, answer.epoch) == self._with:
             for row in rows:
                 self._count_in(self._settled.take(row.device_id, row.device_seq))
             self._take_through(answer)
@@ -212,14 +194,14 @@ class CloudSide:
             self._settled.take_through(answer.cloud_through)
         self.changed.set()
 
-    async def park(self, log: LogId, op: Outgoing, code: str, _message: str) -> None:
+    async def park(self, _log: LogId, op: Outgoing, code: str, _message: str) -> None:
         """It will not even read this one: its number settles there by our word, and its device is told."""
         offered = self._queue.offered(op.position)
         if offered is None or self._remote is None:
             raise AssertionError("only what was handed out to a server is refused by it")
         told = "too_large" if code == "too_large" else "invalid"
         row = LetterRow(0, offered.device_id, offered.device_seq, offered.op_id, told)
-        await self._tell(self._remote, log, [row])
+        await self._letters.tell(self._remote, [row])
         self._queue.answered(op.position)
         self._refusals.append((offered.op_id, offered.device_id, told))
         self.changed.set()
@@ -293,7 +275,7 @@ class CloudSide:
             self._with.server_id,
             self._with.epoch,
             self._queue.through,
-            self._letters_through,
+            self._letters.through,
             self._place.shared_numbers,
             tuple(sorted(self._queue.later)),
             self._cursor,
@@ -333,12 +315,3 @@ class CloudSide:
 
     async def take_new_identity(self, _remote: Remote) -> int:
         return 0
-
-
-def _letter(row: LetterRow) -> wire.WireDeadLetter:
-    return wire.WireDeadLetter(
-        device_id=row.device_id,
-        device_seq=row.device_seq,
-        op_id=row.op_id,
-        code=cast(wire.RejectionCode, row.code),
-    )

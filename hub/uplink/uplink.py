@@ -22,7 +22,7 @@ from hub.uplink.side import CloudSide
 from hub.uplink.tokens import HubTokens
 from medxz.clock import Clock, format_time
 from medxz.errors import MedxzError, PeerRefused
-from medxz.replicate import Remote, Replicator, Standing
+from medxz.replicate import STREAM_ENDED, Remote, Replicator, Standing
 from medxz.service import Link
 from medxz.store.sqlite import SqliteLog
 from medxz.web.log import told
@@ -104,7 +104,7 @@ class Uplink:
     def _tell(self, standing: Standing, why: str) -> None:
         if standing == "live":
             self.met()
-        else:
+        elif why != STREAM_ENDED:  # whether it is gone, the next request tells
             self._lost(why)
 
     async def _for_ever(self, work: Callable[[], Awaitable[None]]) -> NoReturn:

@@ -34,12 +34,13 @@ from medxz.replicate.sides import (
 )
 
 __all__ = [
-    "START", "Local", "LogId", "Meeting", "Outgoing", "Progress", "Remote", "Replicator", "Report", "SnapshotHead",
+    "START", "STREAM_ENDED", "Local", "LogId", "Meeting", "Outgoing", "Progress", "Remote", "Replicator", "Report", "SnapshotHead",
     "SnapshotPart", "Standing", "StreamPage",
 ]  # fmt: skip
 
 LIVE_ROUND_S: Final = 30.0
 LIVE_S_MIN: Final = 5.0
+STREAM_ENDED: Final = "the stream ended"  # as each does when its token ends
 
 assert STALL_S > limits.STREAM_PING_S_MAX
 
@@ -112,7 +113,7 @@ class Replicator:
                 elif not is_live:  # the others are pings
                     is_live = True
                     self._tell("live", "")
-        raise PeerUnreachable("the stream ended")
+        raise PeerUnreachable(STREAM_ENDED)
 
     async def _push_when_woken(self, wake: asyncio.Event, meeting: Meeting) -> None:
         """Push what is recorded, and now and then look for what waits and how far the cloud has got."""
