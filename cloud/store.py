@@ -26,7 +26,6 @@ from medxz.trust.certificates import Credential, make_root
 from medxz.work import ThreadWorker
 
 if TYPE_CHECKING:
-
     from medxz.clock import Clock
     from medxz.ids import Ids
     from medxz.store.authority.base import Transactions, Tx

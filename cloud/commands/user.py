@@ -141,3 +141,33 @@ def roles(at: At, clinic: str | None, user: str, roles: tuple[str, ...]) -> None
 
     at.run(act)
     at.tell({"roles": sorted(set(roles))}, f"{user} is {', '.join(sorted(set(roles)))} now.")
+
+
+@user.command(
+    cls=Example,
+    example="medxz-cloud user totp --data /var/lib/medxz-cloud --email nora@clinic.example\n"
+    "medxz-cloud user totp --data /var/lib/medxz-cloud --email nora@clinic.example --code 123456",
+)
+@at_cloud
+@clinic_option
+@user_option
+@click.option("--code", help="What their app shows: from then on each login asks for one.")
+@click.option("--off", is_flag=True, help="Ask for none any more.")
+def totp(at: At, clinic: str | None, user: str, code: str | None, off: bool) -> None:
+    """Give a person a second factor: without --code a secret for their app, with it the proof that they have it."""
+    if off and code is not None:
+        raise click.UsageError("--code and --off contradict each other")
+
+    async def act(office: Office) -> dict[str, Any]:
+        clinic_id, factor = await office.clinic(clinic), office.admin.totp
+        if off:
+            await factor.disable(clinic_id, user)
+            return {"enabled": False}
+        if code is None:
+            return {"enabled": False, "otpauth": await factor.begin(clinic_id, user)}
+        await factor.confirm(clinic_id, user, code)
+        return {"enabled": True}
+
+    answer = at.run(act)
+    enabled = f"{user} logs in with a code of their app from now on."
+    at.tell(answer, answer.get("otpauth") or (enabled if answer["enabled"] else f"{user} needs no code."))

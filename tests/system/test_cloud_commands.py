@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyotp
 import pytest
 
 from medxz.ids import is_uuid
@@ -148,6 +149,21 @@ def test_sites_and_codes(cloud: Relay) -> None:
     assert fails(cloud, "code", "--for", "hub", "--site", "West", "--scope", "full")[0] == 2
 
 
+def test_a_second_factor(cloud: Relay) -> None:
+    """A secret counts once a code of it was shown, and until that is taken back."""
+    email = "factor@clinic.example"
+    add_user(cloud, email)
+    begun = cloud.ask("user", "totp", "--email", email)
+    assert begun["enabled"] is False
+    app = pyotp.parse_uri(begun["otpauth"])
+    assert isinstance(app, pyotp.TOTP)
+    wrong = "000000" if app.now() != "000000" else "000001"
+    assert fails(cloud, "user", "totp", "--email", email, "--code", wrong)[0] == 2
+    assert cloud.ask("user", "totp", "--email", email, "--code", app.now()) == {"enabled": True}
+    assert cloud.ask("user", "totp", "--email", email, "--off") == {"enabled": False}
+    assert fails(cloud, "user", "totp", "--email", email, "--off", "--code", "123456")[0] == 2
+
+
 def test_lists_come_in_pages(cloud: Relay) -> None:
     """A list gives as many as were asked for, and with its cursor the rest, each once."""
     for number in range(3):
@@ -242,9 +258,9 @@ def test_what_was_done_is_noted(cloud: Relay) -> None:
 
 
 def test_devices_and_hubs_that_are_not_there(cloud: Relay) -> None:
-    """Lists of nobody are empty, and nobody can't be shut out."""
+    """Lists of nobody are empty, and who is not there can't be shut out."""
     clinic = cloud.ask("clinic", "list")["clinics"][0]["clinic_id"]
-    for what in ("device", "hub"):
+    for what in ("device", "hub", "session"):
         assert cloud.ask(what, "list", "--clinic", clinic) == {f"{what}s": [], "next_cursor": None}
         status, told = fails(cloud, what, "revoke", "--clinic", clinic, f"--{what}", IDS.uuid7())
         assert (status, told["code"]) == (1, "not_found")

@@ -156,6 +156,17 @@ def test_a_revoked_device_is_out_at_once(relay: Relay) -> None:
     assert (listed["device_id"], listed["revoked"]) == (desk.device_id, True)
 
 
+def test_a_revoked_session_is_over(relay: Relay) -> None:
+    """A session ended by a command is over at once; its person logs in again on the same device."""
+    desk = Desk(relay)
+    [session] = relay.ask("session", "list")["sessions"]
+    assert (session["device_id"], session["revoked"]) == (desk.device_id, False)
+    relay.ask("session", "revoke", "--session", session["session_id"])
+    wait_until(lambda: desk.get("/v1/sync/pull").status_code == 401, "the end of the session")
+    desk.login()
+    assert desk.push()
+
+
 def test_clinics_are_apart(relay: Relay) -> None:
     """A second clinic has people, devices and ops of its own, and none of the first one's."""
     one = Desk(relay)
