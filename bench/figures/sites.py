@@ -27,7 +27,9 @@ class _Measured:
     seconds: float = 0.0
     steps: list[int] = field(default_factory=list)
     drained: list[float] = field(default_factory=list)
+    drained_down: list[float] = field(default_factory=list)
     live: list[float] = field(default_factory=list)
+    live_down: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
 
 
@@ -44,11 +46,11 @@ def outage(context: Context) -> list[Figure]:
         ),
         Figure(
             "sites.wan", "bytes up an op while a hub's backlog drains", "absolute", Bound("at most", 75), "B",
-            told.drained,
+            told.drained, (Series("down, an op of either site", "B", told.drained_down),),
         ),
         Figure(
             "sites.wan.live", f"bytes up a single live op, one in {LIVE_EVERY_S * 1_000:.0f} ms", "absolute",
-            Bound("at most", 150), "B", told.live,
+            Bound("at most", 150), "B", told.live, (Series("down, its way back on the stream too", "B", told.live_down),),
         ),
         Figure(
             "sites.live", "op taken in at one site's hub until on the other's stream", "absolute",
@@ -63,12 +65,14 @@ async def _measured(context: Context, ops: int) -> _Measured:
     async with two_sites(context.file("sites")) as sites:
         await sites.lose_cloud()
         await asyncio.gather(*(site.write(ops) for site in sites.sites))
-        before = [site.line.up for site in sites.sites]
+        before = [(site.line.up, site.line.down) for site in sites.sites]
         begun = time.monotonic()
         await sites.bring_back()
         await _until_both_have(sites, 2 * ops, measured)
         measured.seconds = time.monotonic() - begun
-        measured.drained = [(site.line.up - up) / ops for site, up in zip(sites.sites, before, strict=True)]
+        for site, (up, down) in zip(sites.sites, before, strict=True):
+            measured.drained.append((site.line.up - up) / ops)
+            measured.drained_down.append((site.line.down - down) / (2 * ops))
         await _live(sites, measured)
     return measured
 
@@ -85,7 +89,7 @@ async def _until_both_have(sites: Sites, count: int, measured: _Measured) -> Non
 async def _live(sites: Sites, measured: _Measured) -> None:
     """One op after the other at the first site, watched for at the second."""
     here, there = sites.sites
-    before = 0
+    before = before_down = 0
     have = {
         device_id: Numbers([(1, last)])
         for site in sites.sites
@@ -96,7 +100,7 @@ async def _live(sites: Sites, measured: _Measured) -> None:
         await anext(pages)  # it stands
         for number, op in enumerate(here.fleet.take(0, WARM_OPS + LIVE_OPS)):
             if number == WARM_OPS:
-                before = here.line.up
+                before, before_down = here.line.up, here.line.down
             begun = time.monotonic()
             await here.push(0, [op])
             while op.op_id not in {arrived.op_id for arrived in (await anext(pages)).ops}:
@@ -105,3 +109,4 @@ async def _live(sites: Sites, measured: _Measured) -> None:
                 measured.waits.append(time.monotonic() - begun)
             await asyncio.sleep(LIVE_EVERY_S)
     measured.live = [(here.line.up - before) / LIVE_OPS]
+    measured.live_down = [(here.line.down - before_down) / LIVE_OPS]

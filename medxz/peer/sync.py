@@ -14,6 +14,7 @@ from medxz.have import Have
 from medxz.peer.answers import Answered, check_ops, problem_of, read_model, read_struct
 from medxz.peer.codings import COMPRESS_OP_BYTES_MIN
 from medxz.peer.events import EventParser, stream_page
+from medxz.peer.frames import Frames, wanted
 from medxz.peer.lines import read_snapshot
 from medxz.peer.request import Request
 from medxz.peer.transport import Transport
@@ -46,8 +47,8 @@ class SyncCalls(Transport):
         if dead_letters:
             body += b',"dead_letters":' + msgspec.json.encode(dead_letters)
         body += b"}"
-        if not self._codings.is_told and (self._live is not None or len(body) >= COMPRESS_OP_BYTES_MIN):
-            await self._ask_for_dictionaries()
+        if self._live is not None or len(body) >= COMPRESS_OP_BYTES_MIN:
+            await self._dictionary()
         answered = await self._pushed_live(body) or await self._post("/v1/sync/push", body)
         answer = read_struct(answered, wire.PushAnswer)
         if len(answer.results) != len(ops):
@@ -62,11 +63,15 @@ class SyncCalls(Transport):
         told = await self._live.push(body, *dictionary)
         return None if told is None else Answered(httpx.codes.OK, {}, told)
 
-    async def _ask_for_dictionaries(self) -> None:
-        try:
-            await self.info()
-        except PeerRefused:
-            self._codings.named(())
+    async def _dictionary(self) -> bytes | None:
+        """The one that the server names and that is here; it is asked once."""
+        if not self._codings.is_told:
+            try:
+                await self.info()
+            except PeerRefused:
+                self._codings.named(())
+        held = self._codings.dictionary
+        return held[1] if held is not None else None
 
     async def pull(self, cursor: str | None, *, limit: int, wait_s: int = 0) -> wire.PullAnswer:
         """A page of the log after the cursor, every op held against the rules and its own hash."""
@@ -86,16 +91,20 @@ class SyncCalls(Transport):
     async def stream(self, cursor: str | None) -> AsyncGenerator[StreamPage, None]:
         """The log as it grows. The first page, without ops, says that the stream stands; pings are such pages too."""
         query = {"cursor": cursor} if cursor else {}
+        dictionary = await self._dictionary() if self._live is not None else None
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        headers |= wanted(dictionary) if dictionary is not None else {}
         async with self._opened(Request("GET", "/v1/sync/stream", query, headers)) as response:
             if response.status_code != httpx.codes.OK:
                 raise problem_of(await self._whole(response))
             if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
                 raise PeerUnreachable(f"{self.url} answered with something that is no stream")
             yield StreamPage(cursor=None, ops=[])
+            is_coded = response.headers.get("Content-Encoding") == "dcz"
+            frames = Frames(dictionary) if is_coded and dictionary is not None else None
             events = EventParser()
             async for chunk in response.aiter_raw():
-                for event in events.feed(chunk):
+                for event in events.feed(chunk if frames is None else frames.feed(chunk)):
                     yield stream_page(event)
 
     async def snapshot(self) -> AsyncGenerator[SnapshotPart, None]:

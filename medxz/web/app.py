@@ -69,7 +69,7 @@ class App:
         answers = Answers(self._bodies, worker)
         pages = Pages(openapi_document(services.describe.info().version), answers)
         sent_as_made: dict[str, Handler] = {
-            "stream": Streams(services, self.lasting).serve,
+            "stream": Streams(services, self.lasting, self._bodies, worker).serve,
             "snapshot": Snapshots(services, self.lasting, worker).serve,
         }
         handlers = handlers_of(services, self._bodies, answers, self.lasting, pages, sent_as_made)

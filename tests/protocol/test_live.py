@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import aiohttp
 import pytest
@@ -15,6 +16,8 @@ from medxz.errors import PeerRefused
 from medxz.ids import RandomIds
 from medxz.op import Operation
 from medxz.peer import Peer
+from medxz.peer.codings import DCZ_MAGIC
+from medxz.peer.frames import wanted
 from medxz.store.dictionaries import shipped_dictionary
 from medxz.wire.live import LIVE_PATH, Packer, Unpacker
 from tests.making import make_op
@@ -189,3 +192,48 @@ async def test_a_server_that_stops(server: Server, peer: Peer) -> None:
     begun = asyncio.get_running_loop().time()
     await server._serving.stop()
     assert asyncio.get_running_loop().time() - begun < limits.SHUTDOWN_S_MAX
+
+
+async def test_a_stream_in_frames(server: Server, hub: Caller, peer: Peer) -> None:
+    """Who pays by the byte gets the stream as dcz, event by event, as soon as each is there."""
+    ops = [make_op(number, payload='{"n":120.50}') for number in range(1, 150)]
+    await peer.push(texts(*ops[:-1]))
+    arrived: list[Operation] = []
+    async with aclosing(peer.stream(None)) as pages:
+        async for page in pages:
+            arrived += page.ops
+            if len(arrived) == len(ops) - 1 and page.ops:
+                await peer.push(texts(ops[-1]))
+            if len(arrived) == len(ops):
+                break
+    assert [op.op_id for op in arrived] == [op.op_id for op in ops]
+    assert {bytes(op.payload) for op in arrived} == {b'{"n":120.50}'}
+    wire = await first_bytes(server, hub, wanted(DICTIONARY), 40)
+    assert wire == DCZ_MAGIC + bytes.fromhex(DICTIONARY_ID)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Accept-Encoding": "identity"},
+        {"Accept-Encoding": "dcz"},
+        {"Available-Dictionary": ":AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:", "Accept-Encoding": "dcz"},
+        wanted(DICTIONARY) | {"Accept-Encoding": "zstd, gzip"},
+    ],
+    ids=["identity", "no-dictionary", "another-dictionary", "not-asked"],
+)
+async def test_a_stream_as_it_always_was(server: Server, hub: Caller, headers: dict[str, str]) -> None:
+    """Who does not ask for dcz with a dictionary that is here gets plain events."""
+    assert await first_bytes(server, hub, headers, 6) == b"event:"
+
+
+async def first_bytes(server: Server, hub: Caller, headers: dict[str, str], count: int) -> bytes:
+    sent = {"Authorization": f"Bearer {hub.token}"} | headers
+    async with server.http.stream("GET", "/v1/sync/stream", headers=sent) as response:
+        assert response.status_code == 200
+        got = b""
+        async for chunk in response.aiter_raw():
+            got += chunk
+            if len(got) >= count:
+                break
+        return got[:count]
