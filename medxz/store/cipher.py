@@ -6,6 +6,7 @@ write-ahead log, and acknowledged commits with it.
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING, Final
 
@@ -31,9 +32,12 @@ def open_database(path: Path, key: bytes | str | None, *, create: bool = False) 
     """A connection in autocommit mode with WAL, synchronous=FULL and foreign keys on.
 
     `key`: 32 bytes are used as they are, a text is a passphrase, None opens a plain file.
-    StoreKeyWrong where the file does not open with it; StoreError where there is no file and `create` is off.
+    StoreKeyWrong where the file does not open with it; StoreError where there is no file and `create` is off. One that
+    is made is closed to others from its first byte on, and what SQLite puts beside it takes its mode from it.
     """
-    if not create and not path.exists():
+    if create:
+        make_closed(path)
+    elif not path.exists():
         raise StoreError(f"there is no store at {path}; make one first")
     connection = sqlcipher.connect(
         str(path), isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS_CACHED
@@ -59,6 +63,16 @@ def open_database(path: Path, key: bytes | str | None, *, create: bool = False) 
             raise failure_to_open(error, path) from None
         raise StoreKeyWrong(f"{path} does not open with this key, or is no store") from None
     return connection
+
+
+def make_closed(path: Path) -> None:
+    """A file that only its owner reads, where there is none: the driver would make it with the umask's mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise StoreError(f"{path} can't be made: {error.strerror}") from None
 
 
 def failure(error: sqlcipher.Error, path: Path) -> MedxzError:

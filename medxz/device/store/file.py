@@ -35,8 +35,6 @@ class StoreFile:
     ) -> None:
         if create:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # the driver would make it with the umask's mode; the write-ahead log takes its mode from it
-            os.close(os.open(folder / DATABASE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         elif not (folder / DATABASE).exists():
             raise StoreError(
                 f"there is no device's store in {folder}; make one with `medxz enroll`, or `medxz init`"

@@ -7,7 +7,6 @@ or the last ones to a power cut, costs reading those ops again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Final, TypeVar
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.errors import StorageFull, StoreError, StoreLocked
-from medxz.store.cipher import failure, open_database
+from medxz.store.cipher import failure, make_closed, open_database
 from medxz.store.views.schema import is_current, make
 from medxz.store.views.views import Views
 from medxz.work import Worker
@@ -104,11 +103,7 @@ class ViewsFile:
         return connection
 
     def _open(self) -> sqlcipher.Connection:
-        try:
-            # the driver would make it with the umask's mode; the write-ahead log takes its mode from it
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise StoreError(f"{self.path} can't be opened: {error.strerror}") from None
+        make_closed(self.path)
         try:
             connection = open_database(self.path, self._key)
         except StoreLocked:
