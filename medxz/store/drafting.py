@@ -7,13 +7,14 @@ transaction that fails leaves no trace.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from medxz.clock import format_time
 from medxz.have import Have, Numbers
 from medxz.ids import uuid_bytes
+from medxz.limits import BLOCK_OPS
 from medxz.op import Operation
 from medxz.scope import FRONT_DESK_TYPES
 from medxz.store.base import Append, Conflicting, DeadLetter, Outcome
@@ -58,6 +59,7 @@ class Draft:
         self._settled: Have = {}  # of the devices that are met: all that they have, and what this adds
         self._runs: list[tuple[str, int, list[bool]]] = []
         self._settling: list[tuple[str, int]] = []
+        self._sure: Append | None = None  # a batch of which it is known that all its ops are new
         self._buried: dict[DeadKey, DeadLetter] = {}
         self.ops: list[Operation] = []
         self.op_ids: list[bytes] = []
@@ -77,10 +79,13 @@ class Draft:
 
     # What has to be looked up, and what becomes of each op.
 
-    def suspects(self, batches: Iterable[Append], *, careful: bool) -> list[Operation]:
+    def suspects(self, batches: Sequence[Append], *, careful: bool) -> list[Operation]:
         """The ops that may be here already, or may have been rejected: to be looked for before they are taken."""
         if careful:
             return [op for batch in batches for op in batch.ops]
+        if len(batches) == 1 and self._is_new_run(batches[0].ops):  # nearly always
+            self._sure = batches[0]
+            return []
         met: Have = {}
         found: list[Operation] = []
         for batch in batches:
@@ -99,7 +104,7 @@ class Draft:
 
     def take(self, batch: Append, found: Found, *, careful: bool) -> list[Outcome]:
         """Take in a batch; what becomes of each of its ops."""
-        if not careful and not batch.refused and self._is_new_run(batch.ops):
+        if not careful and not batch.refused and (batch is self._sure or self._is_new_run(batch.ops)):
             outcomes = self._add_run(batch.ops, batch.texts)
         else:
             outcomes = [
@@ -190,6 +195,8 @@ class Draft:
 
     def blocks(self) -> list[tuple[int, bytes]]:
         """The summaries of the blocks that are full with it."""
+        if self._held.last_seq % BLOCK_OPS + len(self.ops) < BLOCK_OPS:
+            return []
         return self._held.full_blocks(self._runs)
 
     def settle_in(self) -> Committed:

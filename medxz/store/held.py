@@ -126,9 +126,6 @@ class Held:
 
     def full_blocks(self, runs: Iterable[tuple[str, int, Sequence[bool]]]) -> list[tuple[int, bytes]]:
         """The numbers and summaries of the blocks that would be full with these runs; none of them is taken in."""
-        runs = list(runs)
-        if self.last_seq % BLOCK_OPS + sum(len(front_desk) for _, _, front_desk in runs) < BLOCK_OPS:
-            return []
         twin = Held()
         twin.last_seq, twin.open_block = self.last_seq, self.open_block.copy()
         return [full for run in runs for full in twin._extend(*run)]
