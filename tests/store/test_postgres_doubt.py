@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from medxz.errors import Overloaded
 from medxz.ids import uuid_bytes
 from medxz.store.base import DeadLetter
+from medxz.store.postgres import statements
+from medxz.store.postgres.pool import SETTINGS, open_pool
 from tests.making import DEVICE, OTHER_DEVICE, batch, make_op, run_of
 from tests.store.conftest import PostgresBackend
 from tests.store.cutting import Cutting, Where
@@ -57,3 +60,22 @@ async def test_a_commit_that_is_not_answered_is_in_doubt(
         assert each.last_seq == 5
         assert each.settled() == {DEVICE: 5} | ({OTHER_DEVICE: 1} if beside else {})
     assert (await log.verify()).damaged == []
+
+
+async def test_a_relay_that_stands_still_keeps_nobody_from_its_clinic(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that holds a clinic's counter and does nothing is ended by the server; the other relay goes on."""
+    monkeypatch.setitem(SETTINGS, "idle_in_transaction_session_timeout", "1s")
+    backend = PostgresBackend(postgres_url)
+    log = await backend.open()
+    still = await open_pool(postgres_url, 1)
+    with pytest.raises(Overloaded):
+        async with still.connection() as connection:
+            await connection.execute("BEGIN")
+            await connection.execute(statements.LOCK, backend.clinic_id)
+            [outcome] = await asyncio.wait_for(log.append(batch(make_op(1))), 20)
+            assert outcome.kind == "stored"
+            await connection.execute("COMMIT")
+    await still.close()
+    await backend.close()

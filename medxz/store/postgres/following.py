@@ -115,8 +115,7 @@ class Following:
             )
             if not rows:
                 raise StoreError(f"block {len(held.blocks)} of clinic {self.clinic_id} is missing")
-            for (text,) in rows:
-                held.take_block(text)
+            await self._bodies.run(_take_blocks, held, [text for (text,) in rows])
         held.last_seq = count * BLOCK_OPS
 
     async def _follow_ops(self, connection: Connection, through: int) -> None:
@@ -170,3 +169,8 @@ class Following:
                     held.take_changed_watermarks(),
                 )
             )
+
+
+def _take_blocks(held: Held, texts: Sequence[bytes]) -> None:
+    for text in texts:
+        held.take_block(text)

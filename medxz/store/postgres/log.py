@@ -207,7 +207,7 @@ class PostgresLog:
 
     async def locate(self, have: Have, scope: Scope) -> Position:
         held, through = self._following.held, self._last_seq
-        first = held.first_block_with_more(have, scope, through)
+        first = await self._shared.bodies.run(held.first_block_with_more, have, scope, through)
         async with self._pool.connection() as connection:
             return await self._rows.locate(connection, first, have, set(held.shared), scope, through)
 

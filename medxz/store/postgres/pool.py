@@ -26,8 +26,17 @@ if TYPE_CHECKING:
 CONNECTIONS_MAX: Final = 16
 _CONNECT_S: Final = 10.0
 _STATEMENTS_CACHED: Final = 200
-# As long as a connection lasts: a server's planner has then seen how long its tables are.
-_SETTINGS: Final = {"application_name": "medxz", "jit": "off", "timezone": "UTC"}
+# For as long as a connection lasts. A relay that stands still in the middle of a transaction, or is gone without a word,
+# would keep others from its clinic: the server ends its session. A statement that runs is never cut off.
+SETTINGS: Final = {
+    "application_name": "medxz",
+    "jit": "off",
+    "timezone": "UTC",
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
 
 DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """Everything that the driver raises where a database does not do what it is asked."""
@@ -36,6 +45,7 @@ _GONE: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.ReadOnlySQLTransactionError,
@@ -133,7 +143,7 @@ def _arguments() -> dict[str, Any]:
         "timeout": _CONNECT_S,
         "statement_cache_size": _STATEMENTS_CACHED,
         "max_cached_statement_lifetime": 0,
-        "server_settings": dict(_SETTINGS),
+        "server_settings": dict(SETTINGS),
     }
 
 
