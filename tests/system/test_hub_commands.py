@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 IDS = RandomIds()
 DEVICE, USER = IDS.uuid7(), IDS.uuid7()
 RUNNING_OR_NOT = pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
-COMMANDS = ("init", "run", "token", "ca", "status", "doctor")
+COMMANDS = ("init", "claim", "run", "token", "ca", "status", "doctor")
 
 
 @pytest.fixture

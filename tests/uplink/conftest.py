@@ -64,6 +64,7 @@ class Relay:
     folder: Path
     port: int = field(default_factory=free_port)
     said: BytesIO = field(default_factory=BytesIO)
+    tls: bool = False
     clinic_id: str = ""
     admin: Administration = field(init=False)
     running: Cloud = field(init=False)
@@ -71,12 +72,19 @@ class Relay:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def settings(self) -> cloud.config.Settings:
         return cloud.config.load_settings(
-            {"data": self.folder, "plain_http": True, "port": self.port, "log_level": "info"}, {}
+            {
+                "data": self.folder,
+                "plain_http": not self.tls,
+                "host": "127.0.0.1",
+                "port": self.port,
+                "log_level": "info",
+            },
+            {},
         )
 
     async def make(self) -> None:
@@ -150,7 +158,8 @@ class Box:
         return f"http://127.0.0.1:{self.port}"
 
     async def claim(self, relay: Relay, site: str, code: str | None = None) -> dict[str, str]:
-        order = Order(relay.url, code or await relay.code("hub", site), site)
+        ca = relay.running.store.root.certificate_pem.decode() if relay.tls else None
+        order = Order(relay.url, code or await relay.code("hub", site), site, ca)
         return await claim_hub(self.settings.places, order, {}, SystemClock(), RandomIds())
 
     async def start(self) -> Box:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from cryptography import x509
 
@@ -14,6 +17,7 @@ from medxz.errors import CloudRequired
 from medxz.ids import RandomIds
 from medxz.program.errors import CommandFailed
 from medxz.trust.certificates import server_name
+from tests.system.hub_process import command
 from tests.uplink.conftest import IDS, Box, Relay, Tablet, until
 
 
@@ -188,3 +192,31 @@ async def test_a_hub_that_was_revoked_is_let_in_no_more(relay: Relay, north: Box
     assert (status["state"], status["backlog"]) == ("offline", 2)
     refused = await nora.refresh()
     assert (refused.status_code, refused.json()["code"]) == (503, "cloud_required")
+
+
+async def test_a_cloud_with_tls_is_taken_by_its_own_ca_alone(tmp_path: Path, make_box) -> None:
+    """Claimed and then followed over TLS, by the CA that the operator gave; one that nobody vouches for is told nothing."""
+    relay = Relay(tmp_path / "secure", tls=True)
+    await relay.make()
+    await relay.start()
+    box, code = make_box("box"), await relay.code("hub", "North")
+    with pytest.raises(CloudRequired, match="certificate"):
+        await claimed(box, relay.url, code)
+    await box.claim(relay, "North", code)
+    await box.start()
+    await until(lambda: box.is_online, "that it runs with its cloud")
+    await box.stop()
+    await relay.stop()
+
+
+@pytest.mark.slow
+def test_the_command_tells_how_it_ended(tmp_path: Path) -> None:
+    """`medxz-hub claim` ends with 3 where the cloud is away, with 1 where it refuses to go, and says why in JSON."""
+    flags = ("claim", "--data", tmp_path / "hub", "--code", "AAAA", "--name", "box", "--json")
+    away = command(*flags, "--cloud", "http://127.0.0.1:9")
+    bare = command(*flags, "--cloud", "http://192.0.2.1")
+    no_ca = command(*flags, "--cloud", "https://192.0.2.1", "--cloud-ca", tmp_path / "none")
+    assert (away.returncode, json.loads(away.stderr)["code"]) == (3, "cloud_required")
+    assert (bare.returncode, no_ca.returncode) == (1, 1)
+    assert "TLS" in json.loads(bare.stderr)["message"]
+    assert str(tmp_path / "none") in json.loads(no_ca.stderr)["message"]
