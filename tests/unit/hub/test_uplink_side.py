@@ -168,6 +168,28 @@ async def test_a_refusal_of_the_cloud_is_told_and_blocks_nothing(tmp_path: Path)
     assert len(cloud.pushes) == 1
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_refusal_whose_answer_was_lost_is_told_all_the_same(tmp_path: Path, restarted: bool) -> None:
+    """The cloud's watermark counts it as settled; what may have been handed out is handed out again."""
+    cloud = ScriptedCloud(
+        verdict=lambda op: rejected(op, "op_id_reused") if op.device_seq == 2 else None,
+        after_push=iter([unreachable]),
+    )
+    ops = run_of(1, 3)
+    async with opened(tmp_path / "hub.db") as box:
+        await box.sync(cloud)
+        await box.log.append(batch(*ops))
+        with pytest.raises(PeerUnreachable):
+            await box.sync(cloud)
+        if not restarted:
+            await box.sync(cloud)
+    async with opened(tmp_path / "hub.db") as box:
+        await box.sync(cloud)
+        refusals = box.registry.directory.cloud_refusals[DEVICE]
+        assert list(map(tuple, refusals)) == [(ops[1].op_id, "op_id_reused")]
+        assert (box.marks(), len(cloud.log)) == ({DEVICE: 3}, 2)
+
+
 async def test_an_op_that_the_cloud_will_not_read(box: Box) -> None:
     """One that is refused with its whole request is found, told to its device, and settled by a dead letter."""
     ops = run_of(1, 9)
