@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pydantic import ValidationError
 
 from hub.ask import check_path
 from hub.claimed import KEY, Claimed, hash_of, keep_claim
@@ -26,7 +27,7 @@ from hub.making import hub_to_claim
 from hub.storage import locked, open_storage
 from medxz import limits
 from medxz.clock import Clock
-from medxz.errors import CloudRequired, PeerRefused, PeerUnreachable
+from medxz.errors import CloudRequired, Invalid, PeerRefused, PeerUnreachable
 from medxz.ids import Ids
 from medxz.peer import Peer
 from medxz.program.addresses import host_names, machine_addresses
@@ -120,7 +121,8 @@ async def _claim_existing(
             )
         directory = registry.directory
         is_empty = not (directory.users or directory.devices or storage.log.settled())
-        claim = await _claimed(registry, identity, order, None if is_empty else _brought(identity, directory))
+        adopt = None if is_empty else _brought(identity, directory)
+        claim = await _claimed(registry, identity, order, adopt)
         if claim.clinic_id != identity.clinic_id:
             await storage.log.run(storage.file.join_clinic, claim.clinic_id)
         await keep_claim(registry, claim)
@@ -132,13 +134,7 @@ async def _claimed(
 ) -> Claimed:
     """Ask the cloud, and hold its answer against what was asked."""
     key_pem = await _hub_key(registry)
-    request = ClaimRequest(
-        code=order.code,
-        csr=make_request(key_pem, identity.server_id, names=host_names(), addresses=machine_addresses()),
-        name=order.name,
-        adopt=adopt,
-    )
-    answer = await _asked(order, request)
+    answer = await _asked(order, _request(order, identity, key_pem, adopt))
     credential = Credential(answer.certificate.encode(), key_pem)
     if answer.hub_id != identity.server_id or not _fits(credential):
         raise CommandFailed("the cloud answered for another hub", "is --cloud the right address?")
@@ -161,6 +157,15 @@ async def _claimed(
         keys=answer.keys,
         config=answer.config,
     )
+
+
+def _request(order: Order, identity: HubIdentity, key_pem: bytes, adopt: Adopt | None) -> ClaimRequest:
+    csr = make_request(key_pem, identity.server_id, names=host_names(), addresses=machine_addresses())
+    try:
+        return ClaimRequest(code=order.code, csr=csr, name=order.name, adopt=adopt)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise Invalid(f"--{first['loc'][0]}: {first['msg']}", field=str(first["loc"][0])) from None
 
 
 async def _hub_key(registry: SqliteRegistry) -> bytes:

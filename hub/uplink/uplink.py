@@ -72,7 +72,8 @@ class Uplink:
 
     async def run(self) -> None:
         """Until it is cancelled; what is known by then is written down."""
-        await self._side.load()
+        with suppress(MedxzError):  # a damaged log is told by those who serve it
+            await self._side.load()
         works = (self._follow, self._watch, self._keep, self._mirror)
         tasks = [
             asyncio.create_task(self._for_ever(work), name=f"uplink-{work.__name__.strip('_')}")

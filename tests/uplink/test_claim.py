@@ -217,6 +217,7 @@ def test_the_command_tells_how_it_ended(tmp_path: Path) -> None:
     bare = command(*flags, "--cloud", "http://192.0.2.1")
     no_ca = command(*flags, "--cloud", "https://192.0.2.1", "--cloud-ca", tmp_path / "none")
     assert (away.returncode, json.loads(away.stderr)["code"]) == (3, "cloud_required")
-    assert (bare.returncode, no_ca.returncode) == (1, 1)
+    nameless = command(*flags, "--cloud", "http://127.0.0.1:9", "--name", "")
+    assert (bare.returncode, no_ca.returncode, nameless.returncode) == (1, 1, 2)
     assert "TLS" in json.loads(bare.stderr)["message"]
     assert str(tmp_path / "none") in json.loads(no_ca.stderr)["message"]
