@@ -10,6 +10,7 @@ from cryptography import x509
 
 from hub import claim as claiming
 from hub.claim import Order, claim_hub
+from hub.claimed import keep_claim
 from hub.issue import TokenDesk, TokenRequest
 from hub.making import make_hub
 from medxz.clock import SystemClock
@@ -53,7 +54,7 @@ async def test_a_claim_goes_on_where_it_was_interrupted(
 ) -> None:
     """Cut off before the request, before its answer came, before that was kept or after: the same code, the same hub."""
     box, code = make_box("box"), await relay.code("hub", "North")
-    asked, kept = claiming._asked, claiming.keep_claim
+    asked, kept = claiming._asked, keep_claim
 
     async def asking(order, request):
         if at == "before":

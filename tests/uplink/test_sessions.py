@@ -118,6 +118,7 @@ async def test_without_the_cloud_nobody_begins(relay: Relay, north: Box, nora: T
         ("/v1/auth/login", login),
         ("/v1/auth/login", login),
     ]
+    begun = time.monotonic()
     for path, body in asked:
         begun = time.monotonic()
         refused = await nora.ask("POST", path, body)

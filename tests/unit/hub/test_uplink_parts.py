@@ -89,7 +89,7 @@ async def test_a_token_is_exchanged_before_it_ends() -> None:
     assert await tokens.ended("token-1"), "somebody still had the old one"
     assert await tokens.token() == "token-2"
     assert await tokens.ended("token-2")
-    assert await asyncio.gather(tokens.token(), tokens.token()) == ["token-3", "token-3"]
+    assert list(await asyncio.gather(tokens.token(), tokens.token())) == ["token-3", "token-3"]
 
 
 async def test_a_good_token_outlives_a_cloud_that_gives_no_other() -> None:
@@ -112,17 +112,17 @@ def test_a_breaker_opens_after_some_failures() -> None:
     breaker = Breaker(clock, lambda: recovered.append(1))
     for _ in range(FAILURES_MAX - 1):
         breaker.failed()
-    assert not breaker.is_open
+    opened_by = [breaker.is_open]
     breaker.failed()
-    assert breaker.is_open
+    assert [*opened_by, breaker.is_open] == [False, True]
     clock.time_ms += int(OPEN_S * 1_000)
     assert [breaker.is_open, breaker.is_open] == [False, True]
     for _ in range(20):
         breaker.failed()
     clock.time_ms += int(OPEN_S_MAX * 1_000) - 1
-    assert breaker.is_open
+    at_the_ceiling = [breaker.is_open]
     clock.time_ms += 1
-    assert not breaker.is_open
+    assert [*at_the_ceiling, breaker.is_open] == [True, False]
     breaker.succeeded()
     breaker.succeeded()
     assert (breaker.is_open, recovered) == (False, [1])
