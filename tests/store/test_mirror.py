@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ async def test_the_next_directory_takes_its_place(file: LogFile) -> None:
     )
     for directory in (registry.directory, registry_of(file).directory):
         device = directory.devices[DEVICE]
-        assert (directory.users[USER].roles, directory.users[USER].disabled) == ({"admin"}, True)
+        assert directory.users[USER].roles == {"admin"}
+        assert directory.users[USER].disabled
         assert directory.users[OTHER_USER].disabled
         assert (device.public_keys, device.revoked, device.scope) == ((b"2" * 32,), True, "front_desk")
         assert device.authors == {USER, OTHER_USER}, "who once had a session there is an author for ever"
@@ -153,12 +155,12 @@ async def test_a_passed_session_is_known_by_its_two_newest_tokens(file: LogFile)
     """A successor and its predecessor find the session, an older token does not, and the tokens are not in the file."""
     sessions = PassedSessions(file, InlineWorker())
     session = PassedSession(fixed_id(2), USER, DEVICE, SITE, frozenset({"clinician"}), NOON_MS)
-    for number in range(3):
-        newest = PassedSession(session.session_id, USER, DEVICE, SITE, session.roles, NOON_MS + number)
-        await sessions.keep(f"token-{number}", newest)
+    passed = [replace(session, passed_ms=NOON_MS + number) for number in range(3)]
+    for number, each in enumerate(passed):
+        await sessions.keep(f"token-{number}", each)
     assert await sessions.find("token-0") is None
-    assert (await sessions.find("token-1") or newest).passed_ms == NOON_MS + 1
-    assert await sessions.find("token-2") == newest
+    assert await sessions.find("token-1") == passed[1]
+    assert await sessions.find("token-2") == passed[2]
     [rows] = file.writing.execute("SELECT count(*) FROM passed_session").fetchall()
     assert rows == (2,)
     await sessions.forget(session.session_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from medxz.device.device import Machine
 from medxz.errors import PeerRefused
 from medxz.ids import RandomIds
 from medxz.merge.view import View
-from medxz.peer import Peer
+from medxz.peer import Peer, TokenSource
 from medxz.replicate import SnapshotPart, cycle
 from tests.system.hub_process import HubProcess
 
@@ -35,9 +35,7 @@ class WithoutSnapshots(Peer):
         raise PeerRefused(404, "not_found", "not here")
 
 
-def whole_log(
-    url: str, *, token: Callable[[], str | None], ssl_context: ssl.SSLContext | None
-) -> WithoutSnapshots:
+def whole_log(url: str, *, token: TokenSource, ssl_context: ssl.SSLContext | None) -> WithoutSnapshots:
     return WithoutSnapshots(url, token=token, ssl_context=ssl_context)
 
 

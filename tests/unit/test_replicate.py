@@ -295,8 +295,8 @@ async def test_a_server_of_wrong_order_is_not_believed(tablet: Tablet) -> None:
     tablet.record()
 
     class Wrong(ScriptedServer):
-        async def push(self, ops):
-            answer = await super().push(ops)
+        async def push(self, ops, dead_letters=()):
+            answer = await super().push(ops, dead_letters)
             answer.results[0] = wire.PushResult(op_id=DEVICE, status="accepted", server_seq=1)
             return answer
 
