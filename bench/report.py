@@ -1,4 +1,4 @@
-"""How figures are told: a table for people, JSON for programs, and docs/performance.md."""
+"""How figures are told: a table for people, JSON for programs, and the pages of docs/."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rich.table import Table
 from bench.figure import RATIO, Figure
 from bench.programs import ROOT
 
-PAGE: Final = ROOT / "docs" / "performance.md"
+_DOCS: Final = ROOT / "docs"
 
-_INTRODUCTION: Final = """\
+_OF_THE_HUB: Final = """\
 # Performance
 
 What the hub does, held against what the machine allows: `make bench` measures both in the same run, in turns, because
 absolute figures mean little on another machine and not much on a noisy one. This page is written by
-`python -m bench --write`.
+`python -m bench --write`; what goes on between sites and in a cloud is in [performance-cloud.md](performance-cloud.md).
 
 The hub is a process of its own with its default settings: encrypted store, tokens verified, rate limits counted,
 metrics, structured logs. It is pushed to and pulled from over plain HTTP on loopback, uncompressed. The ops come from
@@ -35,7 +35,7 @@ A figure is the median of its pairs, with the least and the greatest beside it; 
 one of its limit, one right after the other. `×` is a ratio.
 """
 
-_LIMITS: Final = """\
+_HUB_LIMITS: Final = """\
 ## The limits
 
 | limit | what it is |
@@ -43,16 +43,47 @@ _LIMITS: Final = """\
 | raw insert | the rows that the hub has just written, read out of its own file and inserted into another of the same schema, pragmas and encryption: 500 a transaction, synchronous=FULL, one connection and nothing else in the process; the better of `executemany` and one statement of 500 rows |
 | echo | an aiohttp application on uvloop in a process of its own that reads the same requests whole and answers with bytes that the hub had answered |
 | raw read and send | the rows of the same pages read by sqlcipher3 (as rows or joined, whichever is faster), then the same pages sent from memory by the echo; the two times added |
-| raw asyncpg | the rows that the relay has just written, inserted into tables of the same columns and indexes in the same PostgreSQL: 500 a transaction, each of one clinic and with that clinic's counter changed in it, by unnest or COPY, over 4, 8 or 16 connections, whichever is fastest; its indexes begin empty |
 | echo plus fdatasync | the median round trip of one op to the echo, plus the median of an append of 4 KiB and its fdatasync on the same disk |
 
 Bytes written are those that the kernel charges to the hub's process (`/proc/PID/io`), its clean stop with the last
 checkpoint included. fdatasync calls are counted by strace. Memory is `Pss` of `/proc/PID/smaps_rollup`, after pushes
 and pulls with all streams open.
+"""
+
+
+_OF_THE_CLOUD: Final = """\
+# Performance between sites and in the cloud
+
+What a hub sends over the internet, how soon two sites agree, and what one relay on PostgreSQL does, held against what
+the machine allows, in the same run. [performance.md](performance.md) has the hub itself and how to read a figure;
+[scaling.md](scaling.md) has what follows from these. This page is written by `python -m bench --write` with all
+of its figures: `wan`, `sites`, `relay`, `idle`, `clinics`.
+"""
+
+_CLOUD_LIMITS: Final = """\
+## The limits
+
+| limit | what it is |
+| --- | --- |
+| raw asyncpg | the rows that the relay has just written, inserted into tables of the same columns and indexes in the same PostgreSQL: 500 a transaction, each of one clinic and with that clinic's counter changed in it, by unnest or COPY, over 4, 8 or 16 connections, whichever is fastest; its indexes begin empty |
 
 A relay is measured with its PostgreSQL on the same two cores, both of them busy, beside the client that makes the load.
-What PostgreSQL uses counts among "others" in the line about the machine.
+What PostgreSQL and the programs of `sites` use counts among "others" in the line about the machine. Bytes are those on
+the socket, request heads and tokens included; TLS would add 22 to each write.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of figures, with what stands before and behind them."""
+
+    path: Path
+    introduction: str
+    limits: str
+
+
+HUB_PAGE: Final = Page(_DOCS / "performance.md", _OF_THE_HUB, _HUB_LIMITS)
+CLOUD_PAGE: Final = Page(_DOCS / "performance-cloud.md", _OF_THE_CLOUD, _CLOUD_LIMITS)
 
 
 class OthersWatch:
@@ -137,8 +168,8 @@ def as_json(figures: Sequence[Figure], machine: Machine) -> dict[str, Any]:
     }
 
 
-def write_page(figures: Sequence[Figure], machine: Machine, page: Path = PAGE) -> None:
-    """docs/performance.md, anew."""
+def write_page(figures: Sequence[Figure], machine: Machine, page: Page) -> None:
+    """The page anew."""
     rows = [
         "| work | bound | of what | median | min – max | pairs | holds | behind it, medians |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -148,8 +179,10 @@ def write_page(figures: Sequence[Figure], machine: Machine, page: Path = PAGE) -
         f"| {_range(figure)} | {len(figure.values)} | {'yes' if figure.holds else '**no**'} | {_behind(figure)} |"
         for figure in figures
     ]
-    text = "\n".join([_INTRODUCTION, *machine.lines(), "", _LEGEND, "## The figures", "", *rows, "", _LIMITS])
-    page.write_text(text.rstrip("\n") + "\n", "utf-8")
+    text = "\n".join(
+        [page.introduction, *machine.lines(), "", _LEGEND, "## The figures", "", *rows, "", page.limits]
+    )
+    page.path.write_text(text.rstrip("\n") + "\n", "utf-8")
 
 
 def _bound(figure: Figure) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from bench.figure import Bound, Series, ratio
 from bench.limits import best_rates, best_times
-from bench.report import Machine, OthersWatch, as_json, write_page
+from bench.report import HUB_PAGE, Machine, OthersWatch, as_json, write_page
 
 FIGURE = ratio(
     "push.1",
@@ -42,9 +42,9 @@ def test_the_limit_is_one_way_of_doing_it() -> None:
 
 def test_the_page_tells_all_of_it(tmp_path) -> None:
     """The page has machine, date, command, and of each figure its bound, median, least and greatest."""
-    page = tmp_path / "performance.md"
+    page = replace(HUB_PAGE, path=tmp_path / "performance.md")
     write_page([FIGURE], MACHINE, page)
-    text = page.read_text("utf-8")
+    text = page.path.read_text("utf-8")
     for wanted in (
         "2026-01-01",
         "`python -m bench`",
