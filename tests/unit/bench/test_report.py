@@ -1,5 +1,7 @@
 """How figures are judged and told."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.figure import Bound, Series, ratio
