@@ -15,7 +15,7 @@ from medxz.clock import Clock
 from medxz.endpoints import Access
 from medxz.errors import CursorScopeChanged, Forbidden, SessionRevoked, TokenExpired, TokenMissing
 from medxz.scope import Scope
-from medxz.store.directory import Known
+from medxz.store.directory import Directory, Known
 from medxz.trust.tokens import Claims
 
 
@@ -122,8 +122,10 @@ class Gate:
         known = await self._known_of(claims.cid)
         scope: Scope = "full"
         if "hub" not in claims.roles:
-            if claims.did not in known.directory.devices and self._look_again is not None:
-                await self._look_again(claims.cid)
+            if self._look_again is not None and _would_refuse(known.directory, claims):
+                await self._look_again(
+                    claims.cid
+                )  # it may be over: somebody was let in, or back in, a moment ago
             device = known.directory.devices.get(claims.did or "")
             if device is None:
                 raise Forbidden("this server does not know the token's device yet")
@@ -142,6 +144,12 @@ class Gate:
             bearer=bearer,
             hub_id=claims.sub if "hub" in claims.roles else None,
         )
+
+
+def _would_refuse(directory: Directory, claims: Claims) -> bool:
+    device, user = directory.devices.get(claims.did or ""), directory.users.get(claims.sub)
+    is_out = device is None or device.revoked or (user is not None and user.disabled)
+    return is_out or claims.sid in directory.revoked_sessions
 
 
 def only_clinic(known: Known) -> Callable[[str], Awaitable[Known]]:

@@ -358,3 +358,13 @@ async def test_a_device_that_another_relay_let_in_is_known_at_once(house: House,
     tablet = await relay.tablet(house.clinic_id)
     session = await relay.login(tablet)
     assert (await other.caller(session.access_token)).device_id == tablet.device_id
+
+
+async def test_who_is_let_back_in_by_another_process_is_known_at_once(house: House, relay: Relay) -> None:
+    """A relay that has only heard of the disabling looks once more before it refuses a new session's token."""
+    other, tablet = await house.relay(), await relay.tablet(house.clinic_id)
+    await relay.admin.users.disable(house.clinic_id, house.admin_id)
+    await other.directories.of(house.clinic_id)
+    await relay.admin.users.disable(house.clinic_id, house.admin_id, disabled=False)
+    session = await relay.login(tablet)
+    assert (await other.caller(session.access_token)).user_id == house.admin_id
