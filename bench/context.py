@@ -42,8 +42,8 @@ class Sizes:
     streams: int = 100
     state_ops: int = 100_000
     patients: int = 100_000
-    relay_pairs: int = 5
-    relay_fill: int = 5
+    relay_pairs: int = 3
+    relay_fill: int = 3
     idle_hubs: int = 10_000
     outage_ops: int = 50_000
 

@@ -24,13 +24,14 @@ from bench.ops import HOUR_MS, MONDAY_MS, Fleet, push_body
 from bench.programs import CloudProcess, cloud_command
 from cloud.config import load_settings
 from cloud.store import CloudStore, open_store
+from medxz import limits
 from medxz.accounts.key_ring import KeyRing
 from medxz.clock import SystemClock
 from medxz.ids import RandomIds
 from medxz.store.authority import clinics, devices, hubs, users
 from medxz.store.authority.base import Tx
 
-TOKEN_S: Final = 24 * 60 * 60
+TOKEN_S: Final = limits.ACCESS_TOKEN_S  # longer than any stage with a relay
 PASSWORD: Final = "only for a measurement of an hour"
 _ROLES: Final = frozenset({"clinician"})
 
