@@ -94,25 +94,25 @@ class CloudSide:
         if self._settled.take_through(marks.cloud):
             self.changed.set()
         if self._place.shared_numbers != len(self._log.shared):
-            await self._find_place(log)
+            self._stand_at(await self._locate(log, self._settled), self._settled)
         await self._met()
         return Meeting(log, good_for_s=MEET_EVERY_S)
 
     async def _begin(self, log: LogId, marks: dict[str, int]) -> None:
         """Go on where it was left; with a log that is not known, offer again what its watermarks lack."""
         kept = await self._registry.exchange()
-        self._with = log
         if (
             kept is None
             or LogId(kept.server_id, kept.epoch) != log
             or kept.pushed_through > self._log.last_seq
         ):
-            self._settled, self._letters.through, self._cursor = Settled(marks), 0, None
-            await self._find_place(log)
+            settled = Settled(marks)
+            self._stand_at(await self._locate(log, settled), settled)
+            self._letters.through, self._cursor = 0, None
         else:
+            self._with, self._place = log, kept
             self._settled = Settled(self._registry.directory.cloud_marks)
             self._settled.take_moved()
-            self._place = kept
             self._letters.through, self._cursor = kept.letters_through, kept.cursor
             through, later = kept.pushed_through, kept.later
             self._queue = Queue(self._log, self._settled, self._clock, through, later, unsure=True)
@@ -133,17 +133,23 @@ class CloudSide:
         await self._clock.sleep(LAG_S)
         marks = await remote.watermarks()
         if marks.cloud_epoch == log.epoch and self._settled.exceeds(marks.cloud):
-            self._settled, self._letters.through = self._settled.fallen_to(marks.cloud), 0
-            await self._find_place(log)
+            place = await self._locate(log, Settled(marks.cloud))
+            self._stand_at(place, self._settled.fallen_to(marks.cloud))
+            self._letters.through = 0
             await self.keep()
         return True
 
-    async def _find_place(self, log: LogId) -> None:
+    async def _locate(self, log: LogId, settled: Settled) -> Exchange:
         """The first op that it may lack; a number that two ops share says nothing of either."""
         shared = len(self._log.shared)
-        at = await self._log.locate(self._settled.copy(), "full")
-        self._place = Exchange(log.server_id, log.epoch, shared_numbers=shared)
-        self._queue = Queue(self._log, self._settled, self._clock, at.seq)
+        at = await self._log.locate(settled.copy(), "full")
+        return Exchange(log.server_id, log.epoch, at.seq, shared_numbers=shared)
+
+    def _stand_at(self, place: Exchange, settled: Settled) -> None:
+        """In one step, after the place was found: whatever is written down meanwhile fits together."""
+        self._with, self._place = LogId(place.server_id, place.epoch), place
+        self._settled = settled
+        self._queue = Queue(self._log, settled, self._clock, place.pushed_through)
         self.changed.set()
 
     # ------------------------------------------------------------------------------------- up

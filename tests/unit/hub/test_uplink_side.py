@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hub.uplink import queue
 from medxz import wire
-from medxz.errors import PeerRefused, PeerUnreachable
+from medxz.errors import Overloaded, PeerRefused, PeerUnreachable
 from medxz.have import Numbers
 from medxz.op import Operation
 from medxz.replicate import Report
@@ -138,6 +138,39 @@ async def test_a_cloud_that_was_restored_unnoticed(tmp_path: Path, restarted: bo
         meetings = cloud.meetings
         await box.sync(cloud)
         assert cloud.meetings == meetings + 1
+
+
+@pytest.mark.parametrize("is_noticed", [True, False])
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_a_search_that_breaks_off_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_stopped: bool, is_noticed: bool
+) -> None:
+    """While the place for a restored cloud is searched, what is written down is of before, and it is searched again."""
+    cloud = ScriptedCloud()
+    async with opened(tmp_path / "hub.db") as box:
+        await box.log.append(batch(*run_of(1, 20)))
+        await box.sync(cloud)
+        ids = cloud.stored_ids()
+        if is_noticed:
+            cloud.restored(keeping=5)
+        else:
+            del cloud.log[5:]
+            box.side._cursor = f"{cloud.epoch} 0"
+
+        async def break_off(*_: object) -> None:
+            await box.side.keep()
+            raise Overloaded("busy", retry_after_s=1)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(box.log, "locate", break_off)
+            with pytest.raises(Overloaded):
+                await box.side.meet(cloud)
+        if not is_stopped:
+            await box.sync(cloud)
+            assert (cloud.stored_ids(), box.side.backlog) == (ids, 0)
+    async with opened(tmp_path / "hub.db") as box:
+        await box.sync(cloud)
+        assert (cloud.stored_ids(), box.marks(), box.side.backlog) == (ids, {DEVICE: 20}, 0)
 
 
 async def test_an_epoch_that_begins_in_the_middle(box: Box) -> None:
