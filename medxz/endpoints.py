@@ -28,7 +28,8 @@ class Endpoint:
     """One method of one path: who may ask it, what goes in, what comes out, which refusals are its own.
 
     `own` is what a device with a token sends and is answered in place of `request` and `answer`. A `bodiless` request
-    may come without its body; `empty` says whether there may, or will, be an answer of 204 without one.
+    may come without its body; `empty` says whether there may, or will, be an answer of 204 without one. Of who shows no
+    token, a body is at most `anonymous_bytes_max`, as sent and inflated.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Endpoint:
     own: tuple[type, type] | None = None
     bodiless: bool = False
     empty: Literal["never", "maybe", "always"] = "never"
+    anonymous_bytes_max: int = limits.ANONYMOUS_BODY_BYTES_MAX
 
     @property
     def requests(self) -> tuple[type, ...]:
@@ -245,6 +247,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "hub_claim", "POST", "/v1/hubs/claim", "A hub is let in by a pairing code.",
         "anyone", wire.ClaimRequest, wire.ClaimAnswer, refusals=(errors.CodeInvalid, *_LETTING_IN),
+        anonymous_bytes_max=limits.CLAIM_BYTES_MAX,
     ),
     Endpoint(
         "hub_renew", "POST", "/v1/hubs/renew", "A new certificate for a hub.",

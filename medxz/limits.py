@@ -51,6 +51,12 @@ KEEPALIVE_S: Final = 75
 PREFLIGHT_S: Final = 600  # how long a browser remembers that a page may ask
 STALLED_S: Final = 30
 BODIES_BYTES_MAX: Final = 128 * MIB
+# Bodies of who shows no token: they take nothing from the others. The free part of each is bounded by the connections.
+ANONYMOUS_BODY_BYTES_MAX: Final = 64 * KIB
+ANONYMOUS_BODY_BYTES_FREE: Final = 4 * KIB
+ANONYMOUS_BODIES_BYTES_MAX: Final = 8 * MIB
+ANONYMOUS_BODY_S: Final = 15
+CLAIM_BYTES_MAX: Final = 1 * MIB  # of a hub that brings what it had alone
 INLINE_CODING_BYTES_MAX: Final = 256 * KIB
 COMPRESS_BYTES_MIN: Final = KIB
 ZSTD_WINDOW_BYTES_MAX: Final = 8 * MIB
@@ -155,6 +161,12 @@ assert OP_BYTES_MAX < BODY_BYTES_MAX < BODY_INFLATED_BYTES_MAX
 assert PUSH_OPS_MAX <= TRANSACTION_OPS_MAX <= WRITER_QUEUE_OPS_MAX
 assert BODY_INFLATED_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX, "the largest lawful push must fit an empty queue"
 assert BODY_BYTES_MAX + BODY_INFLATED_BYTES_MAX <= BODIES_BYTES_MAX, "one largest body must fit"
+assert ANONYMOUS_BODY_BYTES_FREE < ANONYMOUS_BODY_BYTES_MAX <= CLAIM_BYTES_MAX <= MESSAGE_BYTES_MAX
+assert 2 * TOKEN_CHARS_MAX < ANONYMOUS_BODY_BYTES_MAX, "a session is renewed by a token and a proof"
+assert CSR_CHARS_MAX + CERTIFICATE_CHARS_MAX < ANONYMOUS_BODY_BYTES_MAX
+assert 2 * CLAIM_BYTES_MAX <= ANONYMOUS_BODIES_BYTES_MAX < BODIES_BYTES_MAX, "one claim must fit"
+assert max(CONNECTIONS_MAX, CLOUD_CONNECTIONS_MAX) * ANONYMOUS_BODY_BYTES_FREE <= BODIES_BYTES_MAX
+assert ANONYMOUS_BODY_S <= STALLED_S
 assert OP_BYTES_MAX <= PULL_PAGE_BYTES_MAX, "a page holds at least one op"
 assert STREAM_PING_S < STREAM_PING_S_MAX
 assert STREAMS_MAX < CONNECTIONS_MAX, "streams leave room for requests"

@@ -1,13 +1,15 @@
 """Request bodies: read as they come, bounded as sent and after their coding is undone, checked to be JSON.
 
 Memory is spent only within bounds: of one body, and of all bodies in flight together. Nothing is read before the
-caller is known. A client that sends nothing for a while is left.
+caller is known. A client that sends nothing for a while is left. Who shows no token is held to closer bounds, with a
+deadline for the whole body, and out of a pot of their own: however many they are, those with a token go on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import web
@@ -33,6 +35,30 @@ _JSON_TYPES: Final = frozenset(
 _SHORT_BYTES: Final = limits.INLINE_CODING_BYTES_MAX // 4
 
 
+@dataclass(slots=True)
+class Pot:
+    """Memory that bodies in flight share. What is `free` of each is not counted, so that a short one always fits."""
+
+    bytes_max: int
+    free: int = 0
+    held: int = 0
+
+    def hold(self, call: Call, count: int) -> None:
+        """Take so much more for this request; Overloaded where it is not there."""
+        more = self._counted(call.held_bytes + count) - self._counted(call.held_bytes)
+        if more and self.held + more > self.bytes_max:
+            raise Overloaded("too many bodies are being read", retry_after_s=limits.OVERLOADED_RETRY_S)
+        self.held += more
+        call.held_bytes += count
+
+    def release(self, call: Call) -> None:
+        self.held -= self._counted(call.held_bytes)
+        call.held_bytes = 0
+
+    def _counted(self, count: int) -> int:
+        return max(count - self.free, 0)
+
+
 class Bodies:
     """Reads the bodies of requests. One for a server; `find_dictionary` raises NotFound for what it has not."""
 
@@ -42,7 +68,8 @@ class Bodies:
         self._here = Inflater()
         self._there = Inflater()
         self._dictionaries: dict[str, Dictionary] = {}
-        self._held_bytes = 0
+        self.known = Pot(limits.BODIES_BYTES_MAX)
+        self.anonymous = Pot(limits.ANONYMOUS_BODIES_BYTES_MAX, limits.ANONYMOUS_BODY_BYTES_FREE)
 
     async def read(self, call: Call) -> bytes:
         """The JSON bytes of a request, its coding undone."""
@@ -70,35 +97,45 @@ class Bodies:
 
     def release(self, call: Call) -> None:
         """The request has been answered: its body no longer counts."""
-        self._held_bytes -= call.held_bytes
-        call.held_bytes = 0
+        self._pot(call).release(call)
 
     def _hold(self, call: Call, count: int) -> None:
-        if self._held_bytes + count > limits.BODIES_BYTES_MAX:
-            raise Overloaded("too many bodies are being read", retry_after_s=limits.OVERLOADED_RETRY_S)
-        self._held_bytes += count
-        call.held_bytes += count
+        self._pot(call).hold(call, count)
+
+    def _pot(self, call: Call) -> Pot:
+        return self.anonymous if call.caller is None else self.known
 
     async def _read_as_sent(self, call: Call) -> bytes:
-        request = call.request
+        request, bytes_max = call.request, _bytes_max(call, limits.BODY_BYTES_MAX)
         length = request.content_length
-        if length is not None and length > limits.BODY_BYTES_MAX:
-            raise _too_large()
+        if length is not None and length > bytes_max:
+            raise _too_large(bytes_max)
         content = request.content
         try:
             if content.is_eof():  # it came with the headers
                 body = content.read_nowait()
+                if len(body) > bytes_max:
+                    raise _too_large(bytes_max)
                 self._hold(call, len(body))
                 return body
             _continue(request)
-            return await self._read_in_parts(call)
+            return await self._read_in_time(call, bytes_max)
         except web.RequestPayloadError:
             raise BadRequest("the body's framing is broken") from None
 
-    async def _read_in_parts(self, call: Call) -> bytes:
+    async def _read_in_time(self, call: Call, bytes_max: int) -> bytes:
+        if call.caller is not None:
+            return await self._read_in_parts(call, bytes_max)
+        try:
+            async with asyncio.timeout(limits.ANONYMOUS_BODY_S):
+                return await self._read_in_parts(call, bytes_max)
+        except TimeoutError:
+            raise ConnectionAbortedError("the client took too long over its body") from None
+
+    async def _read_in_parts(self, call: Call, bytes_max: int) -> bytes:
         content = call.request.content
         parts: list[bytes] = []
-        room = limits.BODY_BYTES_MAX
+        room = bytes_max
         while True:
             try:
                 async with asyncio.timeout(limits.STALLED_S):
@@ -109,7 +146,7 @@ class Bodies:
                 return b"".join(parts)
             room -= len(part)
             if room < 0:
-                raise _too_large()
+                raise _too_large(bytes_max)
             self._hold(call, len(part))
             parts.append(part)
 
@@ -121,19 +158,20 @@ class Bodies:
             except NotFound:
                 raise UnsupportedMedia("the body's dictionary is not one that /v1/info names") from None
         size = declared_bytes(coding, body)
-        inline_max = limits.INLINE_CODING_BYTES_MAX
+        bytes_max = _bytes_max(call, limits.BODY_INFLATED_BYTES_MAX)
+        inline_max = min(limits.INLINE_CODING_BYTES_MAX, bytes_max)
         if len(body) <= _SHORT_BYTES and (size is None or size <= inline_max):
             try:
                 inflated = self._here.inflate(coding, body, inline_max, dictionary)
             except TooLarge:
-                pass  # for here: the worker has more room
+                if inline_max == bytes_max:
+                    raise
+                # for here: the worker has more room
             else:
                 self._hold(call, len(inflated))
                 return inflated
-        self._hold(call, min(size, limits.BODY_INFLATED_BYTES_MAX) if size is not None else 0)
-        inflated = await self._worker.run(
-            self._there.inflate, coding, body, limits.BODY_INFLATED_BYTES_MAX, dictionary
-        )
+        self._hold(call, min(size, bytes_max) if size is not None else 0)
+        inflated = await self._worker.run(self._there.inflate, coding, body, bytes_max, dictionary)
         self._hold(call, len(inflated) if size is None else 0)
         return inflated
 
@@ -198,5 +236,13 @@ def _continue(request: web.BaseRequest) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(f"a body is at most {limits.BODY_BYTES_MAX} bytes as sent")
+def _bytes_max(call: Call, with_token: int) -> int:
+    """How long its body may be, where `with_token` is the bound of who shows one."""
+    if call.caller is not None:
+        return with_token
+    assert call.endpoint is not None, "what is not in the table reads no body"
+    return min(call.endpoint.anonymous_bytes_max, with_token)
+
+
+def _too_large(bytes_max: int) -> TooLarge:
+    return TooLarge(f"a body here is at most {bytes_max} bytes as sent")

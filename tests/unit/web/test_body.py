@@ -14,12 +14,20 @@ from medxz.web.body import read_model
 from medxz.web.encoding import Deflater, Dictionary
 from medxz.wire import ResumeRequest
 from tests.unit.web.fakes import DEVICE_ID, DICTIONARY, DICTIONARY_ID
-from tests.unit.web.raw import answer, exchange, is_problem
+from tests.unit.web.raw import answer, exchange, is_problem, until
 
 PUSH = "/v1/sync/push"
 BODY = b'{"ops":[{"op_id":"x"}]}'
 OURS = Dictionary.of(DICTIONARY_ID, DICTIONARY)
+LOGIN = b'{"email":"a@example.org","password":"correct horse","device_id":"%b"}' % DEVICE_ID.encode()
 HEAD = b"POST /v1/sync/push HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer good\r\n"
+
+
+@pytest.fixture
+def nobody(face):
+    """A client without a token."""
+    del face.client.headers["Authorization"]
+    return face.client
 
 
 def assert_problem(response: httpx.Response, status: int, code: str) -> None:
@@ -151,9 +159,9 @@ async def test_an_unknown_dictionary(face):
     assert_problem(response, 415, "unsupported_media")
 
 
-async def test_all_bodies_together_are_bounded(face, monkeypatch):
+async def test_all_bodies_together_are_bounded(face):
     """Where the bodies in flight would take too much memory, the next is 503 with Retry-After; later it is taken."""
-    monkeypatch.setattr(limits, "BODIES_BYTES_MAX", 3 * limits.MIB)
+    face.app._bodies.known.bytes_max = 3 * limits.MIB
     face.services.push.hold = asyncio.Event()
     body = b"x" * (2 * limits.MIB)
     first = asyncio.ensure_future(face.client.post(PUSH, content=body))
@@ -172,6 +180,101 @@ async def test_nothing_is_read_of_strangers(face):
     status, headers, body = await exchange(face.port, request)
     assert status == 401
     assert is_problem(headers, body, "token_missing")
+
+
+WITHOUT_A_TOKEN = [
+    ("/v1/auth/login", limits.ANONYMOUS_BODY_BYTES_MAX),
+    ("/v1/auth/refresh", limits.ANONYMOUS_BODY_BYTES_MAX),
+    ("/v1/auth/logout", limits.ANONYMOUS_BODY_BYTES_MAX),
+    ("/v1/auth/hub", limits.ANONYMOUS_BODY_BYTES_MAX),
+    ("/v1/enroll", limits.ANONYMOUS_BODY_BYTES_MAX),
+    ("/v1/hubs/claim", limits.CLAIM_BYTES_MAX),
+]
+
+
+@pytest.mark.parametrize(("path", "bytes_max"), WITHOUT_A_TOKEN)
+@pytest.mark.parametrize("how", ["declared", "in chunks", "inflated", "bomb"])
+async def test_bodies_without_a_token_are_short(face, nobody, path, bytes_max, how):
+    """Who shows no token sends so much and no more, as it travels and inflated; that much is read."""
+    for size, is_read in ((bytes_max, True), (bytes_max + 1, False)):
+        body, headers = b" " * size, {}
+        if how == "in chunks":
+            content = _in_two(body)
+        elif how == "declared":
+            content = body
+        else:
+            coding = zstandard.ZstdCompressor(write_content_size=how == "inflated")
+            content, headers = coding.compress(body), {"Content-Encoding": "zstd"}
+        response = await nobody.post(path, content=content, headers=headers)
+        assert_problem(response, *((400, "bad_json") if is_read else (413, "too_large")))
+
+
+async def _in_two(body):
+    yield body[:1_000]
+    yield body[1_000:]
+
+
+async def test_strangers_keep_nobody_out(face):
+    """Whatever is sent without a token, those with one push on, and a short login is read as well."""
+    face.app._bodies.anonymous.bytes_max = 256 * limits.KIB
+    held = [await _begun(face.port, 64 * limits.KIB - 1) for _ in range(4)]
+    await until(lambda: face.app._bodies.anonymous.held > 200 * limits.KIB)
+    status, headers, body = await exchange(
+        face.port, b"POST /v1/auth/login HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n" + b" " * 60_000
+    )
+    assert status == 503
+    assert is_problem(headers, body, "overloaded")
+    status, _, _ = await exchange(
+        face.port,
+        b"POST /v1/auth/login HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(LOGIN) + LOGIN,
+    )
+    assert status == 200
+    assert (await face.client.post(PUSH, content=b"x" * limits.MIB)).status_code == 200
+    for writer in held:
+        writer.close()
+    await until(lambda: face.app._bodies.anonymous.held == 0)
+
+
+async def _begun(port, count):
+    """A connection that sends all but a byte of a body without a token."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /v1/auth/login HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % (count + 1))
+    writer.write(b" " * count)
+    await writer.drain()
+    return writer
+
+
+async def test_a_body_without_a_token_has_a_deadline(face, monkeypatch):
+    """A stranger who sends byte after byte without a pause is left after a while; with a token one may be slow."""
+    monkeypatch.setattr(limits, "ANONYMOUS_BODY_S", 0.3)
+    anonymous = b"POST /v1/auth/login HTTP/1.1\r\nHost: h\r\n"
+    reader, writer = await _drop_by_drop(face.port, anonymous)
+    async with asyncio.timeout(10):
+        assert await _rest(reader) == b""
+    writer.close()
+    reader, writer = await _drop_by_drop(face.port, HEAD)
+    assert (await answer(reader))[0] == 200
+    writer.close()
+
+
+async def _drop_by_drop(port, head):
+    """A request whose body is slower in all than the deadline, and never idle."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head + b"Content-Length: 23\r\n\r\n")
+    for at in range(23):
+        await asyncio.sleep(0.03)
+        if reader.at_eof() or writer.is_closing():
+            break
+        writer.write(BODY[at : at + 1])
+    return reader, writer
+
+
+async def _rest(reader):
+    """What still comes before the connection ends."""
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
 
 
 async def test_expect_continue(face):
