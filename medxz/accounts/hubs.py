@@ -1,7 +1,7 @@
 """Hubs: claimed by a code and a request for a certificate, then known by the key of that certificate.
 
 Claimed again with the same code and key, the answer is the same again. A hub gets its tokens by proving its key, each
-proof once for all processes of the cloud. Refused: an id that another hub of the clinic has, a hub that was revoked.
+proof once for all processes of the cloud. Refused: the cloud's own id, an id that another hub of the clinic has, a hub that was revoked.
 """
 
 from __future__ import annotations
@@ -60,6 +60,9 @@ class Hubs:
     async def claim(self, request: ClaimRequest, origin: Origin) -> ClaimAnswer:
         """A hub by its code and request. CodeInvalid, RateLimited, Invalid or Forbidden where not."""
         asked, name = read_request(request.csr), check_name(request.name, "name")
+        if asked.server_id == self._place.server_id:
+            # what a revoked hub gave counts no more: under this id that would be every token of the cloud
+            raise Invalid("a hub has an id of its own, not the cloud's", field="csr")
         if request.adopt is not None:
             self._adopting.check(request.adopt)
 

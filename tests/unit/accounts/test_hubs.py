@@ -274,3 +274,12 @@ async def test_a_request_that_does_not_hold_uses_no_code(house: House, relay: Re
     with pytest.raises(Invalid):
         await relay.accounts.claim(ClaimRequest(code=code, csr="x", name="Hub"), HERE)
     assert (await relay.claim(code, Box())).hub_id
+
+
+async def test_nobody_takes_the_cloud_s_id(house: House, relay: Relay) -> None:
+    """A hub is not claimed under the id of the cloud itself, whose tokens would end with it; the code stays good."""
+    code = await hub_code(house, relay)
+    with pytest.raises(Invalid) as refusal:
+        await relay.claim(code, Box(hub_id=house.server_id))
+    assert refusal.value.field == "csr"
+    assert (await relay.claim(code, Box())).hub_id
