@@ -124,5 +124,7 @@ def _locks(subject: Subject) -> str:
 
 
 def _place(origin: Origin) -> str:
-    """An address behind a hub is one of that hub's LAN: another clinic has the same."""
-    return origin.address if origin.hub_id is None else f"{origin.hub_id}:{origin.address}"
+    """An address behind a hub is one of that hub's LAN: another clinic has the same, and may have a hub of the same id."""
+    if origin.hub_id is None:
+        return origin.address
+    return f"{origin.clinic_id}:{origin.hub_id}:{origin.address}"

@@ -89,7 +89,7 @@ async def test_an_address_is_locked_whoever_is_asked_for(house: House, relay: Re
 async def test_addresses_behind_hubs_are_their_own(house: House, relay: Relay) -> None:
     """The same private address behind two hubs is two addresses."""
     tablet = await relay.tablet(house.clinic_id)
-    one, other = Origin("192.168.1.5", IDS.uuid7()), Origin("192.168.1.5", IDS.uuid7())
+    one, other = (Origin("192.168.1.5", IDS.uuid7(), house.clinic_id) for _ in range(2))
     for number in range(ADDRESS.free):
         await wrong(relay, tablet, f"nobody{number}@example.org", one)
     assert await wait_of(relay, tablet, origin=one) == 10
@@ -154,8 +154,8 @@ async def test_a_clinic_has_a_budget_of_wrong_codes(house: House, relay: Relay) 
     """Wrong codes through a clinic's hub, from however many addresses, come to an end; a code that is made ends that."""
     box = await relay.box(house.clinic_id)
     for number in range(CODES_OF_CLINIC.free):
-        await guess(relay, Origin(f"192.168.1.{number}", box.hub_id))
-    fresh = Origin("192.168.1.250", box.hub_id)
+        await guess(relay, Origin(f"192.168.1.{number}", box.hub_id, house.clinic_id))
+    fresh = Origin("192.168.1.250", box.hub_id, house.clinic_id)
     with pytest.raises(RateLimited) as refusal:
         await relay.enrol("ABCDEFGH", Tablet(), fresh)
     assert refusal.value.retry_after_s == 60
@@ -170,3 +170,20 @@ async def test_a_pair_that_is_known_is_locked_too(house: House, relay: Relay) ->
     for number in range(ACCOUNT_ON_DEVICE.free):
         await wrong(relay, tablet, origin=Origin(f"203.0.113.{number}"))
     assert await wait_of(relay, tablet, origin=Origin("192.0.2.77")) == 5
+
+
+async def test_a_hub_of_the_same_id_elsewhere_holds_nobody_up(house: House, relay: Relay) -> None:
+    """What another clinic's hub passes on, though it has the id of one here, is counted and noted over there alone."""
+    other = await relay.admin.clinics.add("South", ["S"], "s@example.org", "S", "a lamp in the hall")
+    box, lan = await relay.box(house.clinic_id), "192.168.1.9"
+    for number in range(CODES_OF_CLINIC.free):
+        await guess(relay, Origin(f"192.168.1.{number}", box.hub_id, other.clinic_id))
+    for number in range(ADDRESS.free):
+        stranger, origin = Tablet(device_id=IDS.uuid7()), Origin(lan, box.hub_id, other.clinic_id)
+        await wrong(relay, stranger, f"nobody{number}@example.org", origin)
+    assert await relay.events(house.clinic_id, "enrol_refused", "locked_out") == []
+    await guess(relay, Origin(lan, box.hub_id, house.clinic_id))
+    assert await relay.login(
+        await relay.tablet(house.clinic_id), origin=Origin(lan, box.hub_id, house.clinic_id)
+    )
+    assert len(await relay.events(other.clinic_id, "locked_out")) == 1
