@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hub.identity import HubIdentity
     from hub.storage import Storage
     from hub.trusted import Trusted
+    from medxz.replicate import LogId
     from medxz.service.audit import Audit
 
 
@@ -61,9 +62,9 @@ def connect(
     peer = Peer(claim.cloud_url, token=tokens, ssl_context=context, ids=around.ids, thrifty=True)
     breaker, mirror = Breaker(clock, clock.hurry), Mirror(peer, storage.registry, _noting(claim, notes))
 
-    async def met() -> None:
+    async def met(log: LogId) -> None:
         uplink.met()
-        await mirror.refresh()
+        await mirror.met(log)
 
     side = CloudSide(storage.log, storage.registry, clock, met)
     uplink = Uplink(storage.log, side, Ways(peer, tokens, mirror, breaker, clock), around.say)

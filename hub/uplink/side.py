@@ -45,9 +45,9 @@ class CloudSide:
         log: SqliteLog,
         registry: SqliteRegistry,
         clock: Clock,
-        met: Callable[[], Awaitable[None]],
+        met: Callable[[LogId], Awaitable[None]],
     ) -> None:
-        """`met` is awaited whenever the cloud was met."""
+        """`met` is awaited whenever the cloud was met, with the log that it has."""
         self._log: Final = log
         self._registry: Final = registry
         self._clock: Final = clock
@@ -95,7 +95,7 @@ class CloudSide:
             self.changed.set()
         if self._place.shared_numbers != len(self._log.shared):
             self._stand_at(await self._locate(log, self._settled), self._settled)
-        await self._met()
+        await self._met(log)
         return Meeting(log, good_for_s=MEET_EVERY_S)
 
     async def _begin(self, log: LogId, marks: dict[str, int]) -> None:

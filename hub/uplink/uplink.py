@@ -98,6 +98,7 @@ class Uplink:
 
     def _lost(self, why: str) -> None:
         self._ways.breaker.failed()
+        self._ways.mirror.doubt()
         if self._link.is_online or self._link.last_error is None:
             self._say.info("uplink offline", why=why[:ERROR_CHARS_MAX])
         self._link = replace(self._link, is_online=False, last_error=why[:ERROR_CHARS_MAX])
@@ -105,7 +106,9 @@ class Uplink:
     def _tell(self, standing: Standing, why: str) -> None:
         if standing == "live":
             self.met()
-        elif why != STREAM_ENDED:  # whether it is gone, the next request tells
+        elif why == STREAM_ENDED:  # whether it is gone, the next request tells
+            self._ways.mirror.doubt()
+        else:
             self._lost(why)
 
     async def _for_ever(self, work: Callable[[], Awaitable[None]]) -> NoReturn:

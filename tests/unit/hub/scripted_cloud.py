@@ -17,7 +17,7 @@ from medxz.errors import PeerRefused, PeerUnreachable
 from medxz.have import Have, Numbers
 from medxz.ids import SeededIds
 from medxz.op import Operation
-from medxz.replicate import Replicator, Report, SnapshotPart, StreamPage
+from medxz.replicate import LogId, Replicator, Report, SnapshotPart, StreamPage
 from medxz.store.files import Identity, LogFile
 from medxz.store.registry import SqliteRegistry
 from medxz.store.sqlite import SqliteLog, Workers, open_log
@@ -248,7 +248,7 @@ async def opened(path: Path, clock: HandClock | None = None) -> AsyncIterator[Bo
     log, file = await open_log(path, KEY, clock, workers)
     registry = SqliteRegistry(file, log, log.wake)
 
-    async def met() -> None:
+    async def met(_: LogId) -> None:
         pass
 
     side = CloudSide(log, registry, clock, met)

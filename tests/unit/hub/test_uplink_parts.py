@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,10 +28,11 @@ from medxz.errors import (
 )
 from medxz.have import Numbers
 from medxz.ids import RandomIds
+from medxz.replicate import LogId
 from medxz.trust.proofs import verify_proof
-from tests.making import CLINIC, DEVICE, OTHER_DEVICE, HandClock, fixed_id
+from tests.making import CLINIC, DEVICE, OTHER_DEVICE, USER, HandClock, fixed_id
 from tests.store.test_mirror import told
-from tests.unit.hub.scripted_cloud import Box, opened
+from tests.unit.hub.scripted_cloud import Box, opened, unreachable
 
 HUB, CLOUD = fixed_id(0xA1), fixed_id(0xB1)
 
@@ -209,12 +210,15 @@ class Teller:
     revision: int = 3
     clinic_id: str = CLINIC
     asked: list[int | None] = field(default_factory=list)
+    gone: dict[str, list[object]] = field(default_factory=dict)
+    meanwhile: Callable[[], None] = lambda: None
 
     async def directory(self, after: int | None = None) -> wire.DirectoryAnswer | None:
         self.asked.append(after)
+        self.meanwhile()
         if after == self.revision:
             return None
-        answer = told(self.revision)
+        answer = told(self.revision, **self.gone)
         config = answer.config.model_copy(update={"clinic_id": self.clinic_id})
         return answer.model_copy(update={"config": config})
 
@@ -237,6 +241,47 @@ async def test_the_directory_is_fetched_when_it_is_another(box: Box) -> None:
     cloud.revision = 4
     assert await mirror.refresh()
     assert (cloud.asked, box.registry.directory.revision) == ([None, 3, 3], 4)
+
+
+async def test_a_restored_cloud_that_counts_to_the_same_number_is_heard(box: Box) -> None:
+    """Behind another epoch, or another connection, an equal revision means nothing: the directory is fetched whole."""
+    cloud, noted = Teller(), list[tuple[int, int]]()
+
+    async def note(before: int, revision: int) -> None:
+        noted.append((before, revision))
+
+    mirror = Mirror(cloud, box.registry, note)
+    await mirror.met(LogId(CLOUD, fixed_id(1)))
+    cloud.gone = {"users": []}
+    await mirror.met(LogId(CLOUD, fixed_id(1)))
+    assert not box.registry.directory.users[USER].disabled
+    await mirror.met(LogId(CLOUD, fixed_id(2)))
+    assert box.registry.directory.users[USER].disabled
+    cloud.gone = {}
+    mirror.doubt()
+    assert [await mirror.refresh(), await mirror.refresh()] == [True, False]
+    assert not box.registry.directory.users[USER].disabled
+    mirror.doubt()
+    assert not await mirror.refresh(), "fetched whole, and the same"
+    assert cloud.asked == [None, 3, None, None, 3, None]
+    assert noted == [(0, 3), (3, 3), (3, 3)]
+
+
+async def test_a_doubt_outlives_a_request_under_way(box: Box) -> None:
+    """What was asked before the connection ended does not settle what is asked after; nor does what failed."""
+    cloud = Teller()
+    mirror = Mirror(cloud, box.registry)
+    cloud.meanwhile = mirror.doubt
+    await mirror.refresh()
+    cloud.meanwhile = unreachable
+    with pytest.raises(PeerUnreachable):
+        await mirror.refresh()
+    cloud.meanwhile = lambda: None
+    await mirror.refresh()
+    await mirror.refresh()
+    assert cloud.asked == [None, None, None, 3]
+    await Mirror(cloud, box.registry).refresh()
+    assert cloud.asked[-1] is None, "a hub that starts again has no connection to go by"
 
 
 async def test_another_clinic_s_directory_is_not_taken(box: Box) -> None:
