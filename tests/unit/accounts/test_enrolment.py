@@ -222,3 +222,27 @@ async def test_targets_are_the_site_s_own(house: House, relay: Relay) -> None:
     [code] = await relay.admin.codes.make(house.clinic_id, "device", "South")
     answer = await relay.enrol(code.code, Tablet())
     assert [target.server_id for target in answer.targets] == [south.hub_id, relay.server_id]
+
+
+async def test_revoking_a_device_revokes_all_its_ids(house: House, relay: Relay) -> None:
+    """Whichever id of a device is revoked, the ids that it had and took are out as well, with their sessions."""
+    for revoked in range(3):
+        tablet = await relay.tablet(house.clinic_id)
+        tokens = [(await relay.login(tablet)).access_token]
+        ids = [tablet.device_id]
+        for _ in range(2):
+            asked = ReenrolRequest(name="x", public_key=Tablet().public_key)
+            answer = await relay.accounts.reenrol(await relay.caller(tokens[-1]), asked)
+            tokens.append(answer.access_token)
+            ids.append(answer.device_id)
+        other = await relay.caller((await relay.login(await relay.tablet(house.clinic_id))).access_token)
+        before = len(await relay.events(house.clinic_id, "device_revoked"))
+        await relay.admin.devices.revoke(house.clinic_id, ids[revoked], by=house.admin_id)
+        for token in tokens:
+            with pytest.raises(SessionRevoked):
+                await relay.caller(token)
+        with pytest.raises(SessionRevoked):
+            await relay.accounts.refresh(RefreshRequest(refresh_token=answer.refresh_token), HERE)
+        noted = (await relay.events(house.clinic_id, "device_revoked"))[before:]
+        assert {entry.device_id for entry in noted} == set(ids)
+        relay.gate.hold(other)
