@@ -3,7 +3,8 @@
 The empty clinic gets the hub's clinic id, so that no tablet is touched; what was made for it (its CA, people,
 configuration, codes) goes along. The site that the code was made for gets the id of the hub's own site and keeps its
 name. A person whose address both sides have is one person, under the id that the hub's ops name. Refused: a clinic that
-has let somebody in already, an id that another clinic here has, a CA that is none.
+has let somebody in already, an id that another clinic here has, a CA that is none, or another hub's: it is
+trusted for the hub that brings it alone, as long as that one is not revoked.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Adopting:
     def __init__(self, authority: Authority) -> None:
         self._authority: Final = authority
 
-    def check(self, adopt: Adopt) -> str:
+    def check(self, adopt: Adopt, hub_id: str) -> str:
         """The fingerprint of the hub's own CA; Invalid where what it brings does not fit together."""
         if not adopt.sites:
             raise Invalid("a hub brings its own site, first", field="adopt.sites")
@@ -41,11 +42,13 @@ class Adopting:
             for key in device.public_keys:
                 raw_key(key)
         try:
-            return ca_fingerprint(read_root(adopt.ca_certificate))
+            return ca_fingerprint(read_root(adopt.ca_certificate, hub_id))
         except ValueError:
-            raise Invalid("ca_certificate is not the root of a hub", field="adopt.ca_certificate") from None
+            raise Invalid(
+                "ca_certificate is not the root of this hub", field="adopt.ca_certificate"
+            ) from None
 
-    async def take_in(self, tx: Tx, clinic_id: str, site_id: str, adopt: Adopt) -> str:
+    async def take_in(self, tx: Tx, clinic_id: str, site_id: str, adopt: Adopt, hub_id: str) -> str:
         """Do it, for a code of this clinic and site; the id of the hub's site."""
         new_id, own = adopt.clinic_id, adopt.sites[0].site_id
         if not await clinics.is_empty(tx, clinic_id):
@@ -62,7 +65,7 @@ class Adopting:
         now_ms = self._authority.clock.now_ms()
         for site in adopt.sites[1:]:
             await self._add_site(tx, new_id, site.site_id, site.name)
-        fingerprint = self.check(adopt)
+        fingerprint = self.check(adopt, hub_id)
         await clinics.add_certificate(tx, new_id, fingerprint, "adopted", adopt.ca_certificate, now_ms)
         brought = {user.user_id for user in adopt.users}
         for user in adopt.users:

@@ -129,12 +129,6 @@ class ClinicCas:
             raise Invalid("this is not the root key of this clinic", field="root") from None
 
 
-async def trust_anchors(tx: Tx, clinic_id: str) -> list[str]:
-    """The roots that devices and hubs of the clinic trust, as PEM."""
-    held = await clinics.certificates(tx, clinic_id)
-    return [certificate.pem for certificate in held if certificate.kind in {"root", "adopted"}]
-
-
 async def root_fingerprint(tx: Tx, clinic_id: str) -> str:
     """What people compare and QR codes carry: the fingerprint of the clinic's own root."""
     for certificate in await clinics.certificates(tx, clinic_id):

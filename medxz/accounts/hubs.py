@@ -64,7 +64,7 @@ class Hubs:
             # what a revoked hub gave counts no more: under this id that would be every token of the cloud
             raise Invalid("a hub has an id of its own, not the cloud's", field="csr")
         if request.adopt is not None:
-            self._adopting.check(request.adopt)
+            self._adopting.check(request.adopt, asked.server_id)
 
         async def claim(tx: Tx) -> tuple[str, HubRow] | Refusal:
             found = await find_code(tx, self._authority, "hub", request.code, _spki(asked.key), origin)
@@ -77,7 +77,7 @@ class Hubs:
                 return found.clinic_id, held
             clinic_id, site_id = found.clinic_id, found.row.site_id
             if request.adopt is not None:
-                site_id = await self._adopting.take_in(tx, clinic_id, site_id, request.adopt)
+                site_id = await self._adopting.take_in(tx, clinic_id, site_id, request.adopt, asked.server_id)
                 clinic_id = request.adopt.clinic_id
             hub = await self._let_in(tx, clinic_id, site_id, asked, name)
             await self._use_up(tx, clinic_id, found, hub, origin)

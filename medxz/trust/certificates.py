@@ -33,6 +33,7 @@ ROOT_LIFE: Final = timedelta(days=3_653)
 SERVER_LIFE: Final = timedelta(days=398)
 # a tablet whose clock is behind still takes a fresh certificate
 _BACKDATED: Final = timedelta(days=1)
+_HUB_ROOT: Final = "medxz hub "
 ALWAYS_NAMED: Final = ("medxz.local", "localhost")
 ALWAYS_ADDRESSED: Final = ("127.0.0.1", "::1")
 
@@ -60,7 +61,7 @@ def server_name(server_id: str) -> str:
 def make_root(server_id: str, now_ms: int) -> Credential:
     """A new CA, for one server's own certificates: it can't make another CA."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = subject(f"medxz hub {server_id}")
+    name = subject(f"{_HUB_ROOT}{server_id}")
     builder = (
         begun(name, name, key.public_key(), now_ms, ROOT_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -68,6 +69,18 @@ def make_root(server_id: str, now_ms: int) -> Credential:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
     )
     return Credential(finished(builder, key_text(key)), key_text(key))
+
+
+def root_of_hub(root: x509.Certificate) -> str | None:
+    """The one server that a root stands for, where it is a hub's own; None for a clinic's, which stands for all."""
+    names = root.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    text = str(names[0].value) if len(names) == 1 else ""
+    return text.removeprefix(_HUB_ROOT) if text.startswith(_HUB_ROOT) else None
+
+
+def stands_for(root: x509.Certificate, server_id: str) -> bool:
+    """Whether this root may prove a server: the CA of a hub that began alone proves that hub and no other."""
+    return root_of_hub(root) in {None, server_id}
 
 
 def issue_server(
@@ -120,13 +133,18 @@ def load_credential(context: ssl.SSLContext, credential: Credential) -> None:
 
 
 def client_context(ca_pem: bytes, server_id: str) -> ssl.SSLContext:
-    """Trusts these roots alone, and takes only the server of this id, at whatever address it is met."""
+    """Trusts these roots alone, and takes only the server of this id, at whatever address it is met.
+
+    A hub's own root among them counts where that hub is the server.
+    """
     context = _OneServerContext(ssl.PROTOCOL_TLS_CLIENT)
     context.server_hostname = server_name(server_id)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     context.set_alpn_protocols(["http/1.1"])
-    context.load_verify_locations(cadata=ca_pem.decode("ascii"))
+    roots = [root for root in x509.load_pem_x509_certificates(ca_pem) if stands_for(root, server_id)]
+    if roots:
+        context.load_verify_locations(cadata="".join(_pem(root) for root in roots))
     return context
 
 
@@ -147,6 +165,10 @@ class _OneServerContext(ssl.SSLContext):
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
         return super().wrap_bio(incoming, outgoing, server_side, self.server_hostname, session)
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(Encoding.PEM).decode("ascii")
 
 
 def moment(now_ms: int) -> datetime:

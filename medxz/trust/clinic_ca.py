@@ -39,7 +39,9 @@ from medxz.trust.certificates import (
     life_under,
     moment,
     private_key,
+    root_of_hub,
     server_name,
+    stands_for,
     subject,
     usage,
 )
@@ -133,8 +135,8 @@ def issue_requested(intermediate: Credential, request: ServerRequest, now_ms: in
     return finished(builder, intermediate.key_pem) + intermediate.certificate_pem
 
 
-def read_root(root_pem: str) -> x509.Certificate:
-    """The root of a hub that began alone; ValueError for anything but one P-256 CA that signed itself."""
+def read_root(root_pem: str, server_id: str) -> x509.Certificate:
+    """The root of a hub that began alone; ValueError for anything but one P-256 CA that signed itself, in its name."""
     root, *others = x509.load_pem_x509_certificates(root_pem.encode())
     key = root.public_key()
     powers = root.extensions.get_extension_for_class(x509.BasicConstraints).value
@@ -144,6 +146,8 @@ def read_root(root_pem: str) -> x509.Certificate:
         root.verify_directly_issued_by(root)
     except (InvalidSignature, TypeError):
         raise ValueError("a root has signed itself") from None
+    if root_of_hub(root) != server_id:
+        raise ValueError("a hub's root names that hub")
     return root
 
 
@@ -157,9 +161,12 @@ def verify_chain(
 ) -> ec.EllipticCurvePublicKey:
     """The key of this server's certificate, which comes first; ValueError where no root here stands for it now."""
     leaf, *others = chain
+    anchors = [root for root in roots if stands_for(root, server_id)]
+    if not anchors:
+        raise ValueError("no root known here stands for this server")
     verifier = (
         PolicyBuilder()
-        .store(Store(list(roots)))
+        .store(Store(anchors))
         .time(moment(now_ms))
         .max_chain_depth(1)
         .build_server_verifier(x509.DNSName(server_name(server_id)))

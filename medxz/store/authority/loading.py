@@ -6,8 +6,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from cryptography import x509
+
 from medxz.store.authority import clinics, config, devices, hubs, sessions, users
+from medxz.store.authority.clinics import Certificate
 from medxz.store.directory import ClinicConfig, DeviceEntry, Directory, HubEntry, User
+from medxz.trust.certificates import root_of_hub
 from medxz.wire import Target
 
 if TYPE_CHECKING:
@@ -21,12 +25,16 @@ CONFIG_NAMES: Final = ("keep_own_days", "offline_session_hours", "require_signed
 class Loaded:
     directory: Directory
     config: ClinicConfig
+    nonce: int | None
+    """Of the directory's revision; None where the clinic is not here."""
 
 
-async def load(tx: Tx, clinic_id: str, revision: int, cloud: Target | None) -> Loaded | None:
-    """None where the clinic is not here, or has that revision still."""
+async def load(tx: Tx, clinic_id: str, known: int | None, cloud: Target | None) -> Loaded | None:
+    """None where `known` is its nonce still. A clinic that is not here has a directory with nobody in it, of revision 0."""
     clinic = await clinics.get(tx, clinic_id)
-    if clinic is None or clinic.revision == revision:
+    if clinic is None:
+        return Loaded(Directory(), ClinicConfig(), None) if known is not None else None
+    if clinic.nonce == known:
         return None
     directory = Directory(
         users={user.user_id: _user(user) for user in await users.everyone(tx, clinic_id)},
@@ -37,16 +45,28 @@ async def load(tx: Tx, clinic_id: str, revision: int, cloud: Target | None) -> L
         revision=clinic.revision,
     )
     decided = await config.everything(tx, clinic_id)
-    certificates = await clinics.certificates(tx, clinic_id)
     return Loaded(
         directory,
         ClinicConfig(
             **{name: decided[name] for name in CONFIG_NAMES if name in decided},
             name=clinic.name,
-            ca_certificates=tuple(found.pem for found in certificates if found.kind != "intermediate"),
+            ca_certificates=tuple(
+                found.pem
+                for found in await clinics.certificates(tx, clinic_id)
+                if _is_anchor(found, directory)
+            ),
             targets=_targets(directory, cloud),
         ),
+        clinic.nonce,
     )
+
+
+def _is_anchor(held: Certificate, directory: Directory) -> bool:
+    """The clinic's root, and the root of a hub that began alone, for as long as that hub is not revoked."""
+    if held.kind != "adopted":
+        return held.kind == "root"
+    hub = directory.hubs.get(root_of_hub(x509.load_pem_x509_certificate(held.pem.encode())) or "")
+    return hub is not None and not hub.revoked
 
 
 def _targets(directory: Directory, cloud: Target | None) -> tuple[Target, ...]:

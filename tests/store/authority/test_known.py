@@ -19,6 +19,7 @@ from medxz.store.authority.known import Directories
 from medxz.store.authority.sessions import SessionRow
 from medxz.store.authority.users import UserRow
 from medxz.store.directory import DeviceEntry, HubEntry, User
+from medxz.trust.certificates import make_root
 from medxz.wire import Target
 from tests.making import CLINIC, DEVICE, NOON_MS, USER, HandClock, fixed_id
 from tests.store.authority.conftest import Database
@@ -27,6 +28,8 @@ OTHER_CLINIC = fixed_id(0xC2)
 SITE = fixed_id(0x51)
 HUB = fixed_id(0xB1)
 SESSION = fixed_id(0x5E)
+ANNA = UserRow(USER, "a@b.example", "Anna", frozenset({"admin"}), NOON_MS)
+ADOPTED = make_root(HUB, NOON_MS).certificate_pem.decode()
 CLOUD = Target(kind="cloud", url="https://cloud.example", server_id=fixed_id(0xCD))
 
 Opens = Callable[[], Awaitable[tuple[Transactions, Directories]]]
@@ -63,7 +66,7 @@ async def eventually(is_so: Callable[[], bool]) -> None:
 
 async def fill(tx: Tx) -> None:
     await clinics.add_site(tx, CLINIC, SITE, "Valley", NOON_MS)
-    await users.add(tx, CLINIC, UserRow(USER, "a@b.example", "Anna", frozenset({"admin"}), NOON_MS))
+    await users.add(tx, CLINIC, ANNA)
     await devices.add(tx, CLINIC, DeviceRow(DEVICE, SITE, "Tablet", "front_desk", NOON_MS))
     await devices.add_key(tx, CLINIC, DEVICE, b"key", NOON_MS)
     await sessions.add(tx, CLINIC, SessionRow(SESSION, USER, DEVICE, NOON_MS, NOON_MS), b"token")
@@ -72,7 +75,7 @@ async def fill(tx: Tx) -> None:
     await hubs.seen(tx, CLINIC, HUB, NOON_MS, "https://10.0.0.2:8443")
     await clinics.add_certificate(tx, CLINIC, "1", "root", "ROOT", NOON_MS)
     await clinics.add_certificate(tx, CLINIC, "2", "intermediate", "INTERMEDIATE", NOON_MS)
-    await clinics.add_certificate(tx, CLINIC, "3", "adopted", "ADOPTED", NOON_MS + 1)
+    await clinics.add_certificate(tx, CLINIC, "3", "adopted", ADOPTED, NOON_MS + 1)
     await config.put(tx, CLINIC, "keep_own_days", 20)
 
 
@@ -98,7 +101,7 @@ async def test_everything_is_known(process: Opens) -> None:
     assert directory.hubs == {HUB: HubEntry(HUB, SITE, "Box", b"KEY", url="https://10.0.0.2:8443")}
     assert (known.config.keep_own_days, known.config.name) == (20, "Clinic")
     assert known.config.offline_session_hours == limits.OFFLINE_SESSION_HOURS
-    assert known.config.ca_certificates == ("ROOT", "ADOPTED")
+    assert known.config.ca_certificates == ("ROOT", ADOPTED)
     assert [target.server_id for target in known.config.targets] == [HUB, CLOUD.server_id]
     assert (await directories.of(OTHER_CLINIC)).directory.devices == {}
 
@@ -165,6 +168,46 @@ async def test_a_hint_is_enough(own_database_url: str, monkeypatch: pytest.Monke
         for directories in told:
             await directories.close()
         await database.close()
+
+
+async def test_a_database_that_went_back_and_came_as_far_again(database: Database, process: Opens) -> None:
+    """A restored directory that is at the same revision again is read anew: who is revoked in it is revoked here."""
+    transactions, directories = await process()
+    await transactions.run(
+        lambda tx: devices.add(tx, CLINIC, DeviceRow(DEVICE, SITE, "Tablet", "full", NOON_MS))
+    )
+    kept = await transactions.read(
+        lambda tx: tx.rows("SELECT revision, nonce FROM clinic WHERE clinic_id = $1", CLINIC)
+    )
+    await transactions.run(lambda tx: users.add(tx, CLINIC, ANNA))
+    known = await directories.of(CLINIC)
+    at = known.directory.revision
+    assert (set(known.directory.users), known.directory.devices[DEVICE].revoked) == ({USER}, False)
+
+    async def restore_and_revoke(tx: Tx) -> None:
+        await tx.rows("DELETE FROM clinic_user WHERE clinic_id = $1", CLINIC)
+        await tx.rows("UPDATE clinic SET revision = $2, nonce = $3 WHERE clinic_id = $1", CLINIC, *kept[0])
+        await devices.revoke(tx, CLINIC, DEVICE)
+
+    silent = await database.open()
+    await silent.run(restore_and_revoke)
+    await eventually(lambda: known.directory.devices[DEVICE].revoked)
+    assert (known.directory.revision, known.directory.users) == (at, {})
+
+
+async def test_a_clinic_that_a_restored_database_lacks(database: Database, process: Opens) -> None:
+    """Nobody of a clinic is let in that is no longer here, and whoever asks for it is refused."""
+    transactions, directories = await process()
+    await transactions.run(fill)
+    known = await directories.of(CLINIC)
+    told = asyncio.Event()
+    directories.on_change(lambda _: told.set())
+    silent = await database.open()
+    await silent.run(lambda tx: tx.rows("DELETE FROM clinic WHERE clinic_id = $1", CLINIC))
+    await asyncio.wait_for(told.wait(), 10)
+    assert (known.directory.users, known.directory.devices) == ({}, {})
+    with pytest.raises(Forbidden):
+        await directories.of(CLINIC)
 
 
 async def test_what_is_used_stays_true(database: Database) -> None:

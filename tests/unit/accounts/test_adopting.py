@@ -9,6 +9,7 @@ from medxz.errors import Forbidden, Invalid
 from medxz.store.authority.audit import CHAIN_BEGAN
 from medxz.store.authority.proof import verify
 from medxz.trust.certificates import issue_server, make_root
+from medxz.trust.clinic_ca import verify_chain
 from medxz.wire import Adopt, ClaimAnswer
 from tests.unit.accounts.house import EMAIL, IDS, Box, House, Relay, Tablet
 
@@ -152,6 +153,7 @@ async def test_a_ca_that_is_none_is_refused(house: House, relay: Relay) -> None:
         leaf.certificate_pem.decode().partition("-----END")[0],
         two.decode(),
         leaf.certificate_pem.decode(),
+        make_root(IDS.uuid7(), house.clock.now_ms()).certificate_pem.decode(),
     ):
         with pytest.raises(Invalid) as refusal:
             await adopted(house, relay, alone, ca_certificate=pem)
@@ -173,3 +175,21 @@ async def test_people_and_sites_that_are_alike(house: House, relay: Relay) -> No
     assert {alone.site_id, second} <= set(directory.sites)
     assert len(directory.sites) == 3
     assert {alone.ada, alone.nameless} <= set(directory.users)
+
+
+async def test_its_ca_stands_for_it_alone_until_it_is_revoked(house: House, relay: Relay) -> None:
+    """The CA of a hub that began alone proves no other hub, and nobody is told of it once that hub is revoked."""
+    alone = Alone(house)
+    answer = await adopted(house, relay, alone)
+    other = await relay.box(alone.clinic_id, "South")
+    roots = [x509.load_pem_x509_certificate(pem.encode()) for pem in answer.ca_certificates]
+    now_ms = house.clock.now_ms()
+    own = issue_server(alone.root, alone.box.hub_id, now_ms).certificate
+    forged = issue_server(alone.root, other.hub_id, now_ms).certificate
+    assert verify_chain([own], roots, alone.box.hub_id, now_ms)
+    with pytest.raises(ValueError, match="does not hold"):
+        verify_chain([forged], roots, other.hub_id, now_ms)
+    await relay.admin.hubs.revoke(alone.clinic_id, alone.box.hub_id)
+    held = (await relay.directories.of(alone.clinic_id)).config.ca_certificates
+    assert len(held) == 1
+    assert alone.root.certificate_pem.decode() not in held

@@ -15,11 +15,13 @@ from medxz.clock import SystemClock
 from medxz.ids import RandomIds
 from medxz.trust import certificates
 from medxz.trust.certificates import Credential
+from medxz.trust.clinic_ca import make_clinic_root
 from tests.unit.trust.handshakes import serving, shake_hands
 
 NOW_MS = SystemClock().now_ms()
 SERVER_ID = RandomIds().uuid7()
 ROOT = certificates.make_root(SERVER_ID, NOW_MS)
+CLINIC_ROOT = make_clinic_root(RandomIds().uuid7(), NOW_MS)
 SERVER = certificates.issue_server(ROOT, SERVER_ID, NOW_MS, names=["clinic-pi"], addresses=["192.168.7.9"])
 DAY_MS = 86_400_000
 
@@ -33,12 +35,12 @@ def test_our_client_and_our_server_speak_tls_1_3() -> None:
 
 async def test_an_http_client_is_held_to_the_server_id() -> None:
     """httpx, which gives the address as the name, is held to the server's id all the same."""
-    other = RandomIds().uuid7()
-    with serving(certificates.server_context(SERVER)) as port:
-        right = certificates.client_context(ROOT.certificate_pem, SERVER_ID)
+    other, server = RandomIds().uuid7(), certificates.issue_server(CLINIC_ROOT, SERVER_ID, NOW_MS)
+    with serving(certificates.server_context(server)) as port:
+        right = certificates.client_context(CLINIC_ROOT.certificate_pem, SERVER_ID)
         async with httpx.AsyncClient(verify=right, trust_env=False) as client:
             assert (await client.get(f"https://127.0.0.1:{port}/")).text == "ok"
-        wrong = certificates.client_context(ROOT.certificate_pem, other)
+        wrong = certificates.client_context(CLINIC_ROOT.certificate_pem, other)
         async with httpx.AsyncClient(verify=wrong, trust_env=False) as client:
             with pytest.raises(httpx.ConnectError, match="Hostname mismatch"):
                 await client.get(f"https://127.0.0.1:{port}/")
@@ -75,8 +77,9 @@ def test_another_ca_is_refused() -> None:
 
 def test_another_server_of_the_same_ca_is_refused() -> None:
     """A server whom the same root names otherwise is refused, even at an address and a name that it does carry."""
-    context = certificates.client_context(ROOT.certificate_pem, RandomIds().uuid7())
-    with serving(certificates.server_context(SERVER)) as port:
+    context = certificates.client_context(CLINIC_ROOT.certificate_pem, RandomIds().uuid7())
+    server = certificates.issue_server(CLINIC_ROOT, SERVER_ID, NOW_MS)
+    with serving(certificates.server_context(server)) as port:
         for name in (None, "127.0.0.1", "localhost", certificates.server_name(SERVER_ID)):
             with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
                 shake_hands(port, context, name)

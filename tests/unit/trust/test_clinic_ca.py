@@ -83,6 +83,19 @@ def test_an_adopted_root_stays_a_trust_anchor() -> None:
             assert shake_hands(port, context) == "TLSv1.3"
 
 
+def test_an_adopted_root_proves_its_own_hub_alone() -> None:
+    """A certificate in a neighbour's name, by the CA of a hub that began alone, is taken neither by TLS nor for tokens."""
+    thief, roots = certificates.make_root(RandomIds().uuid7(), NOW_MS), [ROOT.certificate]
+    forged = certificates.issue_server(thief, HUB, NOW_MS)
+    context = certificates.client_context(thief.certificate_pem + ROOT.certificate_pem, HUB)
+    with serving(certificates.server_context(forged)) as port, pytest.raises(ssl.SSLCertVerificationError):
+        shake_hands(port, context)
+    with pytest.raises(ValueError, match="does not hold"):
+        verify_chain([forged.certificate], [*roots, thief.certificate], HUB, NOW_MS)
+    with pytest.raises(ValueError, match="stands for"):
+        verify_chain([forged.certificate], [thief.certificate], HUB, NOW_MS)
+
+
 def test_another_clinic_s_hub_is_refused() -> None:
     """A hub of another clinic, with the same id in its certificate, gets no byte."""
     other_root = make_clinic_root(RandomIds().uuid7(), NOW_MS)
