@@ -8,9 +8,11 @@ import json
 import asyncpg
 import pytest
 
-from medxz.errors import RowCorrupt
+from medxz.errors import RowCorrupt, StoreError
 from medxz.ids import uuid_bytes
-from medxz.store.base import BEGINNING, Position, PositionLost
+from medxz.store.base import BEGINNING, DeadLetter, Position, PositionLost
+from medxz.store.postgres.following import Following
+from medxz.store.postgres.log import PostgresLog
 from tests.making import DEVICE, OTHER_DEVICE, batch, fixed_id, make_op, run_of
 from tests.store.conftest import PostgresBackend
 
@@ -21,6 +23,47 @@ async def change(backend: PostgresBackend, *statements: str) -> None:
     for statement in statements:
         await connection.execute(statement, backend.clinic_id)
     await connection.close()
+
+
+TABLES = ("log", "log_past", "op", "block", "entity_base", "dead_letter", "review", "shared_number")
+
+
+class Backup:
+    """All rows of a clinic's log at a moment, to be put back."""
+
+    def __init__(self, backend: PostgresBackend) -> None:
+        self._backend = backend
+        self._rows: dict[str, list[asyncpg.Record]] = {}
+
+    async def take(self) -> None:
+        connection = await asyncpg.connect(self._backend.url)
+        for table in TABLES:
+            self._rows[table] = await connection.fetch(
+                f"SELECT * FROM {table} WHERE clinic_id = $1", self._backend.clinic_id
+            )
+        await connection.close()
+
+    async def restore(self) -> None:
+        connection = await asyncpg.connect(self._backend.url)
+        async with connection.transaction():
+            for table in TABLES:
+                await connection.execute(f"DELETE FROM {table} WHERE clinic_id = $1", self._backend.clinic_id)
+                await connection.copy_records_to_table(table, records=self._rows[table])
+        await connection.close()
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relays that neither hear of others nor look by themselves."""
+    monkeypatch.setattr(PostgresLog, "follow_soon", lambda _: None)
+
+
+async def written_past(backend: PostgresBackend, backup: Backup, commits: int) -> None:
+    """The database goes back, and another relay appends to it `commits` times, an op of another device each."""
+    await backup.restore()
+    other = await backend.open()
+    for number in range(1, commits + 1):
+        await other.append(batch(make_op(number, device_id=OTHER_DEVICE)))
 
 
 @pytest.mark.parametrize("reopened", [False, True])
@@ -87,6 +130,122 @@ async def test_a_database_that_has_gone_back_is_read_anew(postgres_backend: Post
     assert [(outcome.kind, outcome.seq) for outcome in outcomes] == [
         ("duplicate", 3), ("stored", 4), ("stored", 5),
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("deaf")
+@pytest.mark.parametrize("commits", [1, 2, 7])
+async def test_a_database_that_went_back_and_was_written_past_is_read_anew(
+    postgres_backend: PostgresBackend, commits: int
+) -> None:
+    """However far others came meanwhile, what it lost is neither claimed nor rejected: it is stored again."""
+    log, backup = await postgres_backend.open(), Backup(postgres_backend)
+    ops = run_of(1, 5)
+    await log.append(batch(*ops[:3]))
+    await backup.take()
+    await log.append(batch(ops[3]))
+    await log.append(batch(ops[4]))
+    await written_past(postgres_backend, backup, commits)
+    await log.follow()
+    assert (log.last_seq, log.settled()) == (3 + commits, {DEVICE: 3, OTHER_DEVICE: commits})
+    outcomes = await log.append(batch(*ops[2:]))
+    assert [(outcome.kind, outcome.seq) for outcome in outcomes] == [
+        ("duplicate", 3), ("stored", 4 + commits), ("stored", 5 + commits),
+    ]  # fmt: skip
+    assert log.settled() == {DEVICE: 5, OTHER_DEVICE: commits}
+    assert (await log.page(BEGINNING, 100, "full")).count == 5 + commits
+
+
+@pytest.mark.usefixtures("deaf")
+@pytest.mark.parametrize("commits", [1, 2, 7])
+@pytest.mark.parametrize("count", [1, 120])
+async def test_a_relay_that_appends_where_others_wrote_past_what_was_lost(
+    postgres_backend: PostgresBackend, commits: int, count: int
+) -> None:
+    """At the same count of commits or beyond it: an append finds out, whether it is one statement or copied in."""
+    log, backup = await postgres_backend.open(), Backup(postgres_backend)
+    await log.append(batch(*run_of(1, 3)))
+    await backup.take()
+    await log.append(batch(make_op(4)))
+    await log.append(batch(make_op(5)))
+    await written_past(postgres_backend, backup, commits)
+    outcomes = await log.append(batch(*run_of(4, 3 + count)))
+    assert [(outcome.kind, outcome.seq) for outcome in outcomes] == [
+        ("stored", seq) for seq in range(4 + commits, 4 + commits + count)
+    ]
+    assert log.settled() == {DEVICE: 3 + count, OTHER_DEVICE: commits}
+    assert (await log.verify()).damaged == []
+
+
+@pytest.mark.usefixtures("deaf")
+async def test_a_rejection_that_a_restored_database_lacks(postgres_backend: PostgresBackend) -> None:
+    """A number that only a lost rejection had settled is free again, though the ops are where they were."""
+    log, backup = await postgres_backend.open(), Backup(postgres_backend)
+    await log.append(batch(make_op(1)))
+    await backup.take()
+    letter = DeadLetter(DEVICE, 2, fixed_id(99), "invalid", "no op", settles=True)
+    await log.append(batch(dead_letters=[letter]))
+    assert log.settled() == {DEVICE: 2}
+    await written_past(postgres_backend, backup, 3)
+    await log.follow()
+    assert log.settled() == {DEVICE: 1, OTHER_DEVICE: 3}
+
+
+async def test_polling_finds_a_database_that_came_to_the_same_count_again(
+    postgres_backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody tells of it, and the count is the one that is known."""
+    log, backup = await postgres_backend.open(), Backup(postgres_backend)
+    await log.append(batch(*run_of(1, 3)))
+    await backup.take()
+    await log.append(batch(make_op(4)))
+    with monkeypatch.context() as silent:
+        silent.setattr(PostgresLog, "follow_soon", lambda _: None)
+        await written_past(postgres_backend, backup, 1)
+    async with asyncio.timeout(10):
+        while log.settled() != {DEVICE: 3, OTHER_DEVICE: 1}:
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.usefixtures("deaf")
+async def test_a_database_that_goes_back_while_it_is_read(
+    postgres_backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a relay had read of a commit when it was cut off is not kept, though the count is the one before it."""
+    log, other = await postgres_backend.open(), await postgres_backend.open()
+    await log.append(batch(*run_of(1, 3)))
+    backup = Backup(postgres_backend)
+    await backup.take()
+    await other.append(batch(*run_of(4, 6)))
+
+    whole = Following._follow_ops
+
+    async def cut(following: Following, connection: asyncpg.Connection, through: int) -> None:
+        await whole(following, connection, through)
+        raise StoreError("cut")
+
+    with monkeypatch.context() as cutting:
+        cutting.setattr(Following, "_follow_ops", cut)
+        with pytest.raises(StoreError, match="cut"):
+            await log.follow()
+    await backup.restore()
+    [outcome] = await log.append(batch(make_op(5)))
+    assert (outcome.kind, outcome.seq) == ("stored", 4)
+    assert (log.last_seq, log.settled()) == (4, {DEVICE: 3})
+
+
+@pytest.mark.usefixtures("deaf")
+async def test_who_was_away_goes_on_from_there(
+    postgres_backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What others committed to the same history is added to what is known: nothing is told a second time."""
+    log, other = await postgres_backend.open(), await postgres_backend.open()
+    await log.append(batch(*run_of(1, 3)))
+    for number in range(1, 5):
+        await other.append(batch(make_op(number, device_id=OTHER_DEVICE)))
+    monkeypatch.setattr(PostgresLog, "_forget", lambda _: pytest.fail("read anew"))
+    monkeypatch.setattr(Following, "_restart", lambda _: pytest.fail("read anew"))
+    await log.follow()
+    assert log.settled() == {DEVICE: 3, OTHER_DEVICE: 4}
 
 
 async def test_a_relay_that_appends_to_a_log_that_has_gone_back(postgres_backend: PostgresBackend) -> None:

@@ -1,13 +1,15 @@
 """What a relay holds in memory of a clinic's log, and how it follows what other relays append.
 
-Nothing of it is trusted beyond the count of commits at which it was read: whoever appends does so at that count, or
-follows first.
+Nothing of it is trusted beyond the count of commits, and the nonce of that commit, at which it was read: whoever appends
+does so at both, or follows first. Who follows goes on from there only where the database says that this is its own past;
+one that was restored has forgotten it, however far it has come since, and is read anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 import msgspec
 
@@ -65,20 +67,29 @@ class Following:
     def _restart(self) -> None:
         self.held = Held()
         self.commits = -1
+        self.nonce: UUID | None = None
         self.last_letter = self.last_review = 0
         self.touched.forget()
 
     async def follow(self, connection: Connection) -> bool:
         """Take in what was committed since this last looked; whether there was anything."""
-        row = await connection.fetchrow(statements.STANDING, self.clinic_id)
+        row = await connection.fetchrow(statements.STANDING, self.clinic_id, self.commits, self.nonce)
         if row is None:
             raise StoreError(f"the log of clinic {self.clinic_id} is no longer there")
-        commits, last_seq, last_ms, last_letter, last_review = row
-        if commits == self.commits:
+        if (row["commits"], row["nonce"]) == (self.commits, self.nonce):
             return False
-        if commits < self.commits or last_seq < self.held.last_seq:
+        if row["commits"] <= self.commits or not row["is_past"]:
             self._restart()  # the database has gone back: nothing that is known of it is true
             self._begin_anew()
+        try:
+            await self._take_in(connection, row)
+        except BaseException:
+            self.nonce = None  # what is known is of no commit: nobody appends to it, and it is read anew
+            raise
+        return True
+
+    async def _take_in(self, connection: Connection, standing: asyncpg.Record) -> None:
+        last_seq, last_letter = standing["last_seq"], standing["last_letter"]
         if self.commits < 0:
             await self._follow_blocks(connection, last_seq // BLOCK_OPS)
         await self._follow_ops(connection, last_seq)
@@ -89,15 +100,16 @@ class Following:
         self.held.shared.update(
             map(tuple, await connection.fetch(statements.SHARED, self.clinic_id, self.commits))
         )
-        self.commits, self.last_letter, self.last_review = commits, last_letter, last_review
-        self.held.last_ms = last_ms
+        self.commits, self.nonce = standing["commits"], standing["nonce"]
+        self.last_letter, self.last_review = last_letter, standing["last_review"]
+        self.held.last_ms = standing["last_ms"]
         self.touched.contended_seq = last_seq  # what others wrote may have begun a conflict
         self._publish(Committed(last_seq + 1, [], [], [], self.held.take_changed_watermarks()))
-        return True
 
-    def take_own(self, draft: Draft) -> Committed:
-        """A transaction of this relay is durable, and nobody else's came before it."""
-        self.commits += not draft.is_empty
+    def take_own(self, draft: Draft, nonce: UUID | None) -> Committed:
+        """A transaction of this relay is durable, and nobody else's came before it. No nonce: it had nothing to store."""
+        if nonce is not None:
+            self.commits, self.nonce = self.commits + 1, nonce
         self.last_letter += len(draft.letters)
         self.last_review += len(draft.reviews)
         self.touched.remember(draft.first_seq, draft.ops)

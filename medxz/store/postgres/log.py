@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
+from uuid import UUID
 
 from medxz import limits
 from medxz.clock import Clock
@@ -127,9 +128,9 @@ class PostgresLog:
         return self._commits.transactions
 
     @property
-    def commits(self) -> int:
-        """At which count of commits this relay knows the log."""
-        return self._following.commits
+    def known_at(self) -> tuple[int, UUID | None]:
+        """At which count of commits, and with which nonce, this relay knows the log."""
+        return self._following.commits, self._following.nonce
 
     # Writing.
 

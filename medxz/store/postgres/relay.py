@@ -100,12 +100,12 @@ class Relay:
                 await self._look()
 
     async def _look(self) -> None:
-        """Have those logs follow which are at another count of commits than is known here."""
+        """Have those logs follow which are at another commit than is known here."""
         if not self._logs:
             return
         async with self._pool.connection() as connection:
             rows = await connection.fetch(statements.COUNTS, list(self._logs))
-        for clinic_id, commits in rows:
+        for clinic_id, *at in rows:
             log = self._logs.get(str(clinic_id))
-            if log is not None and log.commits != commits:
+            if log is not None and log.known_at != tuple(at):
                 log.follow_soon()

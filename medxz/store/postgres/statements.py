@@ -9,23 +9,27 @@ from __future__ import annotations
 from typing import Final
 
 # Appending. The counter's row is changed first: whoever comes later waits there, and finds another count. Where the
-# count is not the one that the draft was made on, or an entity that should be new is here, nothing is stored.
-COUNT: Final = """
-UPDATE log SET
-    commits = commits + 1, last_seq = last_seq + $3, last_ms = $4,
-    last_letter = last_letter + $5, last_review = last_review + $6
-WHERE clinic_id = $1 AND commits = $2
-    AND NOT EXISTS (SELECT FROM op WHERE op.clinic_id = $1 AND op.entity_id = ANY ($7::uuid[]))
-RETURNING last_seq - $3 AS before
-"""
-APPEND: Final = f"""
-WITH counter AS ({COUNT}), stored AS (
+# count and nonce are not those that the draft was made on, or an entity that should be new is here, nothing is stored,
+# and there is no new nonce.
+_COUNTER: Final = """
+WITH counter AS (
+    UPDATE log SET
+        commits = commits + 1, nonce = gen_random_uuid(), last_seq = last_seq + $4, last_ms = $5,
+        last_letter = last_letter + $6, last_review = last_review + $7
+    WHERE clinic_id = $1 AND commits = $2 AND nonce = $3
+        AND NOT EXISTS (SELECT FROM op WHERE op.clinic_id = $1 AND op.entity_id = ANY ($8::uuid[]))
+    RETURNING last_seq - $4 AS before, nonce
+), past AS (
+    INSERT INTO log_past (clinic_id, commits, nonce) SELECT $1, $2, $3 FROM counter
+)"""
+COUNT: Final = f"{_COUNTER} SELECT nonce FROM counter"
+APPEND: Final = f"""{_COUNTER}, stored AS (
     INSERT INTO op (clinic_id, seq, op_id, entity_id, size, front_desk, entity_type, body)
     SELECT $1, before + place, op_id, entity_id, size, front_desk, entity_type, body
-    FROM counter, unnest($8::uuid[], $9::uuid[], $10::int[], $11::bool[], $12::text[], $13::bytea[])
+    FROM counter, unnest($9::uuid[], $10::uuid[], $11::int[], $12::bool[], $13::text[], $14::bytea[])
         WITH ORDINALITY AS given (op_id, entity_id, size, front_desk, entity_type, body, place)
 )
-SELECT before FROM counter
+SELECT nonce FROM counter
 """
 OP_COLUMNS: Final = ("clinic_id", "seq", "op_id", "entity_id", "size", "front_desk", "entity_type", "body")
 LOCK: Final = "SELECT FROM log WHERE clinic_id = $1 FOR UPDATE"
@@ -73,8 +77,13 @@ JOIN entity_base AS own ON own.clinic_id = $1 AND own.entity_id = asked.entity_i
 # Opening and following.
 MAKE: Final = "INSERT INTO log (clinic_id, cursor_key) VALUES ($1, $2) ON CONFLICT DO NOTHING"
 CURSOR_KEY: Final = "SELECT cursor_key FROM log WHERE clinic_id = $1"
-STANDING: Final = "SELECT commits, last_seq, last_ms, last_letter, last_review FROM log WHERE clinic_id = $1"
-COUNTS: Final = "SELECT clinic_id, commits FROM log WHERE clinic_id = ANY ($1::uuid[])"
+# `is_past`: what was known at the count $2 and its nonce $3 is in what is there now.
+STANDING: Final = """
+SELECT commits, nonce, last_seq, last_ms, last_letter, last_review,
+    EXISTS (SELECT FROM log_past WHERE clinic_id = $1 AND commits = $2 AND nonce = $3) AS is_past
+FROM log WHERE clinic_id = $1
+"""
+COUNTS: Final = "SELECT clinic_id, commits, nonce FROM log WHERE clinic_id = ANY ($1::uuid[])"
 BLOCKS: Final = "SELECT held FROM block WHERE clinic_id = $1 AND number >= $2 ORDER BY number LIMIT $3"
 SETTLING: Final = """
 SELECT device_id, device_seq FROM dead_letter

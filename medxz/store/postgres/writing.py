@@ -1,7 +1,7 @@
 """Appending to a clinic's log on PostgreSQL, beside other relays that append to the same one.
 
-The draft of a transaction is made on what this relay knows at a count of commits, and stored by one statement which
-first changes the clinic's counter, where the count is still that one. Where somebody else came before, the counter's row
+The draft of a transaction is made on what this relay knows at a count of commits and its nonce, and stored by one
+statement which first changes the clinic's counter, where both are still those. Where somebody else came before, the counter's row
 is locked, what they stored is read, and the draft is made anew: so, for a while, from the start.
 
 What became of a transaction whose COMMIT was not answered nobody here needs to know: nothing was taken in, and whoever
@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 import asyncpg
 
@@ -43,7 +44,7 @@ _Written = tuple[list[list[Outcome]], Committed]
 
 
 class _NotAsItWas(Exception):  # not an error: it is drafted anew
-    """The log is at another count of commits, or an entity is not new: nothing was stored."""
+    """The log is at another commit, or an entity is not new: nothing was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +120,15 @@ class Writing:
                 others_came = await self._following.follow(connection)
                 self._lock_first = _LOCK_FIRST if others_came else max(0, self._lock_first - 1)
                 plan = await self._plan(connection, batches, care)
-                await self._put(connection, plan)
+                nonce = await self._put(connection, plan)
         else:
             plan = await self._plan(connection, batches, care)
             if plan.is_ops_alone and not plan.is_long:  # one statement, which is a transaction by itself
-                await self._put(connection, plan)
+                nonce = await self._put(connection, plan)
             else:
                 async with connection.transaction():
-                    await self._put(connection, plan)
-        return plan.outcomes, self._following.take_own(plan.draft)
+                    nonce = await self._put(connection, plan)
+        return plan.outcomes, self._following.take_own(plan.draft, nonce)
 
     async def _plan(self, connection: Connection, batches: Sequence[Append], care: _Care) -> _Plan:
         following = self._following
@@ -171,29 +172,36 @@ class Writing:
             dead.setdefault(key, DeadLetter(*key, code, message, where))
         return Found(stored, dead)
 
-    async def _put(self, connection: Connection, plan: _Plan) -> None:
-        """Write it all; _NotAsItWas where the log is not as it was when this was planned."""
+    async def _put(self, connection: Connection, plan: _Plan) -> UUID | None:
+        """Write it all, if there is anything; the nonce of the log then.
+
+        _NotAsItWas where the log is not as it was when this was planned.
+        """
         draft = plan.draft
         if draft.is_empty:
-            return
+            return None
         try:
             if plan.is_long:
-                await self._count(connection, statements.COUNT, plan)
+                nonce = await self._count(connection, statements.COUNT, plan)
                 await self._copy(connection, draft, await plan.frames)
             else:
-                await self._count(connection, statements.APPEND, plan, *_columns(draft, await plan.frames))
+                nonce = await self._count(
+                    connection, statements.APPEND, plan, *_columns(draft, await plan.frames)
+                )
         finally:
             plan.frames.cancel()
         await self._put_beside(connection, plan)
+        return nonce
 
-    async def _count(self, connection: Connection, statement: str, plan: _Plan, *values: object) -> None:
-        draft = plan.draft
-        counted = await connection.fetchval(
-            statement, self._clinic_id, self._following.commits, len(draft.ops), draft.now_ms, len(draft.letters),
-            len(draft.reviews), list(plan.new), *values,
+    async def _count(self, connection: Connection, statement: str, plan: _Plan, *values: object) -> UUID:
+        draft, following = plan.draft, self._following
+        nonce: UUID | None = await connection.fetchval(
+            statement, self._clinic_id, following.commits, following.nonce, len(draft.ops), draft.now_ms,
+            len(draft.letters), len(draft.reviews), list(plan.new), *values,
         )  # fmt: skip
-        if counted is None:
+        if nonce is None:
             raise _NotAsItWas
+        return nonce
 
     async def _copy(self, connection: Connection, draft: Draft, frames: Sequence[bytearray]) -> None:
         seqs = range(draft.first_seq, draft.last_seq + 1)

@@ -2,16 +2,28 @@
 -- or distributed by.
 
 -- One row for each clinic: whoever appends changes it first, so that one transaction of a clinic follows the other, and
--- the order of the numbers is the order of the commits. `commits` counts them: what was read at a count is true as long as that stands.
+-- the order of the numbers is the order of the commits. `commits` counts them, and each gives
+-- the row another `nonce`: what was read at a count and its nonce is true as long as those stand. A database that was
+-- restored may come to the same count again, and never to the same nonce.
 CREATE TABLE log (
     clinic_id    UUID PRIMARY KEY,
     cursor_key   BYTEA NOT NULL,
     commits      BIGINT NOT NULL DEFAULT 0,
+    nonce        UUID NOT NULL DEFAULT gen_random_uuid(),
     last_seq     BIGINT NOT NULL DEFAULT 0,
     last_ms      BIGINT NOT NULL DEFAULT 0,
     last_letter  BIGINT NOT NULL DEFAULT 0,
     last_review  BIGINT NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
+
+-- The counts and nonces that each log had before: what was read at one of them is still there, and more behind it. They
+-- are few beside the ops, and kept, so that whoever was away for long does not read everything anew.
+CREATE TABLE log_past (
+    clinic_id  UUID NOT NULL,
+    commits    BIGINT NOT NULL,
+    nonce      UUID NOT NULL,
+    PRIMARY KEY (clinic_id, commits, nonce)
+);
 
 -- server_seq 1, 2, 3 … without gaps. A body is a compressed record of medxz/store/record.py, a size that of the record.
 CREATE TABLE op (
