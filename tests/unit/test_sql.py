@@ -25,9 +25,9 @@ TABLES_OF_NO_CLINIC = {
 }
 STATEMENTS_OF_ALL_CLINICS = {
     "medxz.store.authority.clinics._ALL": "the operator's list of clinics",
-    "medxz.store.authority.clinics._REVISIONS": "which directories changed: ids and counters",
+    "medxz.store.authority.clinics._NONCES": "which directories changed: ids and random numbers",
     "medxz.store.authority.clinics._TOTAL": "whether any directory changed: two numbers",
-    "medxz.store.postgres.statements.COUNTS": "which of a relay's logs grew: ids and counters",
+    "medxz.store.postgres.statements.COUNTS": "which of a relay's logs grew: ids, counters and random numbers",
 }
 
 STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|TRUNCATE|MERGE|COPY)\s")

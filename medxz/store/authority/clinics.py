@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -10,13 +11,15 @@ from medxz.store.authority.base import Tx
 CertificateKind = Literal["root", "intermediate", "adopted"]
 
 _ADD: Final = """
-    INSERT INTO clinic (clinic_id, name, made_at_ms) VALUES ($1, $2, $3)
+    INSERT INTO clinic (clinic_id, name, nonce, made_at_ms) VALUES ($1, $2, $3, $4)
     ON CONFLICT (clinic_id) DO NOTHING RETURNING clinic_id"""
-_GET: Final = "SELECT clinic_id, name, revision, made_at_ms FROM clinic WHERE clinic_id = $1"
-_ALL: Final = "SELECT clinic_id, name, revision, made_at_ms FROM clinic ORDER BY clinic_id"
-_REVISIONS: Final = "SELECT clinic_id, revision FROM clinic"
-_TOTAL: Final = "SELECT count(*), CAST(coalesce(sum(revision), 0) AS BIGINT) FROM clinic"
-_RAISE: Final = "UPDATE clinic SET revision = revision + 1 WHERE clinic_id = $1 RETURNING revision"
+_GET: Final = "SELECT clinic_id, name, revision, nonce, made_at_ms FROM clinic WHERE clinic_id = $1"
+_ALL: Final = "SELECT clinic_id, name, revision, nonce, made_at_ms FROM clinic ORDER BY clinic_id"
+_NONCES: Final = "SELECT clinic_id, nonce FROM clinic"
+_TOTAL: Final = "SELECT count(*), CAST(coalesce(sum(nonce), 0) AS BIGINT) FROM clinic"
+_RAISE: Final = (
+    "UPDATE clinic SET revision = revision + 1, nonce = $2 WHERE clinic_id = $1 RETURNING revision"
+)
 _RENAME: Final = "UPDATE clinic SET name = $2 WHERE clinic_id = $1"
 _ADD_SITE: Final = """
     INSERT INTO site (clinic_id, site_id, name, made_at_ms) VALUES ($1, $2, $3, $4)
@@ -33,11 +36,17 @@ _HAS_CONTENTS: Final = """
     UNION ALL SELECT 1 FROM hub WHERE clinic_id = $1 LIMIT 1"""
 
 
+_NONCE_BITS: Final = 44
+"""Those of half a million clinics can be added up in 63 bits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Clinic:
     clinic_id: str
     name: str
     revision: int
+    nonce: int
+    """Of this revision, and never again: the same number, after a restore, may be of another directory."""
     made_at_ms: int
 
 
@@ -59,7 +68,7 @@ class Certificate:
 
 async def add(tx: Tx, clinic_id: str, name: str, now_ms: int) -> bool:
     """False where there is one of that id."""
-    added = bool(await tx.rows(_ADD, clinic_id, name, now_ms))
+    added = bool(await tx.rows(_ADD, clinic_id, name, secrets.randbits(_NONCE_BITS), now_ms))
     tx.changed(clinic_id)
     return added
 
@@ -74,12 +83,13 @@ async def everyone(tx: Tx) -> list[Clinic]:
     return [Clinic(*row) for row in await tx.rows(_ALL)]
 
 
-async def revisions(tx: Tx) -> dict[str, int]:
-    return dict(await tx.rows(_REVISIONS))
+async def nonces(tx: Tx) -> dict[str, int]:
+    """Which revision each clinic's directory is."""
+    return dict(await tx.rows(_NONCES))
 
 
-async def total_revision(tx: Tx) -> tuple[int, int]:
-    """Another one after any clinic's directory changed: how many clinics, and all their revisions together."""
+async def total_nonce(tx: Tx) -> tuple[int, int]:
+    """Another one after any clinic's directory changed: how many clinics, and all their nonces together."""
     [(count, total)] = await tx.rows(_TOTAL)
     return count, total
 
@@ -87,7 +97,7 @@ async def total_revision(tx: Tx) -> tuple[int, int]:
 async def raise_revision(tx: Tx, clinic_id: str) -> int:
     """The directory changed: hubs and gates hear of it. The functions of this package that change it call this."""
     tx.changed(clinic_id)
-    rows = await tx.rows(_RAISE, clinic_id)
+    rows = await tx.rows(_RAISE, clinic_id, secrets.randbits(_NONCE_BITS))
     return int(rows[0][0]) if rows else 0
 
 

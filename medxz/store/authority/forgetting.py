@@ -30,7 +30,7 @@ async def keep_forgetting(transactions: Transactions, clock: Clock, sessions_unu
 
 async def forget(transactions: Transactions, now_ms: int, sessions_unused_ms: int) -> None:
     """A clinic at a time, so that none is held up by another's rows."""
-    for clinic_id in (NO_CLINIC, *await transactions.read(clinics.revisions)):
+    for clinic_id in (NO_CLINIC, *await transactions.read(clinics.nonces)):
         await transactions.run(partial(_forget, clinic_id, now_ms, sessions_unused_ms))
 
 

@@ -2,7 +2,8 @@
 
 A change that was made here is known before whoever made it goes on. One that was made elsewhere is heard of where the
 database can tell, and found by looking everywhere. Nobody holds what has become old: as long as somebody uses what is
-known of a clinic, it is brought up to date.
+known of a clinic, it is brought up to date. It is compared by the nonce of its revision, which no other revision has: the
+database may have been restored, and have come to the same number again with something else.
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ class AuthorityKnown:
         self.clinic_id: Final = clinic_id
         self.directory: Directory = Directory()
         self.config: ClinicConfig = ClinicConfig()
+        self.nonce: int | None = None
         self.refreshing: Final = asyncio.Lock()
 
     def put(self, loaded: Loaded) -> None:
-        self.directory, self.config = loaded.directory, loaded.config
+        self.directory, self.config, self.nonce = loaded.directory, loaded.config, loaded.nonce
 
 
 class Directories:
@@ -86,9 +88,9 @@ class Directories:
         known = self._live.get(clinic_id)
         if known is None:
             known = self._live[clinic_id] = AuthorityKnown(clinic_id)
-        if known.directory.revision == 0:
+        if known.nonce is None:
             await self._refresh(known)
-            if known.directory.revision == 0:
+            if known.nonce is None:
                 raise Forbidden("this server has no such clinic")
         self._kept[clinic_id] = known
         self._kept.move_to_end(clinic_id)
@@ -104,13 +106,13 @@ class Directories:
 
     async def _refresh(self, known: AuthorityKnown) -> None:
         async def read(tx: Tx) -> Loaded | None:
-            return await load(tx, known.clinic_id, known.directory.revision, self._cloud)
+            return await load(tx, known.clinic_id, known.nonce, self._cloud)
 
         async with known.refreshing:  # one after another, so that none puts back what is older
             loaded = await self._transactions.read(read)
             if loaded is None:
                 return
-            is_new = known.directory.revision == 0
+            is_new = known.nonce is None
             known.put(loaded)
         if not is_new:
             for listener in self._listeners:
@@ -149,11 +151,11 @@ class Directories:
                 await self._look_at_all()
 
     async def _look_at_all(self) -> None:
-        total = await self._transactions.read(clinics.total_revision)
+        total = await self._transactions.read(clinics.total_nonce)
         if total == self._total:
             return
-        for clinic_id, revision in (await self._transactions.read(clinics.revisions)).items():
-            known = self._live.get(clinic_id)
-            if known is not None and known.directory.revision != revision:
+        nonces = await self._transactions.read(clinics.nonces)
+        for known in list(self._live.values()):
+            if known.nonce != nonces.get(known.clinic_id):
                 await self._refresh(known)
         self._total = total

@@ -45,6 +45,7 @@ CREATE TABLE clinic (
     clinic_id   TEXT PRIMARY KEY,
     name        TEXT NOT NULL,
     revision    INTEGER NOT NULL DEFAULT 1,
+    nonce       INTEGER NOT NULL,  -- another with each revision: a restored database may come to the same number again
     made_at_ms  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
