@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from medxz import limits
 from medxz.accounts.cloud import assemble
 from medxz.accounts.key_ring import KeyRing
 from medxz.accounts.passwords import Passwords
@@ -54,10 +55,11 @@ async def open_doors(store: CloudStore, directories: Directories, cloud: CloudPl
     notes = AuditNotes(store.transactions, authority.trail, clock)
     following = asyncio.create_task(_follow(ring), name="keys")
     forgetting = asyncio.create_task(keep_forgetting(store.transactions, clock, UNUSED_MS), name="forgetting")
+    verifier = TokenVerifier(ring.public, clock, lasts_s_max=limits.ACCESS_TOKEN_S)
     try:
         yield Doors(
             accounts=assembled.accounts,
-            gate=Gate(TokenVerifier(ring.public, clock), directories.of, clock, directories.refresh),
+            gate=Gate(verifier, directories.of, clock, directories.refresh),
             directories=directories,
             transactions=store.transactions,
             notes=notes,

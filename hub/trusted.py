@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from hub.identity import HubIdentity
+from medxz import limits
 from medxz.clock import Clock
 from medxz.store.directory import ClinicConfig, Directory
 from medxz.store.registry import SqliteRegistry
@@ -29,7 +30,14 @@ class Trusted:
         self._hubs: tuple[Directory, ClinicConfig, SiteHubs] | None = None
 
     def verifier(self, clock: Clock) -> TokenVerifier:
-        return TokenVerifier(self.keys, clock, VouchedKeys(self.site_hubs, clock))
+        """A cloud's tokens last as long as it gives them; a hub alone gives its own for as long as is asked."""
+        return TokenVerifier(
+            self.keys,
+            clock,
+            VouchedKeys(self.site_hubs, clock),
+            lasts_s_max=limits.ACCESS_TOKEN_S,
+            lasting_keys=frozenset(self._own),
+        )
 
     def keys(self) -> dict[str, Ed25519PublicKey]:
         told = self._registry.keys

@@ -1,7 +1,7 @@
 """Who is asking: a bearer token made into a caller, and what that caller may ask at all.
 
-Verified tokens are remembered for as long as they live, with what is known of their clinic; whether a session, a device
-or a hub was revoked, and what the device sees, is looked up at every request. What a caller may write is judged op by op in judge.py.
+Verified tokens are remembered for as long as they live, with what is known of their clinic; whether their key is still
+good, whether a session, a device or a hub was revoked, and what the device sees, is looked up at every request. What a caller may write is judged op by op in judge.py.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from medxz.endpoints import Access
 from medxz.errors import CursorScopeChanged, Forbidden, SessionRevoked, TokenExpired, TokenMissing
 from medxz.scope import Scope
 from medxz.store.directory import Directory, Known
-from medxz.trust.tokens import Claims
+from medxz.trust.tokens import Claims, Proven
 
 
 class Verifier(Protocol):
     """Whose tokens are taken."""
 
-    def verify(self, token: str) -> Claims:
+    def prove(self, token: str) -> Proven:
         """What the token says, where it is good; else TokenInvalid or TokenExpired."""
+        ...
+
+    def knows(self, kid: str) -> bool:
+        """Whether the key of that name is still good."""
         ...
 
 
@@ -31,7 +35,8 @@ class Verifier(Protocol):
 class Caller:
     """A device with a user at it, or a hub. `known` is what this server knows of the clinic, always the newest.
 
-    `bearer` is the token itself, for a server that has to pass a request on.
+    `bearer` is the token itself, for a server that has to pass a request on; `kid` the key that it was signed with, None
+    where a hub vouched for it.
     """
 
     clinic_id: str
@@ -43,6 +48,7 @@ class Caller:
     site_id: str
     expires_at_s: int
     issuer: str
+    kid: str | None
     known: Known = field(repr=False, compare=False)
     bearer: str = field(repr=False)
     hub_id: str | None = None
@@ -84,7 +90,7 @@ class Gate:
             raise TokenMissing("this request needs a token")
         caller = self._known.get(bearer)
         if caller is None or _sees_otherwise(caller):
-            caller = await self._admit(bearer, self._verifier.verify(bearer))
+            caller = await self._admit(bearer, self._verifier.prove(bearer))
             while len(self._known) >= limits.VERIFIED_TOKENS_MAX:
                 del self._known[next(iter(self._known))]
             self._known[bearer] = caller
@@ -99,6 +105,8 @@ class Gate:
 
     def hold_on(self, caller: Caller) -> None:
         """The same of one whose answer has begun, and is finished however long that takes."""
+        if caller.kid is not None and not self._verifier.knows(caller.kid):
+            raise TokenExpired("the key that signed the token was taken away; refresh the session")
         directory = caller.known.directory
         if caller.session_id in directory.revoked_sessions:
             raise SessionRevoked("this session was revoked; log in again")
@@ -116,7 +124,8 @@ class Gate:
             if hub is not None and hub.revoked:
                 raise SessionRevoked("this hub was revoked; ask the clinic's administrator")
 
-    async def _admit(self, bearer: str, claims: Claims) -> Caller:
+    async def _admit(self, bearer: str, proven: Proven) -> Caller:
+        claims = proven.claims
         if "operator" in claims.roles:
             raise Forbidden("an operator belongs to no clinic")
         known = await self._known_of(claims.cid)
@@ -140,6 +149,7 @@ class Gate:
             site_id=claims.site,
             expires_at_s=claims.exp,
             issuer=claims.iss,
+            kid=proven.kid,
             known=known,
             bearer=bearer,
             hub_id=claims.sub if "hub" in claims.roles else None,

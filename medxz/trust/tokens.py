@@ -3,7 +3,7 @@
 Refused here: any algorithm but the one of the key that is asked for, whatever the token says of itself, a key that is
 not known at this moment, a header that asks for an extension, claims that are missing or of another type, and times
 that do not fit the given clock. A hub's own token (ES256, by its certificate) is taken only where the verifier was
-given `vouched`. Who a token's user is and whether the session was revoked is not decided here.
+given `vouched`. Refused too, where the verifier was told how long a token may last: one that says to last longer. Who a token's user is and whether the session was revoked is not decided here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import jwt
@@ -24,13 +25,21 @@ from medxz.trust.claims import ROLES, Claims, Role, WireClaims, claims_body, rea
 from medxz.trust.vouched import ALGORITHM as _VOUCHED_ALGORITHM
 from medxz.trust.vouched import VouchedKeys
 
-__all__ = ["ROLES", "Claims", "Keys", "Role", "TokenSigner", "TokenVerifier", "key_id"]
+__all__ = ["ROLES", "Claims", "Keys", "Proven", "Role", "TokenSigner", "TokenVerifier", "key_id"]
 
 # what a token's own header says only has to agree
 _ALGORITHM: Final = "EdDSA"
 _JWS: Final = jwt.PyJWS(algorithms=[_ALGORITHM, _VOUCHED_ALGORITHM])
 
 Keys = Mapping[str, Ed25519PublicKey]
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What a token says, and the key that proves it; None where a hub's certificate does."""
+
+    claims: Claims
+    kid: str | None
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -71,18 +80,38 @@ class TokenVerifier:
     """Verifies against the public keys that are known at that moment, each by its kid."""
 
     def __init__(
-        self, keys: Keys | Callable[[], Keys], clock: Clock, vouched: VouchedKeys | None = None
+        self,
+        keys: Keys | Callable[[], Keys],
+        clock: Clock,
+        vouched: VouchedKeys | None = None,
+        *,
+        lasts_s_max: int | None = None,
+        lasting_keys: frozenset[str] = frozenset(),
     ) -> None:
-        """`keys` is looked into at every token: a mapping that changes, or what gives the newest one."""
+        """`keys` is looked into at every token: a mapping that changes, or what gives the newest one.
+
+        `lasts_s_max`: how long a token may last, but for those of `lasting_keys`. Whoever has a stolen key can't make
+        of it what outlives its being taken away.
+        """
         self._keys: Final = keys if callable(keys) else lambda: keys
         self._clock: Final = clock
         self._vouched: Final = vouched
+        self._lasts_s_max: Final = lasts_s_max
+        self._lasting_keys: Final = lasting_keys
+
+    def knows(self, kid: str) -> bool:
+        """Whether that key is still good."""
+        return kid in self._keys()
 
     def verify(self, token: str, *, ended_s: int = 0) -> Claims:
         """What the token says, once its signature and its times hold; else TokenInvalid or TokenExpired.
 
         `ended_s`: how long ago it may have ended, for who asks about a session and not for a right.
         """
+        return self.prove(token, ended_s=ended_s).claims
+
+    def prove(self, token: str, *, ended_s: int = 0) -> Proven:
+        """The same, with the key that proves it."""
         if len(token) > limits.TOKEN_CHARS_MAX:
             raise TokenInvalid(f"the token is longer than {limits.TOKEN_CHARS_MAX} characters")
         try:
@@ -97,18 +126,27 @@ class TokenVerifier:
             _check_signature(token, header, _VOUCHED_ALGORITHM, self._vouched.key_of(header, claims.iss))
             lawful = self._timely(claims, ended_s)
             self._vouched.check(lawful)
-            return lawful
-        _check_signature(token, header, _ALGORITHM, self._key_of(header))
-        return self._timely(read_claims(payload), ended_s)
+            return Proven(lawful, None)
+        kid, key = self._key_of(header)
+        _check_signature(token, header, _ALGORITHM, key)
+        lawful = self._timely(read_claims(payload), ended_s)
+        if self._lasts_too_long(lawful, kid):
+            raise TokenInvalid("the token lasts longer than any that is given")
+        return Proven(lawful, kid)
 
-    def _key_of(self, header: Mapping[str, Any]) -> Ed25519PublicKey:
+    def _lasts_too_long(self, claims: Claims, kid: str) -> bool:
+        if self._lasts_s_max is None or kid in self._lasting_keys:
+            return False
+        return claims.exp - claims.iat > self._lasts_s_max + limits.TOKEN_LEEWAY_S
+
+    def _key_of(self, header: Mapping[str, Any]) -> tuple[str, Ed25519PublicKey]:
         kid = header.get("kid")
         if not isinstance(kid, str):
             raise TokenInvalid("the token does not name its key (kid)")
         key = self._keys().get(kid)
         if key is None:
             raise TokenInvalid("the token was signed with a key that is not known here")
-        return key
+        return kid, key
 
     def _timely(self, wire: WireClaims, ended_s: int) -> Claims:
         now_s = self._clock.now_ms() / 1_000

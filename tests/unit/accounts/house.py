@@ -10,6 +10,7 @@ from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from medxz import limits
 from medxz.accounts.base import Authority
 from medxz.accounts.cloud import Assembled, assemble
 from medxz.accounts.passwords import Passwords
@@ -93,7 +94,10 @@ class Relay:
         made: Assembled = assemble(self.authority, self.passwords, self.directories, place)
         self.admin, self.accounts, self.ring = made.administration, made.accounts, made.ring
         self.gate = Gate(
-            TokenVerifier(self.ring.public, clock), self.directories.of, clock, self.directories.refresh
+            TokenVerifier(self.ring.public, clock, lasts_s_max=limits.ACCESS_TOKEN_S),
+            self.directories.of,
+            clock,
+            self.directories.refresh,
         )
 
     async def caller(self, token: str) -> Caller:

@@ -91,7 +91,7 @@ def view(transactions: Counted, notes: AuditNotes) -> AuditView:
 def caller(*roles: str) -> Caller:
     return Caller(
         clinic_id=CLINIC, device_id=DEVICE, user_id=USER, roles=frozenset(roles), scope="full", session_id="",
-        site_id="", expires_at_s=0, issuer="", known=cast("Any", None), bearer="",
+        site_id="", expires_at_s=0, issuer="", kid=None, known=cast("Any", None), bearer="",
     )  # fmt: skip
 
 

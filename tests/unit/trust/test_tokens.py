@@ -134,6 +134,31 @@ def test_not_before_is_kept(verifier: TokenVerifier) -> None:
         verifier.verify(signed({**BODY, "nbf": NOW_S + 60}))
 
 
+def test_how_long_a_token_may_last(clock: HandClock) -> None:
+    """A token that says to last longer than tokens do is refused, its end told or not, but for keys that may."""
+    keys = {KID: KEY.public_key()}
+    verifier = TokenVerifier(keys, clock, lasts_s_max=900)
+    lasting = TokenVerifier(keys, clock, lasts_s_max=900, lasting_keys=frozenset({KID}))
+    longest = dataclasses.replace(CLAIMS, exp=NOW_S + 900 + limits.TOKEN_LEEWAY_S)
+    longer = dataclasses.replace(longest, exp=longest.exp + 1)
+    assert verifier.verify(SIGNER.sign(longest)) == longest
+    for options in ({}, {"ended_s": 3_600}):
+        with pytest.raises(TokenInvalid, match="lasts longer"):
+            verifier.verify(SIGNER.sign(longer), **options)
+    assert lasting.verify(SIGNER.sign(longer)) == longer
+
+
+def test_by_which_key_a_token_was_proved(clock: HandClock) -> None:
+    """Who remembers a token is told its key, and whether that is still good."""
+    keys = {KID: KEY.public_key()}
+    verifier = TokenVerifier(keys, clock)
+    proven = verifier.prove(SIGNER.sign(CLAIMS))
+    assert (proven.claims, proven.kid) == (CLAIMS, KID)
+    assert verifier.knows(KID)
+    keys.clear()
+    assert not verifier.knows(KID)
+
+
 def test_algorithm_none_is_refused(verifier: TokenVerifier) -> None:
     """A token without a signature is refused, however it spells it."""
     for name in ("none", "None", "NONE", ""):
