@@ -224,3 +224,26 @@ async def test_a_cloud_restored_from_a_backup_gets_everything_again(
     await until(lambda: reached(nora, 12), "everything in the cloud again")
     assert sorted(await relay.stored(nora.token)) == sorted(first + second)
     assert await nora.pulled() == first + second
+
+
+async def test_what_a_restored_cloud_revokes_is_revoked(
+    relay: Relay, north: Box, nora: Tablet, tmp_path: Path
+) -> None:
+    """It loses one decision, no op and no epoch, and takes another instead, of the same number: the hub hears of it."""
+    await relay.add_user("sam@clinic.example")
+    sam = await Tablet.enrolled(north, relay, "North", "sam@clinic.example")
+    await relay.stop()
+    shutil.copytree(relay.folder, tmp_path / "backup")
+    async with relay.office() as office:
+        await office.users.disable(relay.clinic_id, "sam@clinic.example")
+    await relay.start()
+    await until(lambda: is_out(sam), "the decision that is lost")
+    heard = north.running.storage.registry.directory.revision
+    await relay.stop()
+    shutil.rmtree(relay.folder)
+    shutil.copytree(tmp_path / "backup", relay.folder)
+    async with relay.office() as office:
+        await office.users.disable(relay.clinic_id, "nora@clinic.example")
+    await relay.start()
+    await until(lambda: is_out(nora), "the decision that took its place")
+    assert north.running.storage.registry.directory.revision == heard
