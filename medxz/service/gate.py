@@ -119,8 +119,10 @@ class Gate:
         user = directory.users.get(caller.user_id)
         if user is not None and user.disabled:
             raise SessionRevoked("this user was disabled; ask the clinic's administrator")
-        for hub_id in (caller.hub_id, caller.issuer):
-            hub = directory.hubs.get(hub_id) if hub_id is not None else None
+        # a cloud's token stands by its key, whatever hub has chosen the cloud's id for its own
+        hub_id = caller.issuer if caller.kid is None else caller.hub_id
+        if hub_id is not None:
+            hub = directory.hubs.get(hub_id)
             if hub is not None and hub.revoked:
                 raise SessionRevoked("this hub was revoked; ask the clinic's administrator")
 

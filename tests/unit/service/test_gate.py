@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from medxz import limits
-from medxz.errors import TokenExpired
+from medxz.errors import SessionRevoked, TokenExpired
 from medxz.service.gate import Gate, only_clinic
 from medxz.store.directory import ClinicConfig, DeviceEntry, Directory, HubEntry
 from medxz.trust.certificates import Credential, key_text
@@ -89,3 +89,15 @@ async def test_a_key_that_is_taken_away(gate: Gate, keys: dict[str, Ed25519Publi
     for hold in (gate.hold, gate.hold_on):
         with pytest.raises(TokenExpired, match="taken away"):
             hold(caller)
+
+
+async def test_a_hub_that_has_the_cloud_s_id(gate: Gate, known: Known) -> None:
+    """Revoking a hub ends what it vouched for, and nothing that the cloud signed, whatever id the hub has chosen."""
+    by_cloud, by_hub = of_the_cloud(), vouched_for()
+    known.revoke_hub(CLOUD)
+    for token in (by_cloud, by_hub):
+        await gate.identify(token)
+    known.revoke_hub(HUB)
+    await gate.identify(by_cloud)
+    with pytest.raises(SessionRevoked, match="hub was revoked"):
+        await gate.identify(by_hub)
