@@ -73,6 +73,7 @@ STREAMS_PER_DEVICE_MAX: Final = 8
 LIVE_TEXT_BYTES_MAX: Final = 64 * KIB
 LIVE_PACKED_BYTES_MAX: Final = 64 * KIB
 LIVE_LINES_MAX: Final = 1_000
+LIVE_LINES_PER_HUB_MAX: Final = 4  # one, and those that it lost and the server has not missed yet
 LIVE_IDLE_S: Final = 300
 
 # Snapshots: how many at once, and how much of one is made ahead of who reads it.
@@ -170,6 +171,7 @@ assert ANONYMOUS_BODY_S <= STALLED_S
 assert OP_BYTES_MAX <= PULL_PAGE_BYTES_MAX, "a page holds at least one op"
 assert STREAM_PING_S < STREAM_PING_S_MAX
 assert STREAMS_MAX < CONNECTIONS_MAX, "streams leave room for requests"
+assert LIVE_LINES_PER_HUB_MAX < LIVE_LINES_MAX < CONNECTIONS_MAX
 assert PUSH_OPS_MAX <= OPS_BURST, "one full push must fit an unused bucket"
 assert CLOUD_STREAMS_MAX < CLOUD_CONNECTIONS_MAX
 assert CLINIC_IDLE_S > PULL_WAIT_S_MAX + STALLED_S, "nobody still uses a clinic that is idle"

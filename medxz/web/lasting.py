@@ -1,4 +1,4 @@
-"""Requests that may last: streams, snapshots, and pulls that wait. How many there may be, and how they end.
+"""Requests that may last: streams, live lines, snapshots, and pulls that wait. How many there may be, and how they end.
 
 They end when their client has gone, which aiohttp by itself would notice at the next write only, and when the
 server stops, which waits for them otherwise.
@@ -32,6 +32,7 @@ class Lasting:
         self._streams_max = streams_max
         self._tasks: set[asyncio.Task[object]] = set()
         self._streams: Counter[tuple[str, str]] = Counter()
+        self._lines: Counter[tuple[str, str]] = Counter()
         self._snapshots = 0
         self._stop = asyncio.Event()
 
@@ -49,13 +50,21 @@ class Lasting:
                 f"a device has at most {limits.STREAMS_PER_DEVICE_MAX} streams",
                 retry_after_s=limits.STREAM_PING_S,
             )
-        self._streams[owner] += 1
-        try:
+        with _counted(self._streams, owner):
             yield
-        finally:
-            self._streams[owner] -= 1
-            if not self._streams[owner]:
-                del self._streams[owner]
+
+    @contextmanager
+    def line_slot(self, owner: tuple[str, str]) -> Iterator[None]:
+        """One of the live lines that there may be, in all and for one owner."""
+        if self._lines.total() >= limits.LIVE_LINES_MAX:
+            raise Overloaded("every live line is taken", retry_after_s=limits.STORAGE_FULL_RETRY_S)
+        if self._lines[owner] >= limits.LIVE_LINES_PER_HUB_MAX:
+            raise RateLimited(
+                f"a hub has at most {limits.LIVE_LINES_PER_HUB_MAX} live lines",
+                retry_after_s=limits.STORAGE_FULL_RETRY_S,
+            )
+        with _counted(self._lines, owner):
+            yield
 
     @contextmanager
     def snapshot_slot(self) -> Iterator[None]:
@@ -93,6 +102,17 @@ class Lasting:
         self._stop.set()
         for task in self._tasks:
             task.cancel()
+
+
+@contextmanager
+def _counted(counter: Counter[tuple[str, str]], owner: tuple[str, str]) -> Iterator[None]:
+    counter[owner] += 1
+    try:
+        yield
+    finally:
+        counter[owner] -= 1
+        if not counter[owner]:
+            del counter[owner]
 
 
 def _when_gone(request: web.BaseRequest, task: asyncio.Task[object]) -> Callable[[], None]:

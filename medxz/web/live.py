@@ -1,6 +1,6 @@
 """`GET /v1/sync/live`: a WebSocket on which a hub pushes single ops (medxz/wire/live.py).
 
-Each message is judged as a push by itself is: the token, what was revoked meanwhile, the buckets. A refusal is a
+Refused to whoever is no hub: a person's tablet pays for a request. Each message is judged as a push by itself is: the token, what was revoked meanwhile, the buckets. A refusal is a
 problem document, after which the line ends: its client pushes again as a request, and is told there. What is being
 stored when the client goes is stored.
 """
@@ -13,7 +13,8 @@ from aiohttp import web
 
 from medxz import limits
 from medxz.endpoints import Parameter
-from medxz.errors import BadRequest, NotFound, Overloaded, Refusal, UnsupportedMedia
+from medxz.errors import BadRequest, NotFound, Refusal, UnsupportedMedia
+from medxz.service.gate import require
 from medxz.web.lasting import ServerStops
 from medxz.web.problem import problem_body
 from medxz.wire.live import BrokenLine, Packer, Unpacker
@@ -37,36 +38,35 @@ class Live:
         self._services = services
         self._lasting = lasting
         self._monotonic = clock.monotonic
-        self._open = 0
 
     async def serve(self, call: Call) -> web.StreamResponse:
         """A line until it is closed, is silent for long, or a push on it is refused."""
+        caller = call.authorised()
+        require(caller, "hub")
         dictionary = self._dictionary(call)
         if call.request.headers.get("Upgrade", "").lower() != "websocket":
             raise BadRequest("this path is a WebSocket; /v1/sync/push takes requests")
-        if self._open >= limits.LIVE_LINES_MAX:
-            raise Overloaded("every live line is taken", retry_after_s=limits.STORAGE_FULL_RETRY_S)
+        with self._lasting.line_slot(caller.owner):
+            return await self._line(call, dictionary)
+
+    async def _line(self, call: Call, dictionary: bytes) -> web.StreamResponse:
         up, down = Unpacker(dictionary, up=True), Packer(dictionary, up=False)
         socket = web.WebSocketResponse(
             compress=False, max_msg_size=limits.LIVE_PACKED_BYTES_MAX, timeout=CLOSE_S
         )
         call.waits = True
-        self._open += 1
-        try:
-            await _begin(call, socket)
-            while (packed := await self._next(call, socket)) is not None:
-                try:
-                    answer = await self._pushed(call, up.unpack(packed))
-                except BrokenLine as broken:
-                    await _refuse(call, socket, BadRequest(str(broken)))
-                    break
-                except Refusal as refusal:
-                    await _refuse(call, socket, refusal)
-                    break
-                await socket.send_bytes(down.pack(answer))
-            await socket.close()
-        finally:
-            self._open -= 1
+        await _begin(call, socket)
+        while (packed := await self._next(call, socket)) is not None:
+            try:
+                answer = await self._pushed(call, up.unpack(packed))
+            except BrokenLine as broken:
+                await _refuse(call, socket, BadRequest(str(broken)))
+                break
+            except Refusal as refusal:
+                await _refuse(call, socket, refusal)
+                break
+            await socket.send_bytes(down.pack(answer))
+        await socket.close()
         return socket
 
     def _dictionary(self, call: Call) -> bytes:

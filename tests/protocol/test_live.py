@@ -172,6 +172,55 @@ async def test_a_line_that_is_not_opened(
         assert refused.value.status == status
 
 
+@pytest.mark.parametrize("role", ["admin", "clinician", "front_desk"])
+async def test_a_line_is_a_hub_s(server: Server, role: str) -> None:
+    """People push by requests: a line is refused before it is open."""
+    person = await server.caller(role)
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await line(session, server, person.token)
+        assert refused.value.status == 403
+
+
+async def test_lines_of_a_hub_are_bounded(
+    server: Server, hub: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub has so many lines and no more; another hub has its own, and an end makes room again."""
+    monkeypatch.setattr(limits, "LIVE_LINES_PER_HUB_MAX", 1)
+    other = await server.caller("hub", user_id=RandomIds().uuid7())
+    async with aiohttp.ClientSession() as session:
+        first = await line(session, server, hub.token)
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await line(session, server, hub.token)
+        assert refused.value.status == 429
+        assert refused.value.headers is not None
+        assert int(refused.value.headers["Retry-After"]) >= 1
+        await (await line(session, server, other.token)).close()
+        await first.close()
+        async with asyncio.timeout(10):
+            while (again := await opened(session, server, hub.token)) is None:
+                await asyncio.sleep(0.01)
+        await again.close()
+
+
+async def opened(
+    session: aiohttp.ClientSession, server: Server, token: str
+) -> aiohttp.ClientWebSocketResponse | None:
+    try:
+        return await line(session, server, token)
+    except aiohttp.WSServerHandshakeError:
+        return None
+
+
+async def test_all_lines_are_bounded(server: Server, hub: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond what the server has for lines, 503."""
+    monkeypatch.setattr(limits, "LIVE_LINES_MAX", 0)
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await line(session, server, hub.token)
+        assert refused.value.status == 503
+
+
 async def test_what_is_no_websocket(hub: Caller) -> None:
     """A plain request for the line is told that it is none."""
     assert (await hub.ask("GET", LIVE)).code == "bad_request"
