@@ -3,7 +3,7 @@
 The empty clinic gets the hub's clinic id, so that no tablet is touched; what was made for it (its CA, people,
 configuration, codes) goes along. The site that the code was made for gets the id of the hub's own site and keeps its
 name. A person whose address both sides have is one person, under the id that the hub's ops name. Refused: a clinic that
-has let somebody in already, an id that another clinic here has, a CA that is none, or another hub's: it is
+has let somebody in already, an id (its own or a device's) that another clinic here has, a CA that is none, or another hub's: it is
 trusted for the hub that brings it alone, as long as that one is not revoked.
 """
 
@@ -55,6 +55,7 @@ class Adopting:
             raise Forbidden(
                 "a hub that began alone is taken into an empty clinic; this one has devices or hubs"
             )
+        await self._check_ids(tx, adopt)
         if new_id != clinic_id:
             if await clinics.get(tx, new_id) is not None:
                 raise Forbidden("another clinic has that id already")
@@ -78,6 +79,12 @@ class Adopting:
         }  # fmt: skip
         await self._authority.trail.append(tx, new_id, Entry("clinic_adopted", detail=detail))
         return own
+
+    async def _check_ids(self, tx: Tx, adopt: Adopt) -> None:
+        for device in adopt.devices:
+            # whoever had the ids of another clinic's tablets would hear of their logins
+            if await devices.clinics_of(tx, device.device_id):
+                raise Invalid("what the hub brings does not fit in here", field="adopt.devices")
 
     async def _add_site(self, tx: Tx, clinic_id: str, site_id: str, name: str) -> None:
         now_ms = self._authority.clock.now_ms()

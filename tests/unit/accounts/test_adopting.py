@@ -186,10 +186,24 @@ async def test_its_ca_stands_for_it_alone_until_it_is_revoked(house: House, rela
     now_ms = house.clock.now_ms()
     own = issue_server(alone.root, alone.box.hub_id, now_ms).certificate
     forged = issue_server(alone.root, other.hub_id, now_ms).certificate
-    assert verify_chain([own], roots, alone.box.hub_id, now_ms)
+    verify_chain([own], roots, alone.box.hub_id, now_ms)
     with pytest.raises(ValueError, match="does not hold"):
         verify_chain([forged], roots, other.hub_id, now_ms)
     await relay.admin.hubs.revoke(alone.clinic_id, alone.box.hub_id)
     held = (await relay.directories.of(alone.clinic_id)).config.ca_certificates
     assert len(held) == 1
     assert alone.root.certificate_pem.decode() not in held
+
+
+async def test_another_clinic_s_tablets_are_not_brought(house: House, relay: Relay) -> None:
+    """A hub that says it has the devices of another clinic here is refused, and hears of no reason; its code stays good."""
+    other = await relay.admin.clinics.add("South", ["S"], "s@example.org", "S", "a lamp in the hall")
+    theirs, alone = await relay.tablet(other.clinic_id, "S"), Alone(house)
+    [code] = await relay.admin.codes.make(house.clinic_id, "hub", "North")
+    own, alone.tablets = alone.tablets, [theirs]
+    with pytest.raises(Invalid) as refusal:
+        await relay.claim(code.code, alone.box, adopt=alone.adopt())
+    assert refusal.value.field == "adopt.devices"
+    assert await relay.is_known(house.clinic_id)
+    alone.tablets = own
+    assert (await relay.claim(code.code, alone.box, adopt=alone.adopt())).clinic_id == alone.clinic_id
