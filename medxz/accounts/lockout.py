@@ -5,6 +5,8 @@ So many failures in a window are free, then each lock is longer than the one bef
 a clinic out for good:
 
 - A lock counts nothing while it is on, and never lasts longer than its rule's longest.
+- What takes time to judge (a password) is counted before, and given back where it was right: guesses at one moment are as
+  many as guesses one after another, and each that was let in is answered as what it is.
 - A person on a device that they have used before is not held up by what others do in their name or from their address:
   such a pair has a count of its own, and only who knows the device's id can run it up.
 - A clinic's budget of wrong codes begins anew whenever an administrator makes a code: where somebody stands with a
@@ -14,7 +16,7 @@ a clinic out for good:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,6 +43,8 @@ ACCOUNT_AT_ADDRESS: Final = Rule(5, 15 * MINUTE_MS, 5 * SECOND_MS, 15 * MINUTE_M
 ACCOUNT_ON_DEVICE: Final = Rule(5, 15 * MINUTE_MS, 5 * SECOND_MS, 15 * MINUTE_MS)
 ACCOUNT: Final = Rule(30, HOUR_MS, 30 * SECOND_MS, 15 * MINUTE_MS)
 ADDRESS: Final = Rule(20, 15 * MINUTE_MS, 10 * SECOND_MS, 15 * MINUTE_MS)
+FACTOR: Final = Rule(10, 15 * MINUTE_MS, 5 * SECOND_MS, 15 * MINUTE_MS)
+PROOFS_AT_ADDRESS: Final = Rule(10, 15 * MINUTE_MS, 10 * SECOND_MS, 15 * MINUTE_MS)
 CODES_AT_ADDRESS: Final = Rule(10, 15 * MINUTE_MS, 10 * SECOND_MS, 15 * MINUTE_MS)
 CODES_OF_CLINIC: Final = Rule(100, HOUR_MS, MINUTE_MS, 10 * MINUTE_MS)
 
@@ -60,15 +64,24 @@ def account_subjects(
     clinic_id: str, email: str, device_id: str, origin: Origin, *, known: bool
 ) -> list[Subject]:
     """Whose count a login raises. `known`: this person has had a session on this device."""
-    # hashed: what somebody types into the field is not always an address
-    account = hashlib.sha256(fold_email(email).encode()).hexdigest()[:32]
+    account = _account(email)
     if known:
-        return [Subject(clinic_id, f"account:{account}:on:{device_id}", ACCOUNT_ON_DEVICE)]
+        return [Subject(clinic_id, f"{account}:on:{device_id}", ACCOUNT_ON_DEVICE)]
     return [
-        Subject(clinic_id, f"account:{account}:at:{_place(origin)}", ACCOUNT_AT_ADDRESS),
-        Subject(clinic_id, f"account:{account}", ACCOUNT),
+        Subject(clinic_id, f"{account}:at:{_place(origin)}", ACCOUNT_AT_ADDRESS),
+        Subject(clinic_id, account, ACCOUNT),
         Subject(NO_CLINIC, f"address:{_place(origin)}", ADDRESS),
     ]
+
+
+def factor_subject(clinic_id: str, email: str) -> Subject:
+    """Whose count a second factor raises that is missing or wrong, beside a right password: nobody else can."""
+    return Subject(clinic_id, f"{_account(email)}:factor", FACTOR)
+
+
+def proof_subject(origin: Origin) -> Subject:
+    """Whose count a hub's proof by a wrong key raises."""
+    return Subject(NO_CLINIC, f"proofs:{_place(origin)}", PROOFS_AT_ADDRESS)
 
 
 def code_subjects(clinic_ids: Sequence[str], origin: Origin) -> list[Subject]:
@@ -96,9 +109,40 @@ async def locked(tx: Tx, subjects: Sequence[Subject], now_ms: int) -> RateLimite
     )
 
 
+async def begin(tx: Tx, subjects: Sequence[Subject], now_ms: int) -> bool:
+    """Count what is still to be judged, against subjects that are not locked. False: it is one too many, and now they are.
+
+    What is begun comes to `fail_begun` or `give_back`; where it comes to neither, it was a failure.
+    """
+    full = [subject for subject in subjects if await _is_full(tx, subject, now_ms)]
+    for subject in full:
+        await _lock(tx, subject, now_ms)
+    if full:
+        return False
+    for subject in subjects:
+        await attempts.fail(tx, subject.clinic_id, subject.name, now_ms, subject.rule.window_ms)
+    return True
+
+
+async def fail_begun(tx: Tx, subjects: Sequence[Subject], now_ms: int) -> list[Subject]:
+    """What was begun was wrong; those that this locks."""
+    full = [subject for subject in subjects if await _is_full(tx, subject, now_ms)]
+    for subject in full:
+        await _lock(tx, subject, now_ms)
+    return full
+
+
+async def give_back(tx: Tx, subjects: Iterable[Subject]) -> None:
+    """What was begun was no failure."""
+    for subject in subjects:
+        await attempts.give_back(tx, subject.clinic_id, subject.name)
+
+
 async def fail(tx: Tx, subjects: Sequence[Subject], now_ms: int) -> list[Subject]:
     """Count a failure against each; those that it locked."""
-    return [subject for subject in subjects if await _fail(tx, subject, now_ms)]
+    for subject in subjects:
+        await attempts.fail(tx, subject.clinic_id, subject.name, now_ms, subject.rule.window_ms)
+    return await fail_begun(tx, subjects, now_ms)
 
 
 async def clear(tx: Tx, subject: Subject) -> None:
@@ -107,20 +151,26 @@ async def clear(tx: Tx, subject: Subject) -> None:
     await attempts.clear(tx, subject.clinic_id, _locks(subject))
 
 
-async def _fail(tx: Tx, subject: Subject, now_ms: int) -> bool:
-    rule = subject.rule
-    counted = await attempts.fail(tx, subject.clinic_id, subject.name, now_ms, rule.window_ms)
+async def _is_full(tx: Tx, subject: Subject, now_ms: int) -> bool:
+    counted = await attempts.get(tx, subject.clinic_id, subject.name, now_ms)
     before = await attempts.get(tx, subject.clinic_id, _locks(subject), now_ms)
-    if counted.failures < (max(1, rule.free // 4) if before.failures else rule.free):
-        return False
+    return counted.failures >= (max(1, subject.rule.free // 4) if before.failures else subject.rule.free)
+
+
+async def _lock(tx: Tx, subject: Subject, now_ms: int) -> None:
+    rule = subject.rule
     locks = await attempts.fail(tx, subject.clinic_id, _locks(subject), now_ms, _LOCKS_WINDOW_MS)
     wait_ms = min(rule.longest_wait_ms, rule.first_wait_ms << min(locks.failures - 1, 16))
     await attempts.lock(tx, subject.clinic_id, subject.name, now_ms + wait_ms)
-    return True
 
 
 def _locks(subject: Subject) -> str:
     return f"{subject.name}:locks"
+
+
+def _account(email: str) -> str:
+    # hashed: what somebody types into the field is not always an address
+    return f"account:{hashlib.sha256(fold_email(email).encode()).hexdigest()[:32]}"
 
 
 def _place(origin: Origin) -> str:

@@ -13,19 +13,20 @@ import binascii
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from medxz import limits
 from medxz.accounts import totp
 from medxz.accounts.base import DAY_MS, Authority, wire_bytes
 from medxz.accounts.key_ring import KeyRing
-from medxz.accounts.lockout import Subject, account_subjects, clear, fail, locked
+from medxz.accounts.lockout import Subject, clear, factor_subject, fail, give_back, locked
+from medxz.accounts.logins import Asked, begin_attempt, meant, note, refuse
 from medxz.accounts.passwords import Checked, Passwords
 from medxz.errors import (
-    CredentialsInvalid,
     Invalid,
     NotFound,
+    Overloaded,
     Refusal,
     SessionRevoked,
     TokenInvalid,
@@ -36,7 +37,6 @@ from medxz.ids import uuid_bytes, uuid_text
 from medxz.service.accounts import Origin
 from medxz.service.gate import Caller
 from medxz.store.authority import clinics, devices, sessions, users
-from medxz.store.authority.attempts import NO_CLINIC
 from medxz.store.authority.audit import Entry
 from medxz.store.authority.base import Tx
 from medxz.store.authority.devices import DeviceRow
@@ -46,8 +46,6 @@ from medxz.wire import LoginRequest, LogoutRequest, RefreshRequest, SessionAnswe
 
 UNUSED_MS: Final = 30 * DAY_MS
 _SECRET_BYTES: Final = 32
-# a device that two clinics have is one that somebody made so; nobody has it in many
-_CLINICS_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +84,6 @@ class RefreshToken:
         return hashlib.sha256(self.text.encode()).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """Who is meant by a login, in one clinic: the person is None where the clinic has nobody of that address."""
-
-    clinic_id: str
-    user: UserRow | None
-    subjects: Sequence[Subject]
-
-
 class Sessions:
     """The use cases about sessions. One instance a server."""
 
@@ -105,14 +94,23 @@ class Sessions:
 
     async def login(self, request: LoginRequest, origin: Origin) -> SessionAnswer:
         """A new session, or CredentialsInvalid, TotpRequired, RateLimited, Overloaded."""
-        asked = await self._asked(request, origin)
-        for one in asked:
-            kept = one.user.password_hash if one.user is not None else None
-            checked = await self._passwords.check(request.password, kept)
-            if checked.ok:
-                return await self._begin(one, checked, request, origin)
-        clinic_id = asked[0].clinic_id
-        return await self._authority.decide(lambda tx: self._refuse(tx, asked, request, origin), clinic_id)
+        found = await self._authority.transactions.read(lambda tx: meant(tx, request, origin))
+        asked = await self._authority.decide(
+            lambda tx: begin_attempt(tx, self._authority, found, request, origin), found[0].clinic_id
+        )
+        try:
+            for one in asked:
+                kept = one.user.password_hash if one.user is not None else None
+                checked = await self._passwords.check(request.password, kept)
+                if checked.ok:
+                    return await self._begin(one, asked, checked, request, origin)
+        except Overloaded:
+            # nobody is locked out because the cloud was busy
+            await self._authority.decide(lambda tx: give_back(tx, _subjects(asked)), asked[0].clinic_id)
+            raise
+        return await self._authority.decide(
+            lambda tx: refuse(tx, self._authority, asked, request, origin), asked[0].clinic_id
+        )
 
     async def refresh(self, request: RefreshRequest, origin: Origin) -> SessionAnswer:
         """The session goes on with new tokens; TokenInvalid or SessionRevoked where it does not."""
@@ -180,62 +178,64 @@ class Sessions:
 
         await self._authority.decide(revoke)
 
-    async def _asked(self, request: LoginRequest, origin: Origin) -> list[_Asked]:
-        """Who may be meant, of clinics that have the device; RateLimited where whoever it is has to wait."""
-
-        async def read(tx: Tx) -> list[_Asked] | Refusal:
-            found = [
-                await self._asked_in(tx, clinic_id, request, origin)
-                for clinic_id in (await devices.clinics_of(tx, request.device_id))[:_CLINICS_MAX]
-                if origin.reaches(clinic_id)
-            ]
-            # where the device is nobody's, somebody who is not there is asked for their password all the same
-            nobody = account_subjects(NO_CLINIC, request.email, request.device_id, origin, known=False)
-            found = found or [_Asked(NO_CLINIC, None, nobody)]
-            waits = [await locked(tx, one.subjects, self._authority.clock.now_ms()) for one in found]
-            return next((wait for wait in waits if wait is not None), None) or found
-
-        asked = await self._authority.transactions.read(read)
-        if isinstance(asked, Refusal):
-            raise asked
-        return asked
-
-    async def _asked_in(self, tx: Tx, clinic_id: str, request: LoginRequest, origin: Origin) -> _Asked:
-        user = await users.find(tx, clinic_id, request.email)
-        known = user is not None and user.user_id in await devices.authors(tx, clinic_id, request.device_id)
-        subjects = account_subjects(clinic_id, request.email, request.device_id, origin, known=known)
-        return _Asked(clinic_id, user, subjects)
-
     async def _begin(
-        self, asked: _Asked, checked: Checked, request: LoginRequest, origin: Origin
+        self,
+        one: Asked,
+        asked: Sequence[Asked],
+        checked: Checked,
+        request: LoginRequest,
+        origin: Origin,
     ) -> SessionAnswer:
         """The password was right a moment ago: begin the session, if all the rest is right now."""
-        clinic_id, before = asked.clinic_id, asked.user
+        clinic_id, before = one.clinic_id, one.user
         assert before is not None
 
         async def begin(tx: Tx) -> SessionAnswer | Refusal:
-            now_ms = self._authority.clock.now_ms()
-            wait = await locked(tx, asked.subjects, now_ms)
-            if wait is not None:  # those that came at the same time failed too often
-                return wait
             user = await users.get(tx, clinic_id, before.user_id)
             device = await devices.get(tx, clinic_id, request.device_id)
             if user is None or user.disabled or not user.roles or user.password_hash != before.password_hash:
-                return await self._refuse(tx, [asked], request, origin)
+                return await refuse(tx, self._authority, asked, request, origin)
+            if device is not None and not device.revoked and user.has_totp:
+                refusal = await self._factor(tx, one, asked, user, request, origin)
+                if refusal is not None:
+                    return refusal
+            await give_back(tx, _subjects(asked))
             if device is None or device.revoked:
                 return SessionRevoked("this device was revoked; ask the clinic's administrator")
-            if user.has_totp and request.totp is None:
-                return TotpRequired("this login needs a second factor")
-            if user.has_totp and not await totp.take(
-                tx, self._authority, clinic_id, user, request.totp or ""
-            ):
-                return await self._refuse(tx, [asked], request, origin)
-            return await self._begun(tx, asked, user, device, checked.renewed, origin)
+            return await self._begun(tx, one, user, device, checked.renewed, origin)
 
         return await self._authority.decide(begin, clinic_id)
 
+    async def _factor(
+        self,
+        tx: Tx,
+        one: Asked,
+        asked: Sequence[Asked],
+        user: UserRow,
+        request: LoginRequest,
+        origin: Origin,
+    ) -> Refusal | None:
+        """Use the second factor up, beside a right password; the refusal where it is missing or wrong."""
+        subject, now_ms = factor_subject(one.clinic_id, request.email), self._authority.clock.now_ms()
+        wait = await locked(tx, [subject], now_ms)
+        if wait is not None:
+            await give_back(tx, _subjects(asked))
+            return wait
+        if request.totp is not None and await totp.take(
+            tx, self._authority, one.clinic_id, user, request.totp
+        ):
+            await clear(tx, subject)
+            return None
+        if await fail(tx, [subject], now_ms):
+            await note(tx, self._authority, one, request, origin, "locked_out", factor="totp")
+        if request.totp is not None:
+            return await refuse(tx, self._authority, asked, request, origin)
+        await give_back(tx, _subjects(asked))
+        await note(tx, self._authority, one, request, origin, "login_refused", code=TotpRequired.code)
+        return TotpRequired("this login needs a second factor")
+
     async def _begun(
-        self, tx: Tx, asked: _Asked, user: UserRow, device: DeviceRow, renewed: str | None, origin: Origin
+        self, tx: Tx, asked: Asked, user: UserRow, device: DeviceRow, renewed: str | None, origin: Origin
     ) -> SessionAnswer:
         clinic_id, now_ms = asked.clinic_id, self._authority.clock.now_ms()
         for subject in asked.subjects:
@@ -255,24 +255,6 @@ class Sessions:
         await sessions.add(tx, clinic_id, session, token.digest)
         await self._note(tx, clinic_id, "login", session, origin)
         return await self._answer(tx, clinic_id, user, device, token)
-
-    async def _refuse(
-        self, tx: Tx, asked: Sequence[_Asked], request: LoginRequest, origin: Origin
-    ) -> Refusal:
-        """Count the failure and note it; the one answer for everything that was not right."""
-        for one in asked:
-            subjects = await fail(tx, one.subjects, self._authority.clock.now_ms())
-            entry = Entry(
-                "login_refused",
-                user_id=one.user.user_id if one.user is not None else None,
-                device_id=request.device_id,
-                hub_id=origin.hub_id,
-                address=origin.address,
-            )
-            await self._authority.trail.append(tx, one.clinic_id, entry)
-            if subjects:
-                await self._authority.trail.append(tx, one.clinic_id, replace(entry, event="locked_out"))
-        return CredentialsInvalid("nobody logs in here with this address and password")
 
     async def _still_in(
         self, tx: Tx, clinic_id: str, session: SessionRow
@@ -334,3 +316,8 @@ class Sessions:
 
     async def list(self, clinic_id: str) -> list[SessionRow]:
         return await self._authority.transactions.read(lambda tx: sessions.everyone(tx, clinic_id))
+
+
+def _subjects(asked: Sequence[Asked]) -> list[Subject]:
+    """Whose counts an attempt raised, each once."""
+    return list(dict.fromkeys(subject for one in asked for subject in one.subjects))

@@ -21,6 +21,8 @@ _PUT: Final = """
     ON CONFLICT (clinic_id, subject) DO UPDATE SET failures = excluded.failures,
     window_ends_ms = excluded.window_ends_ms, locked_until_ms = excluded.locked_until_ms"""
 _CLEAR: Final = "DELETE FROM attempt WHERE clinic_id = $1 AND subject = $2"
+_GIVE_BACK: Final = """
+    UPDATE attempt SET failures = failures - 1 WHERE clinic_id = $1 AND subject = $2 AND failures > 0"""
 _FORGET: Final = "DELETE FROM attempt WHERE clinic_id = $1 AND window_ends_ms < $2 AND locked_until_ms < $2"
 _SHOW: Final = """
     INSERT INTO proof (clinic_id, issuer, jti, expires_at_ms) VALUES ($1, $2, $3, $4)
@@ -57,6 +59,11 @@ async def fail(tx: Tx, clinic_id: str, subject: str, now_ms: int, window_ms: int
 async def lock(tx: Tx, clinic_id: str, subject: str, until_ms: int) -> None:
     """Nobody gets in as this subject until then; the count begins anew."""
     await _put(tx, clinic_id, subject, Attempts(0, until_ms, until_ms))
+
+
+async def give_back(tx: Tx, clinic_id: str, subject: str) -> None:
+    """One that was counted was no failure. What a lock has taken into account stays so."""
+    await tx.rows(_GIVE_BACK, clinic_id, subject)
 
 
 async def clear(tx: Tx, clinic_id: str, subject: str) -> None:

@@ -1,7 +1,10 @@
 """Who has failed too often waits, and nobody can keep a whole clinic waiting."""
 
 import asyncio
+from collections import Counter
+from functools import partial
 
+import pyotp
 import pytest
 
 from medxz.accounts.lockout import (
@@ -11,10 +14,16 @@ from medxz.accounts.lockout import (
     ADDRESS,
     CODES_AT_ADDRESS,
     CODES_OF_CLINIC,
+    FACTOR,
 )
-from medxz.errors import CodeInvalid, CredentialsInvalid, RateLimited
+from medxz.accounts.passwords import Passwords
+from medxz.accounts.sessions import Sessions
+from medxz.errors import CodeInvalid, CredentialsInvalid, Overloaded, RateLimited, TotpRequired
 from medxz.service.accounts import Origin
-from tests.unit.accounts.house import EMAIL, IDS, House, Relay, Tablet
+from medxz.store.authority import devices
+from medxz.store.authority.devices import DeviceRow
+from medxz.wire import LoginRequest, SessionAnswer
+from tests.unit.accounts.house import EMAIL, IDS, PASSWORD, House, Relay, Tablet
 
 WRONG = "another long password"
 THERE = Origin("203.0.113.1")
@@ -72,7 +81,75 @@ async def test_guesses_at_once_are_no_way_around(house: House, relay: Relay) -> 
         *guesses, relay.login(tablet, origin=Origin("203.0.113.1")), return_exceptions=True
     )
     assert isinstance(answers[-1], RateLimited)
-    assert {type(answer) for answer in answers} <= {RateLimited, CredentialsInvalid}
+    counted = Counter(type(answer) for answer in answers)
+    assert counted == {CredentialsInvalid: ACCOUNT_AT_ADDRESS.free, RateLimited: 8}
+    assert len(await relay.events(house.clinic_id, "locked_out")) == 1
+
+
+async def test_a_guess_that_was_let_in_is_answered_as_what_it_is(house: House, relay: Relay) -> None:
+    """The last attempt that is free gets in with the right password, though others failed while it was judged."""
+    tablet = await relay.tablet(house.clinic_id)
+    guesses = [relay.login(tablet, EMAIL, WRONG, origin=THERE) for _ in range(ACCOUNT_AT_ADDRESS.free - 1)]
+    answers = await asyncio.gather(*guesses, relay.login(tablet, origin=THERE), return_exceptions=True)
+    assert isinstance(answers[-1], SessionAnswer)
+
+
+async def test_a_busy_cloud_locks_nobody_out(house: House, relay: Relay) -> None:
+    """An attempt that was never judged, because too many waited, is not counted, nor is one that was right."""
+    tablet = await relay.tablet(house.clinic_id)
+    for _ in range(3):
+        await relay.login(await relay.tablet(house.clinic_id), origin=THERE)
+    busy = Sessions(relay.authority, Passwords([], waiting_max=0), relay.ring)
+    request = LoginRequest(email=EMAIL, password=PASSWORD, device_id=tablet.device_id)
+    for _ in range(ADDRESS.free):
+        with pytest.raises(Overloaded):
+            await busy.login(request, THERE)
+    [(failures,)] = await relay.transactions.read(
+        lambda tx: tx.rows(
+            "SELECT max(failures) FROM attempt WHERE clinic_id IN ($1, $2)", house.clinic_id, ""
+        )
+    )
+    assert failures == 0
+
+
+async def test_a_clinic_that_has_the_same_device_holds_nobody_up(house: House, relay: Relay) -> None:
+    """Clinics that have a tablet's id, but nobody of that address, hear of no failure there and make nobody wait."""
+    tablet, hostile = await relay.tablet(house.clinic_id), []
+    await relay.login(tablet)
+    for number in range(4):
+        name = f"eve{number}@example.org"
+        made = await relay.admin.clinics.add(f"E{number}", ["S"], name, "Eve", "a lamp in the hall")
+        row = DeviceRow(tablet.device_id, made.sites[0].site_id, "T", "full", 0)
+        await relay.transactions.run(partial(devices.add, clinic_id=made.clinic_id, device=row))
+        hostile.append(made.clinic_id)
+    await relay.admin.users.add(hostile[3], EMAIL, "Not Ada", ["admin"], "a lamp in the hall")
+    for number in range(ACCOUNT.free):
+        with pytest.raises((CredentialsInvalid, RateLimited)):
+            await relay.login(tablet, EMAIL, WRONG, origin=Origin(f"203.0.{number}.1"))
+        house.clock.time_ms += 60_000
+    house.clock.time_ms += 600_000
+    assert (await relay.login(tablet, origin=THERE)).clinic.clinic_id == house.clinic_id
+    for clinic_id in hostile[:3]:
+        assert await relay.events(clinic_id, "login_refused", "locked_out") == []
+
+
+async def test_a_second_factor_is_guessed_at_by_nobody(house: House, relay: Relay) -> None:
+    """A right password without the second factor is noted, and comes to an end like a wrong one beside it."""
+    tablet = await relay.tablet(house.clinic_id)
+    app = pyotp.parse_uri(await relay.admin.totp.begin(house.clinic_id, EMAIL))
+    assert isinstance(app, pyotp.TOTP)
+    await relay.admin.totp.confirm(house.clinic_id, EMAIL, app.at(house.clock.time_ms // 1_000))
+    for number in range(FACTOR.free):
+        with pytest.raises(TotpRequired):
+            await relay.login(tablet, origin=Origin(f"203.0.113.{number}"))
+    noted = await relay.events(house.clinic_id, "login_refused", "locked_out")
+    assert [entry.event for entry in noted].count("login_refused") == FACTOR.free
+    assert noted[0].user_id == house.admin_id
+    house.clock.time_ms += 4_000
+    assert await wait_of(relay, tablet) == 1
+    house.clock.time_ms += 60_000
+    code = app.at(house.clock.time_ms // 1_000)
+    assert (await relay.login(tablet, totp=code, origin=THERE)).access_token
 
 
 async def test_an_address_is_locked_whoever_is_asked_for(house: House, relay: Relay) -> None:
@@ -183,7 +260,6 @@ async def test_a_hub_of_the_same_id_elsewhere_holds_nobody_up(house: House, rela
         await wrong(relay, stranger, f"nobody{number}@example.org", origin)
     assert await relay.events(house.clinic_id, "enrol_refused", "locked_out") == []
     await guess(relay, Origin(lan, box.hub_id, house.clinic_id))
-    assert await relay.login(
-        await relay.tablet(house.clinic_id), origin=Origin(lan, box.hub_id, house.clinic_id)
-    )
+    tablet = await relay.tablet(house.clinic_id)
+    assert (await relay.login(tablet, origin=Origin(lan, box.hub_id, house.clinic_id))).access_token
     assert len(await relay.events(other.clinic_id, "locked_out")) == 1
