@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from medxz import limits
+from tests.protocol.conftest import Server
 from tests.protocol.two_clinics import PASSWORD, Clinic, assertion_of, two_clinics
 
 pytestmark = pytest.mark.slow
@@ -138,3 +140,13 @@ async def test_what_is_taken_away_is_gone_at_once(clinic: Clinic) -> None:
     assert (await clinic.ask(None, "POST", "/v1/auth/login", json=login)).status_code == 401
     refresh = {"refresh_token": session["refresh_token"]}
     assert (await clinic.ask(None, "POST", "/v1/auth/refresh", json=refresh)).status_code == 401
+
+
+@pytest.mark.parametrize("kind", ["cloud"])
+async def test_a_token_of_years(server: Server) -> None:
+    """With a cloud's own key, too, nobody makes a token that lasts longer than those that it gives."""
+    given = await server.caller(ttl_s=limits.ACCESS_TOKEN_S)
+    made = await server.caller(ttl_s=10 * 365 * 86_400)
+    assert (await given.ask("GET", "/v1/sync/status")).status == 200
+    refused = await made.ask("GET", "/v1/sync/status")
+    assert (refused.status, refused.code) == (401, "token_invalid")
