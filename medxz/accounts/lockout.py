@@ -48,6 +48,8 @@ PROOFS_AT_ADDRESS: Final = Rule(10, 15 * MINUTE_MS, 10 * SECOND_MS, 15 * MINUTE_
 CODES_AT_ADDRESS: Final = Rule(10, 15 * MINUTE_MS, 10 * SECOND_MS, 15 * MINUTE_MS)
 CODES_OF_CLINIC: Final = Rule(100, HOUR_MS, MINUTE_MS, 10 * MINUTE_MS)
 
+RENEWALS_A_MINUTE: Final = 30
+
 _LOCKS_WINDOW_MS: Final = DAY_MS
 
 
@@ -77,6 +79,22 @@ def account_subjects(
 def factor_subject(clinic_id: str, email: str) -> Subject:
     """Whose count a second factor raises that is missing or wrong, beside a right password: nobody else can."""
     return Subject(clinic_id, f"{_account(email)}:factor", FACTOR)
+
+
+async def use_renewal(tx: Tx, clinic_id: str, session_id: str, now_ms: int) -> None:
+    """Count a renewal of a session."""
+    await attempts.fail(tx, clinic_id, _renewals(session_id), now_ms, MINUTE_MS)
+
+
+async def renewed_too_often(tx: Tx, clinic_id: str, session_id: str, now_ms: int) -> RateLimited | None:
+    """The refusal, where a session was renewed as often as it may be in a minute."""
+    used = await attempts.get(tx, clinic_id, _renewals(session_id), now_ms)
+    if used.failures < RENEWALS_A_MINUTE:
+        return None
+    return RateLimited(
+        "this session was renewed too often; wait and try again",
+        retry_after_s=-((now_ms - used.window_ends_ms) // SECOND_MS),
+    )
 
 
 def proof_subject(origin: Origin) -> Subject:
@@ -166,6 +184,10 @@ async def _lock(tx: Tx, subject: Subject, now_ms: int) -> None:
 
 def _locks(subject: Subject) -> str:
     return f"{subject.name}:locks"
+
+
+def _renewals(session_id: str) -> str:
+    return f"renewals:{session_id}"
 
 
 def _account(email: str) -> str:

@@ -20,7 +20,16 @@ from medxz import limits
 from medxz.accounts import totp
 from medxz.accounts.base import DAY_MS, Authority, wire_bytes
 from medxz.accounts.key_ring import KeyRing
-from medxz.accounts.lockout import Subject, clear, factor_subject, fail, give_back, locked
+from medxz.accounts.lockout import (
+    Subject,
+    clear,
+    factor_subject,
+    fail,
+    give_back,
+    locked,
+    renewed_too_often,
+    use_renewal,
+)
 from medxz.accounts.logins import Asked, begin_attempt, meant, note, refuse
 from medxz.accounts.passwords import Checked, Passwords
 from medxz.errors import (
@@ -113,7 +122,7 @@ class Sessions:
         )
 
     async def refresh(self, request: RefreshRequest, origin: Origin) -> SessionAnswer:
-        """The session goes on with new tokens; TokenInvalid or SessionRevoked where it does not."""
+        """The session goes on with new tokens; TokenInvalid, SessionRevoked or RateLimited where it does not."""
         if request.refresh_token is None:
             raise Invalid("the cloud renews by the refresh token alone", field="refresh_token")
         token = RefreshToken.read(request.refresh_token)
@@ -130,6 +139,9 @@ class Sessions:
                 return SessionRevoked("this session was revoked; log in again")
             if session.last_used_ms + UNUSED_MS <= now_ms:
                 return SessionRevoked("this session was not used for thirty days; log in again")
+            wait = await renewed_too_often(tx, token.clinic_id, session.session_id, now_ms)
+            if wait is not None:
+                return wait
             found = await self._still_in(tx, token.clinic_id, session)
             if found is None:
                 return SessionRevoked("this user or device may not come in any more; ask the administrator")
@@ -140,7 +152,9 @@ class Sessions:
                 return TokenInvalid("no session has this refresh token; log in again")
             if rotation == "reused":
                 return await self._reused(tx, token.clinic_id, session, origin)
-            await self._note(tx, token.clinic_id, "refresh", session, origin)
+            await use_renewal(tx, token.clinic_id, session.session_id, now_ms)
+            if rotation == "rotated":  # asked again after an answer that was lost, nothing has changed
+                await self._note(tx, token.clinic_id, "refresh", session, origin)
             return await self._answer(tx, token.clinic_id, *found, successor)
 
         return await self._authority.decide(refresh, token.clinic_id)

@@ -1,7 +1,7 @@
 """Sessions and the tokens that renew them, of which only hashes are kept.
 
-Each use of a token makes a successor. A token is good again until a successor of it was used; after that, using it is a
-theft: one of two holders is not who they say.
+Each use of a token makes a successor, of which the newest few are kept. A token is good again until a successor of it was
+used; after that, using it is a theft: one of two holders is not who they say.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from medxz.store.authority.base import Tx
 from medxz.store.authority.clinics import raise_revision
 from medxz.store.authority.devices import add_author
 
-Rotation = Literal["rotated", "reused", "unknown"]
+Rotation = Literal["rotated", "again", "reused", "unknown"]
+SUCCESSORS_MAX: Final = 4
+"""Answers that may be on their way at once; one that is older than so many others was lost."""
 
 _COLUMNS: Final = "session_id, user_id, device_id, made_at_ms, last_used_ms, revoked, hub_id"
 _ADD: Final = """
@@ -31,6 +33,12 @@ _RENEWAL_USED: Final = """
 _OTHERS_ENDED: Final = """
     UPDATE refresh_token SET state = 'ended'
     WHERE clinic_id = $1 AND session_id = $2 AND token_hash <> $3 AND state <> 'ended'"""
+_DROP_OLD: Final = """
+    DELETE FROM refresh_token
+    WHERE clinic_id = $1 AND session_id = $2 AND parent_hash = $3 AND state = 'fresh' AND token_hash <> $4
+    AND token_hash NOT IN (SELECT token_hash FROM refresh_token
+    WHERE clinic_id = $1 AND session_id = $2 AND parent_hash = $3 AND state = 'fresh' AND token_hash <> $4
+    ORDER BY made_at_ms DESC, token_hash LIMIT $5)"""
 _TOUCH: Final = "UPDATE session SET last_used_ms = $3 WHERE clinic_id = $1 AND session_id = $2"
 _REVOKE: Final = """
     UPDATE session SET revoked = 1 WHERE clinic_id = $1 AND session_id = $2 AND revoked = 0 RETURNING session_id"""
@@ -80,7 +88,10 @@ async def everyone(tx: Tx, clinic_id: str) -> list[SessionRow]:
 async def rotate(
     tx: Tx, clinic_id: str, session_id: str, token_hash: bytes, successor_hash: bytes, now_ms: int
 ) -> Rotation:
-    """Use a token, which gives its successor. It looks at tokens only: whether the session is good is asked before."""
+    """Use a token, which gives its successor: for the first time, or `again`.
+
+    It looks at tokens only: whether the session is good is asked before.
+    """
     found = await tx.rows(_RENEWAL, clinic_id, session_id, token_hash)
     if not found:
         return "unknown"
@@ -90,9 +101,12 @@ async def rotate(
     if state == "fresh":  # the one before it, and what else that one gave, are at their end
         await tx.rows(_OTHERS_ENDED, clinic_id, session_id, token_hash)
         await tx.rows(_RENEWAL_USED, clinic_id, session_id, token_hash)
+    else:
+        kept = SUCCESSORS_MAX - 1
+        await tx.rows(_DROP_OLD, clinic_id, session_id, token_hash, successor_hash, kept)
     await tx.rows(_ADD_RENEWAL, clinic_id, session_id, successor_hash, token_hash, now_ms)
     await tx.rows(_TOUCH, clinic_id, session_id, now_ms)
-    return "rotated"
+    return "rotated" if state == "fresh" else "again"
 
 
 async def touch(tx: Tx, clinic_id: str, session_id: str, now_ms: int) -> None:

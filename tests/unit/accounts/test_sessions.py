@@ -6,6 +6,7 @@ import jwt
 import pytest
 
 from medxz import limits
+from medxz.accounts.lockout import RENEWALS_A_MINUTE
 from medxz.accounts.sessions import RefreshToken
 from medxz.errors import (
     CredentialsInvalid,
@@ -17,6 +18,7 @@ from medxz.errors import (
     TokenMissing,
 )
 from medxz.service.accounts import Origin
+from medxz.store.authority.sessions import SUCCESSORS_MAX
 from medxz.wire import LogoutRequest, RefreshRequest, SessionAnswer
 from tests.unit.accounts.house import EMAIL, IDS, PASSWORD, House, Relay, Tablet
 
@@ -368,3 +370,19 @@ async def test_who_is_let_back_in_by_another_process_is_known_at_once(house: Hou
     await relay.admin.users.disable(house.clinic_id, house.admin_id, disabled=False)
     session = await relay.login(tablet)
     assert (await other.caller(session.access_token)).user_id == house.admin_id
+
+
+async def test_a_token_is_used_without_end_by_nobody(house: House, relay: Relay) -> None:
+    """One token gives so many renewals a minute, keeps its newest successors alone, and its first use alone is noted."""
+    first = await relay.login(await relay.tablet(house.clinic_id))
+    answers = [await refresh(relay, first.refresh_token) for _ in range(RENEWALS_A_MINUTE)]
+    with pytest.raises(RateLimited) as refusal:
+        await refresh(relay, first.refresh_token)
+    assert refusal.value.retry_after_s == 60
+    [(kept,)] = await relay.transactions.read(
+        lambda tx: tx.rows("SELECT count(*) FROM refresh_token WHERE clinic_id = $1", house.clinic_id)
+    )
+    assert kept == 1 + SUCCESSORS_MAX
+    assert len(await relay.events(house.clinic_id, "refresh")) == 1
+    house.clock.time_ms += 60_000
+    assert (await refresh(relay, answers[-1].refresh_token)).access_token
