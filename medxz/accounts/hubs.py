@@ -19,17 +19,19 @@ from medxz.accounts.clinic_cas import ClinicCas
 from medxz.accounts.clinics import check_name
 from medxz.accounts.enrolment import FoundCode, find_code
 from medxz.accounts.key_ring import KeyRing
+from medxz.accounts.lockout import fail, locked, proof_subject
 from medxz.errors import CodeInvalid, Forbidden, Invalid, NotFound, Refusal, SessionRevoked, TokenInvalid
 from medxz.service.accounts import Origin
 from medxz.service.configuration import config_answer
 from medxz.service.gate import Caller, require
 from medxz.store.authority import attempts, clinics, codes, hubs
+from medxz.store.authority.attempts import NO_CLINIC
 from medxz.store.authority.audit import Entry
 from medxz.store.authority.base import TryAgain, Tx
 from medxz.store.authority.hubs import HubRow
 from medxz.store.authority.known import Directories
 from medxz.trust.clinic_ca import ServerRequest, read_request
-from medxz.trust.proofs import proof_issuer, verify_proof
+from medxz.trust.proofs import is_signed_by, proof_issuer, verify_proof
 from medxz.wire import (
     AssertionRequest,
     ClaimAnswer,
@@ -76,6 +78,17 @@ class Hubs:
                     return CodeInvalid("this pairing code is unknown, used or over; ask for another one")
                 return found.clinic_id, held
             clinic_id, site_id = found.clinic_id, found.row.site_id
+            held = await hubs.get(tx, clinic_id, asked.server_id)
+            if held is not None and (held.revoked or held.public_key != _pem(asked.key)):
+                entry = Entry(
+                    "claim_refused",
+                    user_id=found.row.made_by,
+                    hub_id=asked.server_id,
+                    address=origin.address,
+                    detail={"revoked": held.revoked},
+                )
+                await self._authority.trail.append(tx, clinic_id, entry)
+                return Forbidden("the clinic has a hub of this id with another key, or revoked it")
             if request.adopt is not None:
                 site_id = await self._adopting.take_in(tx, clinic_id, site_id, request.adopt, asked.server_id)
                 clinic_id = request.adopt.clinic_id
@@ -123,7 +136,10 @@ class Hubs:
         hub_id = proof_issuer(request.assertion)
 
         async def token(tx: Tx) -> str | Refusal:
-            clinic_id, hub = await self._proved(tx, hub_id, request.assertion)
+            proved = await self._proved(tx, hub_id, request.assertion, origin)
+            if isinstance(proved, Refusal):
+                return proved
+            clinic_id, hub = proved
             if hub.revoked:
                 return SessionRevoked("this hub was revoked; ask the clinic's administrator")
             await hubs.seen(tx, clinic_id, hub_id, self._authority.clock.now_ms(), url)
@@ -162,8 +178,6 @@ class Hubs:
 
     async def _let_in(self, tx: Tx, clinic_id: str, site_id: str, asked: ServerRequest, name: str) -> HubRow:
         held = await hubs.get(tx, clinic_id, asked.server_id)
-        if held is not None and (held.revoked or held.public_key != _pem(asked.key)):
-            raise Forbidden("the clinic has a hub of this id with another key, or revoked it")
         if held is None and await clinics.find_site(tx, clinic_id, site_id) is None:
             raise Forbidden("the clinic no longer has the site that this code is for")
         chain = await self._cas.issue(tx, clinic_id, asked)
@@ -199,7 +213,9 @@ class Hubs:
             entries.append(Entry("hub_revoked", user_id=found.row.made_by, hub_id=replaced, detail=detail))
         await self._authority.trail.append(tx, clinic_id, *entries)
 
-    async def _proved(self, tx: Tx, hub_id: str, assertion: str) -> tuple[str, HubRow]:
+    async def _proved(
+        self, tx: Tx, hub_id: str, assertion: str, origin: Origin
+    ) -> tuple[str, HubRow] | Refusal:
         """The clinic and the hub whose key signed this, for the first time."""
         candidates = [
             (clinic_id, hub)
@@ -209,19 +225,35 @@ class Hubs:
         # a hub that moved to another clinic with its key is where it came in last, and was not sent away
         candidates.sort(key=lambda found: (found[1].revoked, -found[1].made_at_ms))
         for clinic_id, hub in candidates:
-            key = load_pem_public_key(hub.public_key.encode())
-            assert isinstance(key, EllipticCurvePublicKey)
-            try:
-                proof = verify_proof(assertion, [key], self._place.server_id, self._authority.clock)
-            except TokenInvalid:
-                if len(candidates) == 1:
-                    raise
+            key = _key_of(hub)
+            if not is_signed_by(assertion, key):
                 continue
+            proof = verify_proof(assertion, [key], self._place.server_id, self._authority.clock)
             if not await attempts.show_once(tx, clinic_id, proof.issuer, proof.jti, proof.ends_ms):
                 raise TokenInvalid("the proof was used before")
             return clinic_id, hub
-        # in the words of a wrong key: nobody is told which hubs there are
-        raise TokenInvalid("the proof's signature fits no key of its issuer that is known here")
+        # of two clinics that have such a hub, neither is told what the other's does
+        concerned = candidates[0][0] if len(candidates) == 1 else NO_CLINIC
+        return await self._wrong_key(tx, concerned, hub_id, origin)
+
+    async def _wrong_key(self, tx: Tx, clinic_id: str, hub_id: str, origin: Origin) -> Refusal:
+        """Counted against its address, which holds up no proof by the right key; noted as long as it need not wait."""
+        subject, now_ms = proof_subject(origin), self._authority.clock.now_ms()
+        wait = await locked(tx, [subject], now_ms)
+        if wait is not None:
+            return wait
+        full = await fail(tx, [subject], now_ms)
+        for event in ("hub_token_refused", *(["locked_out"] if full else [])):
+            entry = Entry(event, hub_id=hub_id, address=origin.address)
+            await self._authority.trail.append(tx, clinic_id, entry)
+        # one answer, whether there is such a hub or not
+        return TokenInvalid("the proof's signature fits no key of its issuer that is known here")
+
+
+def _key_of(hub: HubRow) -> EllipticCurvePublicKey:
+    key = load_pem_public_key(hub.public_key.encode())
+    assert isinstance(key, EllipticCurvePublicKey)
+    return key
 
 
 def _check_url(url: str) -> str:

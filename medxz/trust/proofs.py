@@ -80,6 +80,11 @@ def proof_issuer(text: str) -> str:
     return _read(text).iss
 
 
+def is_signed_by(text: str, key: PublicKey) -> bool:
+    """Whether this key signed it; nothing else of it has been verified."""
+    return _signed(text, key)
+
+
 def verify_proof(text: str, keys: Iterable[PublicKey], audience: str, clock: Clock) -> Proof:
     """The proof, once one of its issuer's keys signed it and its times hold; TokenInvalid otherwise."""
     wire = _read(text)

@@ -7,7 +7,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from medxz.errors import CodeInvalid, Forbidden, Invalid, NotFound, SessionRevoked, TokenInvalid
+from medxz.accounts.lockout import PROOFS_AT_ADDRESS
+from medxz.errors import CodeInvalid, Forbidden, Invalid, NotFound, RateLimited, SessionRevoked, TokenInvalid
 from medxz.trust.certificates import Credential, client_context, key_text, server_context
 from medxz.trust.clinic_ca import verify_chain
 from medxz.trust.jwks import keys_of
@@ -282,4 +283,29 @@ async def test_nobody_takes_the_cloud_s_id(house: House, relay: Relay) -> None:
     with pytest.raises(Invalid) as refusal:
         await relay.claim(code, Box(hub_id=house.server_id))
     assert refusal.value.field == "csr"
+    assert (await relay.claim(code, Box())).hub_id
+
+
+async def test_proofs_by_a_wrong_key_are_noted_and_end(house: House, relay: Relay) -> None:
+    """Wrong keys come to an end for their address, each noted; a proof by the right key is held up by none of it."""
+    box = await relay.box(house.clinic_id)
+    for _ in range(PROOFS_AT_ADDRESS.free):
+        with pytest.raises(TokenInvalid):
+            await relay.hub_token(Box(hub_id=box.hub_id))
+    for _ in range(3):
+        with pytest.raises(RateLimited):
+            await relay.hub_token(Box(hub_id=box.hub_id))
+    assert await relay.hub_token(box)
+    noted = await relay.events(house.clinic_id, "hub_token_refused", "locked_out")
+    assert len(noted) == PROOFS_AT_ADDRESS.free + 1
+    assert {(entry.hub_id, entry.address) for entry in noted} == {(box.hub_id, HERE.address)}
+
+
+async def test_a_claim_of_another_hub_s_id_is_noted(house: House, relay: Relay) -> None:
+    """Who comes with a good code and the id of a hub whose key they lack leaves a trace, and the code unused."""
+    box, code = await relay.box(house.clinic_id), await hub_code(house, relay)
+    with pytest.raises(Forbidden):
+        await relay.claim(code, Box(hub_id=box.hub_id))
+    [noted] = await relay.events(house.clinic_id, "claim_refused")
+    assert (noted.hub_id, noted.address) == (box.hub_id, HERE.address)
     assert (await relay.claim(code, Box())).hub_id
