@@ -87,17 +87,25 @@ def by_address(ca_pem: str) -> ssl.SSLContext:
 
 
 class _HubObject(ssl.SSLObject):
-    """A connection whose other end must be a hub: a CA signs other certificates too."""
+    """A connection whose other end must be a hub: a CA signs other certificates too.
+
+    The CA of a hub that began alone makes no other CA, and proves that hub and no other.
+    """
 
     def do_handshake(self) -> None:
         super().do_handshake()
         shown = self.getpeercert() or {}
         names = [str(pair[1]) for pair in shown.get("subjectAltName", ()) if pair[0] == "DNS"]
-        if not any(name.endswith(HUB_SUFFIX) for name in names):
+        hubs = {name.removesuffix(HUB_SUFFIX) for name in names if name.endswith(HUB_SUFFIX)}
+        if not hubs:
             raise ssl.SSLCertVerificationError("the certificate names no hub")
+        issuer = {str(pair[0][0]): str(pair[0][1]) for pair in shown.get("issuer", ())}.get("commonName", "")
+        if issuer.startswith(HUB_ROOT) and hubs != {issuer.removeprefix(HUB_ROOT)}:
+            raise ssl.SSLCertVerificationError("the certificate is by the CA of another hub")
 
 
 HUB_SUFFIX = ".hub.medxz"
+HUB_ROOT = "medxz hub "
 
 
 def _trusting(ca_pem: str) -> ssl.SSLContext:

@@ -140,8 +140,8 @@ def read_root(root_pem: str, server_id: str) -> x509.Certificate:
     root, *others = x509.load_pem_x509_certificates(root_pem.encode())
     key = root.public_key()
     powers = root.extensions.get_extension_for_class(x509.BasicConstraints).value
-    if others or not powers.ca or not isinstance(key, ec.EllipticCurvePublicKey):
-        raise ValueError("a root is one certificate of a CA")
+    if others or not powers.ca or powers.path_length != 0 or not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ValueError("a root is one certificate of a CA that makes no other CA")
     try:
         root.verify_directly_issued_by(root)
     except (InvalidSignature, TypeError):

@@ -16,12 +16,13 @@ from medxz.errors import ConfigurationError, PeerRefused, PeerUnreachable, PeerU
 from medxz.peer import Peer
 from medxz.trust import certificates
 from medxz.trust.certificates import Credential, ca_fingerprint
+from medxz.trust.clinic_ca import make_clinic_root
 from tests.making import CLINIC, DEVICE, fixed_id
 from tests.unit.device.scripted import KEY
 
 NOW_MS = SystemClock().now_ms()
 HUB, OTHER_HUB = fixed_id(0xA1), fixed_id(0xA2)
-CA = certificates.make_root(HUB, NOW_MS)
+CA = make_clinic_root(CLINIC, NOW_MS)
 FINGERPRINT = ca_fingerprint(CA.certificate)
 CA_PEM = CA.certificate_pem.decode()
 
@@ -119,8 +120,18 @@ async def test_any_hub_of_the_clinic_and_nothing_else(serve: Serve) -> None:
     assert not await reaches(url)
 
 
-async def reaches(url: str) -> bool:
-    peer = Peer(url, ssl_context=of_clinic(CA_PEM))
+async def test_a_hub_that_began_alone_proves_itself_alone(serve: Serve) -> None:
+    """The CA that a hub brought along is no CA of the clinic's other hubs: a stolen box can't stand in for them."""
+    brought = certificates.make_root(OTHER_HUB, SystemClock().now_ms())
+    known = CA_PEM + brought.certificate_pem.decode()
+    url, _ = await serve(certificates.issue_server(brought, OTHER_HUB, SystemClock().now_ms()))
+    assert await reaches(url, known)
+    url, _ = await serve(certificates.issue_server(brought, HUB, SystemClock().now_ms()))
+    assert not await reaches(url, known)
+
+
+async def reaches(url: str, ca_pem: str = CA_PEM) -> bool:
+    peer = Peer(url, ssl_context=of_clinic(ca_pem))
     try:
         await peer.info()
     except PeerUntrusted:
