@@ -40,7 +40,7 @@ URL_CHARS_MAX: Final = 512
 CSR_CHARS_MAX: Final = 8 * KIB
 CERTIFICATE_CHARS_MAX: Final = 16 * KIB
 DEVICE_KEYS_MAX: Final = 64
-ADOPTED_MAX: Final = 10_000  # devices, users and sites that a hub brings which began alone
+ADOPTED_MAX: Final = 2_000  # devices, users and sites that a hub brings which began alone
 
 # HTTP: what one connection may cost, and how long nothing may happen on it.
 CONNECTIONS_MAX: Final = 4_096
@@ -166,6 +166,9 @@ assert ANONYMOUS_BODY_BYTES_FREE < ANONYMOUS_BODY_BYTES_MAX <= CLAIM_BYTES_MAX <
 assert 2 * TOKEN_CHARS_MAX < ANONYMOUS_BODY_BYTES_MAX, "a session is renewed by a token and a proof"
 assert CSR_CHARS_MAX + CERTIFICATE_CHARS_MAX < ANONYMOUS_BODY_BYTES_MAX
 assert 2 * CLAIM_BYTES_MAX <= ANONYMOUS_BODIES_BYTES_MAX < BODIES_BYTES_MAX, "one claim must fit"
+assert 500 * ADOPTED_MAX <= CLAIM_BYTES_MAX, (
+    "what may be brought fits: 500 bytes for each device, its key and its authors"
+)
 assert max(CONNECTIONS_MAX, CLOUD_CONNECTIONS_MAX) * ANONYMOUS_BODY_BYTES_FREE <= BODIES_BYTES_MAX
 assert ANONYMOUS_BODY_S <= STALLED_S
 assert OP_BYTES_MAX <= PULL_PAGE_BYTES_MAX, "a page holds at least one op"
