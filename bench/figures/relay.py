@@ -104,9 +104,13 @@ def scale(context: Context) -> list[Figure]:
         relay(context.folder / "long", three.url, clinic_count=FEW_CLINICS, hubs_each=HUBS_EACH) as deep,
     ):
         for subject, times in ((base, 1), (wide, 1), (deep, 10)):
-            for _ in range(times):
+            everyone = subject.clinics
+            for first in [
+                *range(0, len(everyone), FEW_CLINICS)
+            ] * times:  # all at once would be too many bodies
+                subject.clinics = everyone[first : first + FEW_CLINICS]
                 _push(context, subject, hubs_each=HUBS_EACH, requests=sizes.relay_fill, ops_each=BATCH_OPS)
-        wide.clinics = wide.clinics[:FEW_CLINICS]  # the others are there, and as full
+            subject.clinics = everyone[:FEW_CLINICS]  # the others are there, and as full
         for _ in context.samples("ten times the clinics, ten times the log", sizes.relay_pairs):
             for subject, into in ((base, few), (wide, many), (deep, long)):
                 sample = _push(context, subject, hubs_each=HUBS_EACH, requests=2, ops_each=BATCH_OPS)
