@@ -15,10 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
 
-from medxz.device.reach import HUB_SUFFIX
 from medxz.device.token import server_address
 from medxz.errors import ConfigurationError, PeerUnreachable, PeerUntrusted
-from medxz.trust.certificates import ca_fingerprint
+from medxz.trust.certificates import HUB_SUFFIX, ca_fingerprint
 
 CONNECT_TIMEOUT_S: Final = 10.0
 _FINGERPRINT_CHARS: Final = 64

@@ -33,7 +33,8 @@ ROOT_LIFE: Final = timedelta(days=3_653)
 SERVER_LIFE: Final = timedelta(days=398)
 # a tablet whose clock is behind still takes a fresh certificate
 _BACKDATED: Final = timedelta(days=1)
-_HUB_ROOT: Final = "medxz hub "
+HUB_SUFFIX: Final = ".hub.medxz"
+HUB_ROOT: Final = "medxz hub "
 ALWAYS_NAMED: Final = ("medxz.local", "localhost")
 ALWAYS_ADDRESSED: Final = ("127.0.0.1", "::1")
 
@@ -55,13 +56,13 @@ class Credential:
 
 def server_name(server_id: str) -> str:
     """The name that a server's certificate must carry, whatever its address is."""
-    return f"{server_id}.hub.medxz"
+    return f"{server_id}{HUB_SUFFIX}"
 
 
 def make_root(server_id: str, now_ms: int) -> Credential:
     """A new CA, for one server's own certificates: it can't make another CA."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = subject(f"{_HUB_ROOT}{server_id}")
+    name = subject(f"{HUB_ROOT}{server_id}")
     builder = (
         begun(name, name, key.public_key(), now_ms, ROOT_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -75,7 +76,7 @@ def root_of_hub(root: x509.Certificate) -> str | None:
     """The one server that a root stands for, where it is a hub's own; None for a clinic's, which stands for all."""
     names = root.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     text = str(names[0].value) if len(names) == 1 else ""
-    return text.removeprefix(_HUB_ROOT) if text.startswith(_HUB_ROOT) else None
+    return text.removeprefix(HUB_ROOT) if text.startswith(HUB_ROOT) else None
 
 
 def stands_for(root: x509.Certificate, server_id: str) -> bool:
