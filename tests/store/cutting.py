@@ -22,6 +22,8 @@ class Cutting:
         self._where: Where = "before it arrives"
         self._tasks: set[asyncio.Task[None]] = set()
         self.cuts = 0
+        self.ends_are_told = True
+        self.ended = asyncio.Event()
 
     async def open(self) -> None:
         self._server = await asyncio.start_unix_server(self._pass_on, self._folder / ".s.PGSQL.5432")
@@ -41,7 +43,7 @@ class Cutting:
         assert task is not None
         self._tasks.add(task)
         server_reader, server_writer = await asyncio.open_unix_connection(str(self._socket))
-        answering = asyncio.create_task(_copy(server_reader, writer))
+        answering = asyncio.create_task(self._answer(server_reader, writer))
         with suppress(ConnectionError):
             while data := await reader.read(1 << 20):
                 is_here = self._pattern is not None and self._pattern in data
@@ -62,10 +64,11 @@ class Cutting:
         await asyncio.wait([answering])
         self._tasks.discard(task)
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while data := await reader.read(1 << 20):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(1 << 20):
+                writer.write(data)
+                await writer.drain()
+        self.ended.set()
+        if self.ends_are_told:
+            writer.close()

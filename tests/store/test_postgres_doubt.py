@@ -62,20 +62,26 @@ async def test_a_commit_that_is_not_answered_is_in_doubt(
     assert (await log.verify()).damaged == []
 
 
+@pytest.mark.parametrize("ends_are_told", [True, False])
 async def test_a_relay_that_stands_still_keeps_nobody_from_its_clinic(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    cutting: Cutting, postgres_url: str, monkeypatch: pytest.MonkeyPatch, *, ends_are_told: bool
 ) -> None:
-    """A session that holds a clinic's counter and does nothing is ended by the server; the other relay goes on."""
+    """A session that holds a clinic's counter and does nothing is ended by the server; the other relay goes on.
+
+    The one that stood still is told so, also while it has the server's last word and not yet the connection's end.
+    """
     monkeypatch.setitem(SETTINGS, "idle_in_transaction_session_timeout", "1s")
     backend = PostgresBackend(postgres_url)
     log = await backend.open()
-    still = await open_pool(postgres_url, 1)
+    cutting.ends_are_told = ends_are_told
+    still = await open_pool(cutting.url, 1)
     with pytest.raises(Overloaded):
         async with still.connection() as connection:
             await connection.execute("BEGIN")
             await connection.execute(statements.LOCK, backend.clinic_id)
             [outcome] = await asyncio.wait_for(log.append(batch(make_op(1))), 20)
             assert outcome.kind == "stored"
+            await asyncio.wait_for(cutting.ended.wait(), 20)
             await connection.execute("COMMIT")
     await still.close()
     await backend.close()

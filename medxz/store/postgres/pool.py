@@ -38,7 +38,13 @@ SETTINGS: Final = {
     "tcp_keepalives_count": "3",
 }
 
-DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+DRIVER_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 """Everything that the driver raises where a database does not do what it is asked."""
 
 _GONE: Final = (
@@ -51,6 +57,8 @@ _GONE: Final = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.TargetServerAttributeNotMatched,
     asyncpg.InterfaceError,
+    # what the driver says of a connection that the server has ended, between that word and the end itself
+    asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )
