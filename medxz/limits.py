@@ -40,6 +40,8 @@ URL_CHARS_MAX: Final = 512
 CSR_CHARS_MAX: Final = 8 * KIB
 CERTIFICATE_CHARS_MAX: Final = 16 * KIB
 DEVICE_KEYS_MAX: Final = 64
+HUB_NAMES_MAX: Final = 8
+HUB_NAME_CHARS_MAX: Final = 260  # a DNS name and its port
 ADOPTED_MAX: Final = 2_000  # devices, users and sites that a hub brings which began alone
 
 # HTTP: what one connection may cost, and how long nothing may happen on it.

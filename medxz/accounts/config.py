@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from medxz import limits
 from medxz.accounts.base import PEOPLE, Authority, clinic_of
 from medxz.accounts.clinics import check_name
 from medxz.errors import Invalid
@@ -15,6 +17,9 @@ from medxz.store.directory import ROUTING, ClinicConfig
 
 _DEFAULTS: Final = ClinicConfig()
 _KINDS: Final = ("hub", "cloud")
+_PORT_MAX: Final = 65_535
+_LABEL: Final = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HUB_NAME: Final = re.compile(rf"({_LABEL}(\.{_LABEL})*|\[[0-9a-f:.]{{2,45}}\])(?P<port>:[1-9][0-9]{{0,4}})?")
 
 
 class Config:
@@ -104,9 +109,31 @@ def _routing(value: object) -> object:
     return {**{role: list(kinds) for role, kinds in ROUTING.items()}, **value}
 
 
+def _hub_names(value: object) -> object:
+    texts = value if isinstance(value, list) else [value]
+    names = list(dict.fromkeys(text.lower().rstrip(".") if isinstance(text, str) else "" for text in texts))
+    if value != texts or len(names) > limits.HUB_NAMES_MAX or not all(_is_hub_name(name) for name in names):
+        raise Invalid(
+            f'hub_names is a list of at most {limits.HUB_NAMES_MAX} names that lead to hubs, ["hub.clinic.example"],'
+            " each with :port where that is not 8443",
+            field="hub_names",
+        )
+    return names
+
+
+def _is_hub_name(name: str) -> bool:
+    found = _HUB_NAME.fullmatch(name)
+    return (
+        found is not None
+        and len(name) <= limits.HUB_NAME_CHARS_MAX
+        and int((found["port"] or ":1")[1:]) <= _PORT_MAX
+    )
+
+
 _CHECKS: Final[dict[str, Callable[[object], object]]] = {
     "keep_own_days": _whole("keep_own_days", 1, 3_650),
     "offline_session_hours": _whole("offline_session_hours", 0, 720),
     "require_signed_ops": _flag("require_signed_ops"),
     "routing": _routing,
+    "hub_names": _hub_names,
 }

@@ -32,4 +32,5 @@ def config_answer(known: Known) -> ConfigAnswer:
         routing={role: list(kinds) for role, kinds in clinic.routing.items()},
         targets=list(clinic.targets),
         ca_certificates=list(clinic.ca_certificates),
+        hub_names=list(clinic.hub_names),
     )

@@ -69,6 +69,7 @@ class ClinicConfig:
     targets: Sequence[Target] = ()
     ca_certificates: Sequence[str] = ()
     name: str = ""
+    hub_names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ def config_of(told: ConfigAnswer) -> ClinicConfig:
         targets=tuple(told.targets),
         ca_certificates=tuple(told.ca_certificates),
         name=told.name,
+        hub_names=tuple(told.hub_names),
     )
 
 

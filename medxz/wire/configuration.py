@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from medxz.wire.forms import Answer
 
 
@@ -16,7 +18,7 @@ class Target(Answer):
 
 
 class ConfigAnswer(Answer):
-    """The clinic's configuration, as a device needs it."""
+    """The clinic's configuration, as a device needs it. `hub_names`: DNS names that lead to hubs, some with a port."""
 
     clinic_id: str
     name: str = ""
@@ -26,3 +28,4 @@ class ConfigAnswer(Answer):
     routing: dict[str, list[Literal["hub", "cloud"]]]
     targets: list[Target]
     ca_certificates: list[str]
+    hub_names: list[str] = Field(default_factory=list)

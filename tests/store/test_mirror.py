@@ -51,6 +51,7 @@ def told(revision: int = 7, **changes: Any) -> DirectoryAnswer:
         "config": {
             "clinic_id": CLINIC, "name": "Clinic", "keep_own_days": 20, "offline_session_hours": 8,
             "require_signed_ops": True, "routing": {"admin": ["cloud"]}, "targets": [], "ca_certificates": ["CA"],
+            "hub_names": ["hub.example"],
         },
     }  # fmt: skip
     return DirectoryAnswer.model_validate(whole | changes)
@@ -83,6 +84,7 @@ async def test_the_whole_directory_is_kept(file: LogFile) -> None:
         assert (directory.revoked_sessions, directory.sites) == ({fixed_id(1)}, {SITE: "North"})
         assert (directory.hubs[HUB].public_key_pem, directory.hubs[HUB].url) == (b"PEM", None)
         assert (seen.config.offline_session_hours, seen.config.ca_certificates) == (8, ("CA",))
+        assert seen.config.hub_names == ("hub.example",)
         assert (seen.config.require_signed_ops, seen.keys.keys[0].kid) == (True, "k")
     assert woken == [1]
 

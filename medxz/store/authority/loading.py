@@ -17,7 +17,7 @@ from medxz.wire import Target
 if TYPE_CHECKING:
     from medxz.store.authority.base import Tx
 
-CONFIG_NAMES: Final = ("keep_own_days", "offline_session_hours", "require_signed_ops", "routing")
+CONFIG_NAMES: Final = ("keep_own_days", "offline_session_hours", "require_signed_ops", "routing", "hub_names")
 """What a clinic decides; the rest of its configuration follows from what it has."""
 
 

@@ -177,6 +177,9 @@ async def test_configuration(house: House, relay: Relay) -> None:
         ("keep_own_days", 0), ("keep_own_days", "14"), ("keep_own_days", True), ("offline_session_hours", 721),
         ("require_signed_ops", 1), ("routing", {"clinician": []}), ("routing", {"root": ["hub"]}),
         ("routing", {"clinician": ["hub", "hub"]}), ("routing", [1]), ("routing", {"clinician": [["hub"]]}),
+        ("hub_names", "hub.example"), ("hub_names", ["hub.example"] * 2 + [f"h{n}" for n in range(8)]),
+        ("hub_names", ["https://hub.example"]), ("hub_names", ["hub.example:0"]), ("hub_names", ["hub:65536"]),
+        ("hub_names", ["hub..example"]), ("hub_names", ["-hub"]), ("hub_names", [""]), ("hub_names", [8443]),
         ("name", ""), ("name", 7), ("targets", []), ("x", 1),
     ):  # fmt: skip
         with pytest.raises(Invalid) as refusal:
@@ -187,14 +190,16 @@ async def test_configuration(house: House, relay: Relay) -> None:
     await config.set(clinic, "require_signed_ops", True)
     await config.set(clinic, "routing", {"front_desk": ["cloud"]}, by=house.admin_id)
     await config.set(clinic, "name", "River Clinic")
+    await config.set(clinic, "hub_names", ["Hub.River.example.", "10.0.7.2:8444", "[fd00::2]:8443"])
     known = (await relay.directories.of(clinic)).config
     assert (known.keep_own_days, known.require_signed_ops, known.name) == (30, True, "River Clinic")
     assert {role: list(kinds) for role, kinds in known.routing.items()} == {
         "admin": ["hub", "cloud"], "clinician": ["hub", "cloud"], "front_desk": ["cloud"],
     }  # fmt: skip
+    assert list(known.hub_names) == ["hub.river.example", "10.0.7.2:8444", "[fd00::2]:8443"]
     await config.set(clinic, "keep_own_days", None)
     assert (await config.get(clinic))["keep_own_days"] == 14
-    assert len(await relay.events(clinic, "config_changed")) == 5
+    assert len(await relay.events(clinic, "config_changed")) == 6
 
 
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
