@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from medxz.errors import NotFound
+from medxz.roles import readable, require_reading
 from medxz.service.gate import Caller, require
 from medxz.service.list_cursor import ListCursors, list_json
 from medxz.service.noting import Noting
-from medxz.service.roles import readable, require_reading
 from medxz.store.views import ConflictState, HeldConflict
 from medxz.store.views.follower import Follower
 

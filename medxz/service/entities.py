@@ -20,11 +20,11 @@ from medxz.merge.change import Change
 from medxz.merge.entity import Entity
 from medxz.merge.history import history_of, merge_json
 from medxz.merge.view import view_of
+from medxz.roles import require_reading
 from medxz.service.changes import entity_and_changes
 from medxz.service.gate import Caller, require
 from medxz.service.list_cursor import ListCursors, list_json
 from medxz.service.noting import Noting, Subject
-from medxz.service.roles import require_reading
 from medxz.service.wanted import Wanted
 from medxz.store.base import LogStore
 from medxz.store.entity_index import Whose

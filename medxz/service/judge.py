@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from medxz.op import Operation, signature_holds
+from medxz.roles import writable
 from medxz.service.gate import Caller
-from medxz.service.roles import writable
 from medxz.store.directory import Directory
 
 

@@ -6,8 +6,8 @@ from typing import Final
 
 from medxz import limits
 from medxz.errors import Overloaded
+from medxz.roles import readable
 from medxz.service.gate import Caller, require
-from medxz.service.roles import readable
 from medxz.service.seen import Seen
 from medxz.service.upstream import Upstream
 from medxz.store.base import LogStore

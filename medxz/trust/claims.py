@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, get_args
 
 import msgspec
 
 from medxz import limits
 from medxz.errors import TokenInvalid
 from medxz.ids import UUID_PATTERN, is_uuid
+from medxz.roles import Role
 
-Role = Literal["admin", "clinician", "front_desk", "hub", "operator"]
 ROLES: Final[frozenset[str]] = frozenset(get_args(Role))
 
 

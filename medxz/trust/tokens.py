@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from medxz import limits
 from medxz.clock import Clock
 from medxz.errors import TokenExpired, TokenInvalid
-from medxz.trust.claims import ROLES, Claims, Role, WireClaims, claims_body, read_claims
+from medxz.roles import Role
+from medxz.trust.claims import ROLES, Claims, WireClaims, claims_body, read_claims
 from medxz.trust.vouched import ALGORITHM as _VOUCHED_ALGORITHM
 from medxz.trust.vouched import VouchedKeys
 

@@ -1,4 +1,4 @@
-"""Who may do what with which type: every role, scope and type at every endpoint, as medxz/service/roles.py has it."""
+"""Who may do what with which type: every role, scope and type at every endpoint, as medxz/roles.py has it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from medxz.endpoints import ENDPOINTS
 from medxz.op import Operation
 from medxz.policy import policy_of
+from medxz.roles import NONE, ROLES, SCOPES, Types
 from medxz.scope import FRONT_DESK_TYPES, Scope
-from medxz.service.roles import NONE, ROLES, SCOPES, Types
 from medxz.trust.tokens import Role
 from tests.making import OTHER_DEVICE, fixed_id, make_op
 from tests.protocol.conftest import Caller, Server

@@ -1,18 +1,20 @@
 """What each role may read and write, and what a device of each scope holds: the one table.
 
-Reading entities, history and conflicts follows the roles in the caller's token; writing follows the roles of an op's
-author; pull, stream and snapshot follow the device's scope. A type that nobody has thought of is like any clinical one.
+Reading entities, history and conflicts follows the roles of whoever asks: those in the caller's token at a server, those
+of the session on a device. Writing follows the roles of an op's author; pull, stream and snapshot follow the device's
+scope. A type that nobody has thought of is like any clinical one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from medxz.errors import Forbidden
 from medxz.scope import FRONT_DESK_TYPES, Scope
-from medxz.trust.tokens import Role
+
+Role = Literal["admin", "clinician", "front_desk", "hub", "operator"]
 
 
 @dataclass(frozen=True, slots=True)
