@@ -35,6 +35,8 @@ SERVER_LIFE: Final = timedelta(days=398)
 _BACKDATED: Final = timedelta(days=1)
 HUB_SUFFIX: Final = ".hub.medxz"
 HUB_ROOT: Final = "medxz hub "
+COMPARED_CHARS: Final = 16
+_GROUP_CHARS: Final = 4
 ALWAYS_NAMED: Final = ("medxz.local", "localhost")
 ALWAYS_ADDRESSED: Final = ("127.0.0.1", "::1")
 
@@ -101,6 +103,12 @@ def ca_fingerprint(certificate: x509.Certificate) -> str:
     """SHA-256, in hex, of the DER SubjectPublicKeyInfo: it outlives a certificate that is made anew for its key."""
     spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(spki).hexdigest()
+
+
+def to_compare(fingerprint: str) -> str:
+    """The first sixteen of a fingerprint's characters, in groups of four: what people hold against each other."""
+    shown = fingerprint[:COMPARED_CHARS]
+    return " ".join(shown[at : at + _GROUP_CHARS] for at in range(0, COMPARED_CHARS, _GROUP_CHARS))
 
 
 def needs_renewal(certificate: x509.Certificate, now_ms: int) -> bool:
