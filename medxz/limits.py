@@ -153,6 +153,10 @@ AUDIT_VERIFY_ENTRIES: Final = 500
 AUDIT_ENDS_MAX: Final = 10_000
 AUDIT_DETAIL_BYTES_MAX: Final = 4 * KIB
 
+# The LAN: hubs that are heard of by mDNS, and addresses that one of them may have.
+ANNOUNCED_MAX: Final = 64
+ANNOUNCED_ADDRESSES_MAX: Final = 32
+
 # Time.
 KEEP_OWN_DAYS: Final = 14
 OFFLINE_SESSION_HOURS: Final = 72

@@ -1,0 +1,125 @@
+"""The machine's mDNS sockets: on every interface that runs, made anew when interfaces or addresses change.
+
+Where there are none to be had (no interface, a system that forbids them) it says why and tries again; nobody gets an
+exception for it. The library behind is loaded when it is first needed, in a thread: it takes a while on a small machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import ipaddress
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from medxz.lan.interfaces import Interface, InterfaceWatch
+
+if TYPE_CHECKING:
+    from zeroconf.asyncio import AsyncZeroconf
+
+RETRY_S: Final = 30.0
+CLOSE_S_MAX: Final = 1.0
+NO_INTERFACE: Final = "no interface with an address is up"
+
+
+class Multicast:
+    """mDNS on this machine, for as long as it is entered. `only`: on these addresses of it; None: on all."""
+
+    def __init__(self, only: Sequence[str] | None = None) -> None:
+        self._only: Final = only
+        self._watch: Final = InterfaceWatch()
+        self._following: asyncio.Task[None] | None = None
+        self._changed: Final = asyncio.Condition()
+        self.zeroconf: AsyncZeroconf | None = None
+        self.problem: str | None = None
+        self.interfaces: list[Interface] = []
+        # of the sockets: how often they were made, or tried to
+        self.generation = 0
+
+    async def __aenter__(self) -> Self:
+        try:
+            await asyncio.to_thread(importlib.import_module, "zeroconf.asyncio")
+        except ImportError as error:
+            self.problem = f"mDNS can't be loaded: {error}"
+            return self
+        self._watch.start()
+        self._following = asyncio.create_task(self._follow(), name="mdns-interfaces")
+        await self.reopened(0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+        self._watch.stop()
+        await self._close()
+
+    @property
+    def addresses(self) -> list[str]:
+        """Those of this machine that it speaks on."""
+        found = [text for one in self.interfaces for text in one.addresses]
+        return found if self._only is None else [text for text in found if text in self._only]
+
+    async def reopened(self, generation: int) -> None:
+        """Wait for sockets later than of this generation."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.generation > generation)
+
+    async def _follow(self) -> None:
+        while True:
+            await self._reopen(self._watch.interfaces)
+            is_sick = self.problem not in {None, NO_INTERFACE}
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_S if is_sick else None):
+                    await self._watch.changed()
+
+    async def _reopen(self, interfaces: list[Interface]) -> None:
+        """Close what was open and open what is there now.
+
+        The sockets are not mended one by one: a group that was joined by an address that has gone since can neither be
+        left nor joined again on the same socket.
+        """
+        from zeroconf.asyncio import AsyncZeroconf
+
+        await self._close()
+        self.interfaces = [one for one in interfaces if self._is_meant(one)]
+        self.problem = None
+        try:
+            if not self.interfaces:
+                self.problem = NO_INTERFACE
+            else:
+                self.zeroconf = AsyncZeroconf(interfaces=self._sockets())
+                await self.zeroconf.zeroconf.async_wait_for_start()
+        except (OSError, RuntimeError) as error:  # the system forbids it; an interface went in between
+            self.problem = getattr(error, "strerror", None) or str(error)
+            await self._close()
+        async with self._changed:
+            self.generation += 1
+            self._changed.notify_all()
+
+    def _is_meant(self, interface: Interface) -> bool:
+        return self._only is None or any(text in self._only for text in interface.addresses)
+
+    def _sockets(self) -> list[str | int]:
+        """What the library opens: for each interface an address of IPv4, and its number for IPv6."""
+        found: list[str | int] = []
+        for one in self.interfaces:
+            found += [text for text in one.ipv4 if self._only is None or text in self._only][:1]
+            if one.index and any(self._only is None or text in self._only for text in one.ipv6):
+                found.append(one.index)
+        return found
+
+    async def _close(self) -> None:
+        closing, self.zeroconf = self.zeroconf, None
+        if closing is not None:
+            with suppress(TimeoutError, OSError):
+                await asyncio.wait_for(closing.async_close(), CLOSE_S_MAX)
+
+
+def is_on_loopback(addresses: Sequence[str]) -> bool:
+    """Whether nobody but this machine is meant."""
+    return all(ipaddress.ip_address(text).is_loopback for text in addresses)
