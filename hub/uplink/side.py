@@ -12,16 +12,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from hub.reading import Reading, WholeLog
 from hub.uplink.letters import Letters
 from hub.uplink.queue import Queue
 from hub.uplink.settled import Settled
 from medxz import wire
 from medxz.clock import Clock
-from medxz.errors import Overloaded, PeerRefused, PeerUnreachable
+from medxz.errors import PeerRefused
 from medxz.have import Have
 from medxz.op import Operation
-from medxz.replicate import LogId, Meeting, Outgoing, Remote, SnapshotHead
-from medxz.store.base import Append, LetterRow, Outcome
+from medxz.replicate import LogId, Meeting, Outgoing, Remote
+from medxz.store.base import LetterRow
 from medxz.store.exchange import Exchange, Refusal
 from medxz.store.registry import SqliteRegistry
 from medxz.store.sqlite import SqliteLog
@@ -29,15 +30,13 @@ from medxz.store.sqlite import SqliteLog
 MEET_EVERY_S: Final = 60.0
 # within which each relay of a cloud knows what the others have taken
 LAG_S: Final = 3.0
-BUSY_TRIES: Final = 20
-BUSY_S: Final = 0.25
 # ops that went up from here come back on the stream: so many are known again without a look into the log
 OURS_MAX: Final = 10_000
 
 _NO_PLACE: Final = Exchange("", "")
 
 
-class CloudSide:
+class CloudSide(WholeLog):
     """One hub's log towards one cloud. `keep` what it knows now and then; `changed` is set where there is something."""
 
     def __init__(
@@ -58,8 +57,8 @@ class CloudSide:
         self._settled = Settled({})
         self._queue = Queue(log, self._settled, clock, 0)
         self._letters: Final = Letters(log, self._take_letters)
+        self._reading: Final = Reading(log, clock, "the cloud")
         self._cursor: str | None = None
-        self._seen_seq = 0  # of the cloud's log, in this reading
         self._refusals: list[Refusal] = []
         self._ours: dict[str, None] = {}
         self._counted = (0, 0)  # what the cloud lacked, and how long this log was then
@@ -86,7 +85,7 @@ class CloudSide:
         self._remote = remote
         info, marks = await remote.info(), await remote.watermarks()
         log = LogId(info.server_id, marks.cloud_epoch or info.epoch)
-        self._seen_seq = 0
+        self._reading.begin()
         if log != self._with:
             await self._begin(log, marks.cloud)
         if self._settled.exceeds(marks.cloud) and not await self._falls_back(remote, log):
@@ -218,23 +217,18 @@ class CloudSide:
         return self._cursor
 
     async def begin_at(self, _log: LogId, cursor: str) -> None:
-        self._cursor, self._seen_seq = cursor, 0
+        self._cursor = cursor
+        self._reading.begin()
         self.changed.set()
 
     async def have(self) -> Have:
-        have = (await self._log.standing("full", self._log.last_seq)).have
-        for device_id, number in self._log.shared:  # to have the number is not to have both ops
-            if device_id in have:
-                have[device_id].discard(number)
-        return have
+        return await self._reading.have()
 
     async def apply(self, log: LogId, ops: Sequence[Operation], cursor: str) -> Sequence[Operation]:
         if log != self._with:
             return []
-        self._check(ops)
-        unknown = [op for op in ops if op.op_id not in self._ours]
-        outcomes = await self._append(unknown) if unknown else []
-        stored = [op for op, outcome in zip(unknown, outcomes, strict=True) if outcome.kind == "stored"]
+        self._reading.check(ops)
+        stored = await self._reading.store([op for op in ops if op.op_id not in self._ours])
         came = {op.op_id for op in stored}
         for op in ops:
             is_new = self._settled.take(op.device_id, op.device_seq)
@@ -242,29 +236,6 @@ class CloudSide:
         self._cursor = cursor
         self.changed.set()
         return stored
-
-    def _check(self, ops: Sequence[Operation]) -> None:
-        """A log that goes in circles, or is somebody else's, is left alone."""
-        for op in ops:
-            if op.clinic_id != self._log.clinic_id:
-                raise PeerUnreachable("the cloud sent an op of another clinic")
-            if op.server_seq is None:
-                continue
-            if op.server_seq <= self._seen_seq:
-                raise PeerUnreachable(
-                    "the cloud's log goes in circles: an op came that lies behind what was read"
-                )
-            self._seen_seq = op.server_seq
-
-    async def _append(self, ops: Sequence[Operation]) -> list[Outcome]:
-        """Devices go before: while the writer is full of their pushes, this waits."""
-        batch = Append(ops, [op.json()[1:] for op in ops], lenient=True)
-        for _ in range(BUSY_TRIES):
-            try:
-                return await self._log.append(batch)
-            except Overloaded:
-                await self._clock.sleep(BUSY_S)
-        return await self._log.append(batch)
 
     # ------------------------------------------------------------------------------------- keeping
 
@@ -304,20 +275,3 @@ class CloudSide:
 
     def _count_in(self, is_one: bool) -> None:
         self._since += is_one
-
-    # a hub reads the whole log, writes nothing of its own, and is nobody's copy
-
-    async def wants_snapshot(self) -> bool:
-        return False
-
-    async def begin_snapshot(self, _head: SnapshotHead) -> bool:
-        return False
-
-    async def take_snapshot(self, _lines: Sequence[bytes]) -> None:
-        raise AssertionError("no snapshot was begun")
-
-    async def end_snapshot(self, _head: SnapshotHead) -> bool:
-        raise AssertionError("no snapshot was begun")
-
-    async def take_new_identity(self, _remote: Remote) -> int:
-        return 0

@@ -211,6 +211,10 @@ class SqliteLog:
         """The numbers that two ops have: to have such a number is not to have the op."""
         return frozenset(self._writer.held.shared)
 
+    def recent_ids(self, after: int) -> list[bytes]:
+        """The op_ids behind a place, in order, as far back as they are in memory."""
+        return self._tail.ids_after(after)
+
     async def lacking(self, have: Have) -> tuple[int, int]:
         """How many numbers are settled here and not in `have`, and `last_seq` when that was so."""
         return await self.run(lambda: (self._writer.held.lacking(have), self._writer.held.last_seq))

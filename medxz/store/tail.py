@@ -81,6 +81,13 @@ class Tail:
             ops += map(op_json_of, run.records[first : first + limit - len(ops)])
         return ops
 
+    def ids_after(self, seq: int) -> list[bytes]:
+        """The op_ids behind a place, in order; where the window does not reach back to it, those that are here."""
+        ids: list[bytes] = []
+        for run in self._from(seq + 1):
+            ids += run.op_ids[max(0, seq + 1 - run.first_seq) :]
+        return ids
+
     def _page(self, after: Position, limit: int, scope: Scope) -> Page:
         records: list[bytes] = []
         last, size, more = after.seq, 0, False
