@@ -24,7 +24,7 @@ from structlog.typing import FilteringBoundLogger
 from medxz import limits
 from medxz.program.errors import CommandFailed
 from medxz.program.notify import Notifier
-from medxz.program.settings import ServerSettings
+from medxz.program.settings import EVERY_INTERFACE, ServerSettings
 from medxz.web.log import told
 
 # a stop that hangs is cut off a little before its seconds are over
@@ -70,8 +70,10 @@ def stop_signals() -> Iterator[asyncio.Event]:
 
 @contextmanager
 def bound_socket(settings: ServerSettings) -> Iterator[socket.socket]:
-    """The socket on which it will serve."""
+    """The socket on which it will serve: one for IPv6 and IPv4 where it serves every interface."""
     host, port = settings.bind_host, settings.port
+    if host == EVERY_INTERFACE and settings.host is None and not _has_ipv6():
+        host = "0.0.0.0"  # noqa: S104  serving others is what a server is for
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -79,6 +81,8 @@ def bound_socket(settings: ServerSettings) -> Iterator[socket.socket]:
         bound = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:  # whatever net.ipv6.bindv6only says
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             bound.bind(address)
         except OSError:
             bound.close()
@@ -92,10 +96,18 @@ def bound_socket(settings: ServerSettings) -> Iterator[socket.socket]:
         yield bound
 
 
+def _has_ipv6() -> bool:
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_STREAM | socket.SOCK_CLOEXEC).close()
+    except OSError:
+        return False
+    return True
+
+
 def local_url(settings: ServerSettings, bound: socket.socket) -> str:
     """Where a client on this machine finds it."""
     host, port = bound.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  not bound here
+    host = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104  not bound here
     shown = f"[{host}]" if ":" in host else host
     return f"{'http' if settings.plain_http else 'https'}://{shown}:{port}"
 

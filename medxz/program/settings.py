@@ -25,6 +25,7 @@ from medxz.program.places import Places
 
 CONFIG_BYTES_MAX: Final = 64 * limits.KIB
 PORT_DEFAULT: Final = 8443
+EVERY_INTERFACE: Final = "::"  # IPv4 too
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -82,7 +83,7 @@ class ServerSettings(BaseModel):
     host: str | None = Field(
         None,
         min_length=1,
-        description="address to serve on; unset: every interface, and loopback alone with `plain_http`",
+        description="address to serve on; unset: every interface by IPv6 and IPv4, and 127.0.0.1 with `plain_http`",
     )
     port: Number = Field(PORT_DEFAULT, ge=0, le=65_535, description="port to serve on; 0: a free one")
     plain_http: bool = Field(False, description="serve without TLS; refused on any address but loopback")
@@ -115,7 +116,7 @@ class ServerSettings(BaseModel):
     def bind_host(self) -> str:
         if self.host is not None:
             return self.host
-        return "127.0.0.1" if self.plain_http else "0.0.0.0"  # noqa: S104  serving others is what a server is for
+        return "127.0.0.1" if self.plain_http else EVERY_INTERFACE
 
     @property
     def places(self) -> Places:

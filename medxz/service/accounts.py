@@ -56,7 +56,8 @@ class Origin:
     def of(cls, address: str, hub_id: str | None = None, clinic_id: str | None = None) -> Self:
         """The origin of a request from this address; "" where it is none."""
         try:
-            ip = ipaddress.ip_address(address.partition("%")[0])
+            # a hub reports the /64 that it knows
+            ip = ipaddress.ip_address(address.partition("%")[0].removesuffix(f"/{_SITE_BITS}"))
         except ValueError:
             return cls("", hub_id, clinic_id)
         if isinstance(ip, ipaddress.IPv6Address):

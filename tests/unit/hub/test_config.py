@@ -36,7 +36,7 @@ def test_what_stands_without_any_source(data: Path) -> None:
     """With nothing but the directory, the hub serves TLS to the LAN on 8443 with the limits' defaults."""
     settings = load_settings({"data": str(data)}, {})
     assert (settings.bind_host, settings.port, settings.plain_http, settings.mdns) == (
-        "0.0.0.0", 8443, False, True,
+        "::", 8443, False, True,
     )  # fmt: skip
     assert settings.keep_own_days == limits.KEEP_OWN_DAYS
     assert settings.offline_session_hours == limits.OFFLINE_SESSION_HOURS
