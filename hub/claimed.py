@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import BaseModel, ConfigDict
 
 from medxz.store.registry import SqliteRegistry
@@ -44,6 +46,12 @@ class Claimed(BaseModel):
     @property
     def private_key(self) -> EllipticCurvePrivateKey:
         return private_key(self.key.encode())
+
+    @property
+    def cloud_ca_certificates(self) -> list[str]:
+        """The roots that an operator gave to trust the cloud by, each as PEM; none where the system's are."""
+        roots = x509.load_pem_x509_certificates(self.cloud_ca.encode()) if self.cloud_ca is not None else []
+        return [root.public_bytes(Encoding.PEM).decode("ascii") for root in roots]
 
     def told(self) -> dict[str, str]:
         """What `medxz-hub claim` answers."""

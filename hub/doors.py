@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -43,6 +43,7 @@ class Doors:
     notes: Audit
     audit: Audited
     certificate: CloudCertificate | None = None
+    cloud_ca_certificates: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,9 @@ async def open_doors(storage: Storage, identity: HubIdentity, around: Surroundin
                 registry.keys, registry.config = identity.claim.keys, config_of(identity.claim.config)
             async with _connected(storage, identity, around, trusted, notes) as made:
                 yield Doors(
-                    trusted.verifier(clock), made.accounts, made.uplink.link, notes, audit, made.certificate
-                )
+                    trusted.verifier(clock), made.accounts, made.uplink.link, notes, audit, made.certificate,
+                    identity.claim.cloud_ca_certificates,
+                )  # fmt: skip
     finally:
         with suppress(MedxzError):
             await notes.close()

@@ -52,6 +52,7 @@ def hub_services(
             notes=doors.notes,
             audit=doors.audit,
             counts=results,
+            cloud_ca_certificates=doors.cloud_ca_certificates,
         )
     )
     server = assemble(

@@ -81,6 +81,7 @@ class ClinicParts:
     notes: Audit = field(default_factory=NothingNoted)
     audit: Audited = field(default_factory=NothingAudited)
     counts: dict[str, int] = field(default_factory=no_results)
+    cloud_ca_certificates: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def assemble_clinic(parts: ClinicParts) -> ClinicServices:
         conflicts=Conflicts(parts.follower, cursors, noting),
         status=Standing(log, parts.upstream, seen, parts.follower),
         reviews=Reviews(log, cursors),
-        config=Configuration(known),
+        config=Configuration(known, parts.cloud_ca_certificates),
         audit=parts.audit,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from medxz.service.gate import Caller, require
@@ -12,12 +13,15 @@ from medxz.wire import ConfigAnswer
 class Configuration:
     """The use case. One instance a clinic."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: Known, cloud_ca_certificates: Sequence[str] = ()) -> None:
+        """`cloud_ca_certificates`: by which this server trusts its cloud, where an operator said so."""
         self._known: Final = known
+        self._cloud_roots: Final = list(cloud_ca_certificates)
 
     def told(self, caller: Caller) -> ConfigAnswer:
         require(caller, "device_or_hub")
-        return config_answer(self._known)
+        told = config_answer(self._known)
+        return told.model_copy(update={"cloud_ca_certificates": self._cloud_roots})
 
 
 def config_answer(known: Known) -> ConfigAnswer:

@@ -18,7 +18,11 @@ class Target(Answer):
 
 
 class ConfigAnswer(Answer):
-    """The clinic's configuration, as a device needs it. `hub_names`: DNS names that lead to hubs, some with a port."""
+    """The clinic's configuration, as a device needs it.
+
+    `hub_names`: DNS names that lead to hubs, some with a port. `cloud_ca_certificates`: the roots that the cloud is
+    trusted by, where a hub was told others than the system's; the cloud itself tells none.
+    """
 
     clinic_id: str
     name: str = ""
@@ -29,3 +33,4 @@ class ConfigAnswer(Answer):
     targets: list[Target]
     ca_certificates: list[str]
     hub_names: list[str] = Field(default_factory=list)
+    cloud_ca_certificates: list[str] = Field(default_factory=list)
