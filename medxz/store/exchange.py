@@ -1,11 +1,11 @@
-"""How far two logs are in step: what a hub has handed to its cloud's log, and how far it has read there.
+"""How far logs are in step: what a hub has handed to its cloud's, how far it has read there and at its neighbours.
 
 Kept in the hub's own file. It may lag behind what is true: whatever is done again is a duplicate, and nothing is lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,9 @@ _KEEP = (
     " VALUES (1,?,?,?,?,?,?,?)"
 )
 
+NEIGHBOUR_READ = "SELECT epoch, cursor FROM neighbour WHERE hub_id = ?"
+NEIGHBOUR_KEEP = "INSERT OR REPLACE INTO neighbour (hub_id, epoch, cursor) VALUES (?,?,?)"
+
 
 def exchange_of(row: Sequence[Any]) -> Exchange:
     server_id, epoch, pushed, letters, shared, later, cursor = row
@@ -57,6 +60,12 @@ def keeping(exchange: Exchange) -> Statement:
         msgspec.json.encode(exchange.later).decode(),
         exchange.cursor,
     )
+
+
+def forgetting(but: Iterable[str]) -> Statement:
+    """What has to be written so that of the neighbours only these are known."""
+    kept = list(but)
+    return f"DELETE FROM neighbour WHERE hub_id NOT IN ({','.join('?' * len(kept))})", tuple(kept)
 
 
 def marking(epoch: str, marks: Mapping[str, int], *, anew: bool) -> Iterator[Statement]:

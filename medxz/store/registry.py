@@ -16,7 +16,18 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from medxz.scope import Scope
 from medxz.store.cipher import failure
 from medxz.store.directory import ClinicConfig, DeviceEntry, Directory, HubEntry, User
-from medxz.store.exchange import READ, Exchange, Refusal, exchange_of, keeping, marking, refusing
+from medxz.store.exchange import (
+    NEIGHBOUR_KEEP,
+    NEIGHBOUR_READ,
+    READ,
+    Exchange,
+    Refusal,
+    exchange_of,
+    forgetting,
+    keeping,
+    marking,
+    refusing,
+)
 from medxz.store.files import LogFile
 from medxz.store.mirror import config_of, mirroring
 from medxz.wire import ConfigAnswer, DirectoryAnswer, JwksAnswer
@@ -139,6 +150,19 @@ class SqliteRegistry:
                 **{device_id: sorted(codes.items()) for device_id, codes in told.items()},
             },
         )
+
+    async def neighbour_cursor(self, hub_id: str) -> tuple[str, str] | None:
+        """How far another hub's log was read: in which epoch of it, and to which cursor."""
+        rows = await self._worker.run(lambda: self._connection.execute(NEIGHBOUR_READ, (hub_id,)).fetchall())
+        return rows[0] if rows else None
+
+    async def keep_neighbour_cursor(self, hub_id: str, epoch: str, cursor: str) -> None:
+        """Nobody is woken."""
+        await self._run(_write, [(NEIGHBOUR_KEEP, (hub_id, epoch, cursor))])
+
+    async def forget_neighbours(self, but: Iterable[str]) -> None:
+        """All but these: no cursor of theirs is of use any more."""
+        await self._run(_write, [forgetting(but)])
 
     async def get_secret(self, name: str) -> bytes | None:
         """A private key or other secret of the server; None where there is none of that name."""
