@@ -15,7 +15,8 @@ from medxz.device.reach import Connect, Server, by_address, context_of, no_token
 from medxz.device.renewal import Renewal
 from medxz.device.store import DeviceStore
 from medxz.device.store.identity import public_key_text
-from medxz.device.store.sessions import Enrolled, Session, joined
+from medxz.device.store.sessions import Enrolled, Session
+from medxz.device.store.targets import TARGETS_MAX, Told, joined
 from medxz.errors import ConfigurationError, PeerRefused, PeerUnreachable, PeerUntrusted
 from medxz.ids import Ids
 from medxz.work import Worker
@@ -118,9 +119,12 @@ async def enrol(
         raise PeerUntrusted(
             f"{invitation.server_url} gave no CA of the fingerprint that was asked for: nothing was changed"
         )
-    if tls == "hub" and told.ca_certificates:
-        pem = joined(told.ca_certificates)
-    new = Enrolled(told.clinic_id, told.device_id, told.site_id, name, invitation.server_url, tls, pem)
+    hub_cas = joined(told.ca_certificates) or (pem if tls == "hub" else None)
+    new = Enrolled(
+        told.clinic_id, told.device_id, told.site_id, name, invitation.server_url, tls,
+        hub_cas if tls == "hub" else pem, hub_cas,
+        tuple(Told(one.url.rstrip("/"), one.kind, one.server_id, "config") for one in told.targets[:TARGETS_MAX]),
+    )  # fmt: skip
     await worker.run(store.enrolled, new)
     return new
 

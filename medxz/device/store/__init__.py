@@ -26,6 +26,7 @@ from medxz.device.store import (
     rows,
     safety,
     sessions,
+    targets,
 )
 from medxz.device.store.drafts import Draft
 from medxz.device.store.entities import Entities
@@ -60,6 +61,7 @@ class DeviceStore:
         self.is_read_only = read_only
         self.entities = Entities(self._file, clock)
         self.snapshots = Snapshots(self._file, clock)
+        self.targets = targets.Targets(self._file, clock)
         if not read_only:
             try:
                 self.entities.prepare()
@@ -84,6 +86,7 @@ class DeviceStore:
                     connection, user_id=claims.user_id, server_url=server_url, access_token=access_token,
                     ca_pem=ca_pem or held.ca_pem, tls="token", email=None, refresh_token=None, token_ends_ms=None,
                 )  # fmt: skip
+                targets.begin_at(connection, server_url, None, self._clock.now_ms())
                 return
             private_key = Ed25519PrivateKey.generate().private_bytes_raw()
             connection.execute(
@@ -94,6 +97,7 @@ class DeviceStore:
                     access_token, ca_pem, limits.KEEP_OWN_DAYS,
                 ),
             )  # fmt: skip
+            targets.begin_at(connection, server_url, None, self._clock.now_ms())
             audit.append(
                 connection, self._clock.now_ms(), "begun",
                 clinic_id=claims.clinic_id, device_id=claims.device_id,
@@ -105,7 +109,7 @@ class DeviceStore:
 
     def configure(self, config: wire.ConfigAnswer) -> None:
         with self._file.transaction() as connection:
-            sessions.trust(connection, config.ca_certificates, self._clock.now_ms())
+            targets.take_config(connection, config, self._clock.now_ms())
             change_identity(
                 connection, keep_own_days=config.keep_own_days, require_signed_ops=config.require_signed_ops,
                 configured_ms=self._clock.now_ms(),
@@ -256,8 +260,7 @@ class DeviceStore:
 
     def cursor(self, log: LogId) -> str | None:
         with self._file.reading() as connection:
-            held = logs.find_log(connection, log)
-            return held.cursor if held is not None else None
+            return logs.cursor_of(connection, log)
 
     def begin_at(self, log: LogId, url: str, cursor: str) -> None:
         with self._file.transaction() as connection:

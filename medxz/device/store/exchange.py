@@ -130,7 +130,8 @@ def apply(
         elif found[0][0] is not None and decode_op(found[0][1]).digest() == op.digest():
             _is_stored(connection, held, found[0][0], op.op_id, now_ms)
             rows.note_receipt(connection, op)
-    logs.put_log(connection, replace(held, cursor=cursor), now_ms)
+    read_to = rows.last_position(connection)
+    logs.put_log(connection, replace(held, cursor=cursor, read_to=read_to), now_ms)
     return new
 
 

@@ -7,17 +7,21 @@ none of what its predecessor acknowledged: that row goes, and what it said count
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
-from medxz.device.store import audit
+from medxz.device.store import audit, rows
 from medxz.device.store.file import Connection
 from medxz.device.store.identity import change_identity, read_identity, read_numbers, write_numbers
 from medxz.have import Numbers
 from medxz.replicate import LogId
 
+# from so many ops on that came from elsewhere, to tell a server what is here costs less than to be sent them again
+RESUME_OPS_MIN: Final = 16
+
 
 @dataclass(frozen=True, slots=True)
 class HeldLog:
-    """A row of the table `log`. `kind` is None until the server was met."""
+    """A row of the table `log`. `kind` is None until the server was met; `read_to` is the last op here at `cursor`."""
 
     id: LogId
     url: str
@@ -26,9 +30,10 @@ class HeldLog:
     stored: Numbers
     cursor: str | None
     cloud_epoch: str | None
+    read_to: int = 0
 
 
-_COLUMNS = "server_id, epoch, url, kind, settled, stored, cursor, cloud_epoch"
+_COLUMNS = "server_id, epoch, url, kind, settled, stored, cursor, cloud_epoch, read_to"
 
 
 def all_logs(connection: Connection) -> list[HeldLog]:
@@ -51,25 +56,38 @@ def get_log(connection: Connection, log: LogId, url: str) -> HeldLog:
 
 def put_log(connection: Connection, held: HeldLog, now_ms: int) -> None:
     connection.execute(
-        f"INSERT OR REPLACE INTO log ({_COLUMNS}, seen_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        f"INSERT OR REPLACE INTO log ({_COLUMNS}, seen_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
         (
             held.id.server_id, held.id.epoch, held.url, held.kind, write_numbers(held.settled),
-            write_numbers(held.stored), held.cursor, held.cloud_epoch, now_ms,
+            write_numbers(held.stored), held.cursor, held.cloud_epoch, held.read_to, now_ms,
         ),
     )  # fmt: skip
 
 
 def put_cursor(connection: Connection, log: LogId, url: str, cursor: str, now_ms: int) -> None:
-    put_log(connection, replace(get_log(connection, log, url), cursor=cursor), now_ms)
+    held = replace(get_log(connection, log, url), cursor=cursor, read_to=rows.last_position(connection))
+    put_log(connection, held, now_ms)
+
+
+def cursor_of(connection: Connection, log: LogId) -> str | None:
+    """Where reading that log goes on; None where what is here tells better, as after a time with other servers."""
+    held = find_log(connection, log)
+    if held is None or held.cursor is None:
+        return None
+    [(come_since,)] = connection.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM op WHERE position > ? LIMIT ?)", (held.read_to, RESUME_OPS_MIN)
+    ).fetchall()
+    return held.cursor if come_since < RESUME_OPS_MIN else None
 
 
 def meet_log(
     connection: Connection, log: LogId, url: str, kind: str | None, received_through: int, now_ms: int
 ) -> HeldLog:
-    """The row of a server that has shown itself; met for the first time, its own watermark is taken over.
+    """The row of a server that has shown itself, with what its own watermark says beyond what is known.
 
-    The last of the numbers that it says to have is left out: it is offered first, and `duplicate` is the proof that
-    they are this device's and not those of a copy of it.
+    That is so of one that is met for the first time, and where ops came to it by another server. The last of the
+    numbers that it says to have is left out: it is offered first, and `duplicate` is the proof that they are this
+    device's and not those of a copy of it.
     """
     held = get_log(connection, log, url)
     if held.kind is None:
@@ -78,12 +96,12 @@ def meet_log(
             " RETURNING server_id, epoch",
             (log.server_id, url, log.server_id, log.epoch),
         ).fetchall()
-        if received_through > 1:
-            held.settled.add(1, received_through - 1)
         audit.append(
             connection, now_ms, "met", server_id=log.server_id, epoch=log.epoch, received_through=received_through,
             instead_of=[list(row) for row in dropped],
         )  # fmt: skip
+    if received_through > 1 and received_through not in held.settled:
+        held.settled.add(1, received_through - 1)
     held = replace(held, url=url, kind=held.kind or kind)
     put_log(connection, held, now_ms)
     return held
@@ -123,8 +141,8 @@ def gaps(settled: Numbers, after: int, last: int) -> list[tuple[int, int]]:
     return found
 
 
-def _held(row: tuple[str, str, str, str | None, str, str, str | None, str | None]) -> HeldLog:
-    server_id, epoch, url, kind, settled, stored, cursor, cloud_epoch = row
+def _held(row: tuple[str, str, str, str | None, str, str, str | None, str | None, int]) -> HeldLog:
+    server_id, epoch, url, kind, settled, stored, cursor, cloud_epoch, read_to = row
     return HeldLog(
-        LogId(server_id, epoch), url, kind, read_numbers(settled), read_numbers(stored), cursor, cloud_epoch
-    )
+        LogId(server_id, epoch), url, kind, read_numbers(settled), read_numbers(stored), cursor, cloud_epoch, read_to
+    )  # fmt: skip

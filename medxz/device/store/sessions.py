@@ -13,7 +13,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from medxz import limits
-from medxz.device.store import audit
+from medxz.device.store import audit, targets
 from medxz.device.store.file import Connection
 from medxz.device.store.identity import Tls, change_identity, read_identity
 from medxz.errors import ConfigurationError
@@ -32,6 +32,8 @@ class Enrolled:
     server_url: str
     tls: Tls
     ca_pem: str | None
+    hub_cas: str | None = None
+    told: Sequence[targets.Told] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +66,21 @@ def enrolled(connection: Connection, new: Enrolled, now_ms: int) -> None:
     """Be this device. Nobody is logged in yet."""
     connection.execute(
         "INSERT INTO device (only_row, clinic_id, device_id, user_id, name, private_key, server_url, access_token,"
-        " ca_pem, keep_own_days, site_id, tls) VALUES (1, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?)",
+        " ca_pem, keep_own_days, site_id, tls, hub_cas) VALUES (1, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?, ?)",
         (
             new.clinic_id, new.device_id, NOBODY, new.name, key_to_enrol(connection), new.server_url, new.ca_pem,
-            limits.KEEP_OWN_DAYS, new.site_id, new.tls,
+            limits.KEEP_OWN_DAYS, new.site_id, new.tls, new.hub_cas,
         ),
     )  # fmt: skip
+    if new.tls == "address":
+        change_identity(connection, cloud_cas=new.ca_pem, cloud_cas_given=int(new.ca_pem is not None))
+    targets.begin_at(connection, new.server_url, "hub" if new.tls == "hub" else None, now_ms)
+    for told in new.told:
+        targets.put_told(connection, told, now_ms)
     connection.execute("DELETE FROM enrolment")
     audit.append(
         connection, now_ms, "enrolled", clinic_id=new.clinic_id, device_id=new.device_id, site_id=new.site_id
     )
-
-
-def trust(connection: Connection, ca_certificates: Sequence[str], now_ms: int) -> None:
-    """The clinic's CAs of now, as a hub of the old ones tells them: a CA that will come is known before it does."""
-    identity, pem = read_identity(connection), joined(ca_certificates)
-    if identity.tls == "hub" and pem and pem != identity.ca_pem:
-        change_identity(connection, ca_pem=pem)
-        audit.append(connection, now_ms, "trusted", ca_certificates=len(ca_certificates))
-
-
-def joined(ca_certificates: Sequence[str]) -> str:
-    return "".join(text if text.endswith("\n") else text + "\n" for text in ca_certificates)
 
 
 def read_session(connection: Connection) -> Session:
@@ -105,7 +100,7 @@ def log_in(connection: Connection, session: Session, now_ms: int) -> None:
     change_identity(connection, user_id=session.user_id, email=session.email)
     if read_identity(connection).tls == "token":
         # from now on tokens are a cloud's, whichever hub of the clinic they are shown to
-        change_identity(connection, tls="hub")
+        change_identity(connection, tls="hub", hub_cas=read_identity(connection).ca_pem)
     audit.append(connection, now_ms, "logged_in", user_id=session.user_id)
 
 
