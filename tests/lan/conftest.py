@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lan.clinic import Clinic, copied
 from tests.lan.hosts import Lan, Network
 from tests.lan.namespaces import CannotMakeNamespaces, check_that_namespaces_can_be_made
 
@@ -56,3 +57,18 @@ def lan(network: Network) -> Lan:
 def wan(network: Network) -> Lan:
     """The internet."""
     return network.lan("wan")
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a clinic whose people have logged in, which every test copies."""
+    folder = tmp_path_factory.mktemp("filled")
+    with Network() as made:
+        Clinic(folder, made).fill()
+    return folder
+
+
+@pytest.fixture
+def clinic(network: Network, filled: Path, tmp_path: Path) -> Clinic:
+    """One of its own. `network` ends what runs on it."""
+    return Clinic(copied(filled, tmp_path / "clinic"), network)
