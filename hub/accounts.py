@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hub.claimed import Claimed
+from hub.neighbours.door import NeighbourDoor
 from hub.offline import OfflineSessions, Shown
 from hub.uplink.mirror import Mirror
 from hub.uplink.passing import Passing
@@ -36,10 +37,12 @@ from medxz.store.registry import SqliteRegistry
 from medxz.trust.claims import Claims
 from medxz.trust.tokens import TokenVerifier
 from medxz.wire import (
+    AssertionRequest,
     CodeAnswer,
     CodeRequest,
     EnrolAnswer,
     EnrolRequest,
+    HubTokenAnswer,
     JwksAnswer,
     LoginRequest,
     LogoutRequest,
@@ -77,12 +80,19 @@ class HubAccounts(NoAuthority):
     """The `Accounts` of a hub that was claimed."""
 
     def __init__(
-        self, claim: Claimed, cloud: Cloud, kept: Kept, keys: Callable[[], JwksAnswer], clock: Clock
+        self,
+        claim: Claimed,
+        cloud: Cloud,
+        kept: Kept,
+        door: NeighbourDoor,
+        keys: Callable[[], JwksAnswer],
+        clock: Clock,
     ) -> None:
-        """`keys` are those by which tokens are verified here."""
+        """`door` lets in the site's other hubs; `keys` are those by which tokens are verified here."""
         self._claim: Final = claim
         self._cloud: Final = cloud
         self._kept: Final = kept
+        self._door: Final = door
         self._keys: Final = keys
         self._clock: Final = clock
 
@@ -163,6 +173,9 @@ class HubAccounts(NoAuthority):
         require(caller, "admin")
         async with self._as(caller) as peer:
             return await self._cloud.passing.pass_on(peer.make_code(request), with_token=True)
+
+    async def hub_token(self, request: AssertionRequest, origin: Origin) -> HubTokenAnswer:
+        return await self._door.let_in(request, origin)
 
     def keys(self) -> JwksAnswer:
         return self._keys()

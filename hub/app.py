@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
@@ -117,7 +117,11 @@ async def open_hub(
                 )
                 services, clinic = hub_services(storage, follower, doors, around, VERSION)
                 hub = Hub(around.url, storage, identity, doors, services, clinic)
-                async with _controlled(hub, around, started_ms), _served(hub, around, follower, bound):
+                async with AsyncExitStack() as stack:
+                    await stack.enter_async_context(_controlled(hub, around, started_ms))
+                    await stack.enter_async_context(_served(hub, around, follower, bound))
+                    if doors.neighbours is not None:
+                        await stack.enter_async_context(doors.neighbours.running())
                     yield hub
 
 

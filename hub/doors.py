@@ -29,6 +29,7 @@ from medxz.trust.tokens import TokenVerifier
 from medxz.wire import Target
 
 if TYPE_CHECKING:
+    from hub.neighbours.neighbours import Neighbours
     from hub.uplink.certificate import CloudCertificate
     from hub.uplink.connection import Connection
 
@@ -44,6 +45,7 @@ class Doors:
     audit: Audited
     certificate: CloudCertificate | None = None
     cloud_ca_certificates: Sequence[str] = ()
+    neighbours: Neighbours | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ async def open_doors(storage: Storage, identity: HubIdentity, around: Surroundin
             async with _connected(storage, identity, around, trusted, notes) as made:
                 yield Doors(
                     trusted.verifier(clock), made.accounts, made.uplink.link, notes, audit, made.certificate,
-                    identity.claim.cloud_ca_certificates,
+                    identity.claim.cloud_ca_certificates, made.neighbours,
                 )  # fmt: skip
     finally:
         with suppress(MedxzError):

@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 
 from hub.accounts import Cloud, HubAccounts, Kept
 from hub.claim import cloud_context
+from hub.neighbours.door import NeighbourDoor
+from hub.neighbours.neighbour import Own
+from hub.neighbours.neighbours import Neighbours
 from hub.offline import OfflineSessions
 from hub.uplink.breaker import Breaker
 from hub.uplink.certificate import CloudCertificate
@@ -19,12 +22,14 @@ from hub.uplink.patience import CutShort
 from hub.uplink.side import CloudSide
 from hub.uplink.tokens import HubTokens, Signing
 from hub.uplink.uplink import Uplink, Ways
+from medxz.lan.browsing import Browser
 from medxz.peer import Peer
 from medxz.program.addresses import machine_addresses
 from medxz.program.settings import is_loopback
 
 if TYPE_CHECKING:
     from hub.claimed import Claimed
+    from hub.config import Settings
     from hub.doors import Surroundings
     from hub.identity import HubIdentity
     from hub.storage import Storage
@@ -40,6 +45,7 @@ class Connection:
     uplink: Uplink
     accounts: HubAccounts
     certificate: CloudCertificate
+    neighbours: Neighbours
     peers: tuple[Peer, ...]
 
     async def aclose(self) -> None:
@@ -60,7 +66,9 @@ def connect(
     signing = Signing(claim.private_key, claim.hub_id, claim.cloud_id)
     tokens = HubTokens(anonymous, signing, clock, around.ids, url=_lan_url(around))
     peer = Peer(claim.cloud_url, token=tokens, ssl_context=context, ids=around.ids, thrifty=True)
-    breaker, mirror = Breaker(clock, clock.hurry), Mirror(peer, storage.registry, _noting(claim, notes))
+    neighbours = _neighbours(storage, claim, around)
+    noting = _noting(claim, notes, neighbours)
+    breaker, mirror = Breaker(clock, clock.hurry), Mirror(peer, storage.registry, noting)
 
     async def met(log: LogId) -> None:
         uplink.met()
@@ -82,16 +90,45 @@ def connect(
             mirror,
         ),
         Kept(storage.registry, storage.sessions, verifier, offline, notes),
+        NeighbourDoor(
+            claim,
+            storage.registry,
+            identity.signer(around.clock),
+            notes,
+            clock=around.clock,
+            ids=around.ids,
+            came=neighbours.came_by,
+        ),
         trusted.jwks,
         around.clock,
     )
-    return Connection(uplink, accounts, certificate, (anonymous, peer))
+    return Connection(uplink, accounts, certificate, neighbours, (anonymous, peer))
 
 
-def _noting(claim: Claimed, notes: Audit) -> Callable[[int, int], Awaitable[None]]:
+def _neighbours(storage: Storage, claim: Claimed, around: Surroundings) -> Neighbours:
+    own = Own(
+        claim.hub_id,
+        claim.private_key,
+        lambda: "".join(storage.registry.config.ca_certificates).encode(),
+        storage.log,
+        storage.registry,
+        around.clock,
+        around.ids,
+        around.say,
+    )
+    return Neighbours(own, claim.site_id, _hearing(around.settings) if around.settings.mdns else None)
+
+
+def _hearing(settings: Settings) -> Callable[[], Browser]:
+    """Who serves this machine alone listens on it alone."""
+    return lambda: Browser([settings.bind_host] if is_loopback(settings.bind_host) else None)
+
+
+def _noting(claim: Claimed, notes: Audit, neighbours: Neighbours) -> Callable[[int, int], Awaitable[None]]:
     """What the cloud decided and this hub has heard is noted here too; the first of it ends the claim."""
 
     async def note(before: int, revision: int) -> None:
+        neighbours.look()
         about = {"cloud_id": claim.cloud_id, "revision": revision}
         if not before:
             await notes.note(claim.clinic_id, "hub_claimed", hub_id=claim.hub_id, detail=about)

@@ -1,7 +1,8 @@
-"""The hub's own access tokens: exchanged for an assertion by the key of its certificate, and anew before they end.
+"""The hub's own access tokens at its cloud, or at another hub: exchanged for an assertion, and anew before they end.
 
-The assertion says the cloud's time, which the cloud tells without a token: a box without a battery for its clock may
-be years off, and is let in all the same. Tokens live in memory alone.
+The assertion is signed with the key of the hub's certificate and says the time of the server that it is for, which that
+one tells without a token: a box without a battery for its clock may be years off, and is let in all the same. Tokens
+live in memory alone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ LEFT_OF_LIFE: Final = 1 / 3
 
 
 class Gatekeeper(Protocol):
-    """The cloud, as it is asked without a token."""
+    """The server, as it is asked without a token."""
 
     async def info(self) -> InfoAnswer: ...
     async def hub_token(self, request: AssertionRequest) -> HubTokenAnswer: ...
@@ -37,7 +38,7 @@ class Signing:
 
     key: EllipticCurvePrivateKey
     hub_id: str
-    cloud_id: str
+    server_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +66,19 @@ class _Shifted:
 
 
 class HubTokens:
-    """`medxz.peer.Credentials` of one hub at its cloud."""
+    """`medxz.peer.Credentials` of one hub at one server."""
 
     def __init__(
         self,
-        cloud: Gatekeeper,
+        server: Gatekeeper,
         signing: Signing,
         clock: Clock,
         ids: Ids,
         *,
         url: str | None = None,
     ) -> None:
-        """`url` is where devices of the site find this hub."""
-        self._cloud: Final = cloud
+        """`url`, told to the cloud, is where devices of the site find this hub."""
+        self._server: Final = server
         self._signing: Final = signing
         self._url: Final = url
         self._clock: Final = clock
@@ -86,7 +87,7 @@ class HubTokens:
         self._exchanging: Final = asyncio.Lock()
 
     async def token(self) -> str:
-        """One that is good now. While it is, a cloud that gives no other is no reason to fail."""
+        """One that is good now. While it is, a server that gives no other is no reason to fail."""
         async with self._exchanging:
             held, now = self._held, self._clock.monotonic()
             if held is not None and now < held.renew_at:
@@ -109,15 +110,15 @@ class HubTokens:
             self._held = None
 
     async def _exchanged(self) -> _Token:
-        told = await self._cloud.info()
+        told = await self._server.info()
         try:
             off_ms = parse_time(told.time) - self._clock.now_ms()
         except ValueError:
-            raise PeerUnreachable("the cloud does not say what time it is") from None
+            raise PeerUnreachable("the server does not say what time it is") from None
         clock = _Shifted(self._clock, off_ms if abs(off_ms) > CLOCK_OFF_MS else 0)
         by = self._signing
-        assertion = sign_proof(by.key, by.hub_id, by.cloud_id, clock, self._ids)
+        assertion = sign_proof(by.key, by.hub_id, by.server_id, clock, self._ids)
         begun = self._clock.monotonic()
-        answer = await self._cloud.hub_token(AssertionRequest(assertion=assertion, url=self._url))
+        answer = await self._server.hub_token(AssertionRequest(assertion=assertion, url=self._url))
         life_s = answer.expires_in
         return _Token(answer.access_token, begun + life_s * (1 - LEFT_OF_LIFE), begun + life_s)

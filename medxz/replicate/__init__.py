@@ -86,6 +86,10 @@ class Replicator:
                 with attempt:
                     await self._session(wake)
 
+    async def attend(self, wake: asyncio.Event) -> None:
+        """One stay: in step until the stream ends. Where and when to go on is for who asked to say."""
+        await self._session(wake)
+
     async def _session(self, wake: asyncio.Event) -> None:
         """Catch up, then live on the stream until it ends. Returns where that stream had lived for a while."""
         wake.clear()
