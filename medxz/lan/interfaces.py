@@ -16,8 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-import ifaddr
-
 if sys.platform == "linux":
     import fcntl
 
@@ -46,7 +44,9 @@ class Interface:
 
 
 def running_interfaces() -> list[Interface]:
-    """Those that have an address and a link; loopback is one of them."""
+    """Those that have an address and a link; loopback is one of them. It may block for a moment."""
+    import ifaddr  # it looks for the C library by running a program
+
     found = []
     for adapter in ifaddr.get_adapters():
         ipv4 = tuple(sorted(one.ip for one in adapter.ips if isinstance(one.ip, str)))
@@ -71,8 +71,8 @@ class InterfaceWatch:
         self._socket: socket.socket | None = None
         self._last: list[Interface] = []
 
-    def start(self) -> None:
-        self._last = running_interfaces()
+    async def start(self) -> None:
+        self._last = await asyncio.to_thread(running_interfaces)
         self._socket = _telling_socket()
         if self._socket is not None:
             asyncio.get_running_loop().add_reader(self._socket.fileno(), self._told)
@@ -91,15 +91,15 @@ class InterfaceWatch:
     async def changed(self) -> list[Interface]:
         """The interfaces, once they are others than before."""
         while True:
+            now = await asyncio.to_thread(running_interfaces)
+            if now != self._last:
+                self._last = now
+                return now
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._look_s):
                     await self._hint.wait()
                     await asyncio.sleep(SETTLE_S)
             self._hint.clear()
-            now = running_interfaces()
-            if now != self._last:
-                self._last = now
-                return now
 
     def _told(self) -> None:
         assert self._socket is not None

@@ -44,7 +44,7 @@ class Multicast:
         except ImportError as error:
             self.problem = f"mDNS can't be loaded: {error}"
             return self
-        self._watch.start()
+        await self._watch.start()
         self._following = asyncio.create_task(self._follow(), name="mdns-interfaces")
         await self.reopened(0)
         return self
@@ -85,6 +85,9 @@ class Multicast:
         """
         from zeroconf.asyncio import AsyncZeroconf
 
+        if self.zeroconf is not None:  # who heard us does not hear us go
+            registry = self.zeroconf.zeroconf.registry
+            registry.async_remove(registry.async_get_service_infos())
         await self._close()
         self.interfaces = [one for one in interfaces if self._is_meant(one)]
         self.problem = None
