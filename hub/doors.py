@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from structlog.typing import FilteringBoundLogger
 
+from hub.advertise.presence import Presence
 from hub.config import Settings
 from hub.identity import HubIdentity
 from hub.storage import Storage
@@ -57,6 +58,7 @@ class Surroundings:
     clock: Clock
     ids: Ids
     say: FilteringBoundLogger
+    presence: Presence = field(default_factory=Presence)
 
 
 @asynccontextmanager

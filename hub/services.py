@@ -65,7 +65,7 @@ def hub_services(
             throttle=throttle,
             accounts=doors.accounts,
             clinic=only(clinic),
-            health=health_of(log, follower, upstream, settings.places.data),
+            health=health_of(log, follower, upstream, settings.places.data, [around.presence.check]),
             gauges=gauges_of(log, follower, clinic.pull, clinic.snapshot, results, doors.link),
             dictionaries=[shipped_dictionary()],
             clock=clock,

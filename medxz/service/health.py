@@ -47,12 +47,14 @@ class Health:
         return "the server is stopping" if self.is_stopping else "serves"
 
 
-def health_of(log: LogStore, follower: Follower, upstream: Upstream, folder: Path) -> Health:
-    """For a server of one clinic, whose files lie in a folder."""
+def health_of(
+    log: LogStore, follower: Follower, upstream: Upstream, folder: Path, more: Sequence[Checking] = ()
+) -> Health:
+    """For a server of one clinic, whose files lie in a folder; with `more` that are told in full alone."""
     writer = partial(check_writer, log)
     disk, integrity = partial(check_disk, folder), partial(check_integrity, log)
     views, cloud = partial(check_views, follower), partial(check_cloud, upstream)
-    return Health([writer], [writer, disk, integrity, views, cloud])
+    return Health([writer], [writer, disk, integrity, views, cloud, *more])
 
 
 async def check_writer(log: LogStore) -> Check:
