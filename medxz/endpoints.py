@@ -85,6 +85,15 @@ _WAIT = Parameter(
     {"type": "number", "minimum": 0, "maximum": limits.PULL_WAIT_S_MAX, "default": 0},
     "seconds to hold the request while nothing is new",
 )
+_PING = Parameter(
+    "ping",
+    {
+        "type": "number",
+        "minimum": limits.STREAM_PING_S_MIN,
+        "maximum": limits.STREAM_PING_S_MAX,
+    },
+    "for how many seconds the stream may be silent; absent: as the server likes",
+)
 _LIST_LIMIT = Parameter(
     "limit",
     {"type": "integer", "minimum": 1, "maximum": limits.LIST_PAGE_MAX, "default": limits.LIST_PAGE_DEFAULT},
@@ -154,7 +163,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "stream", "GET", "/v1/sync/stream",
         "The log as it grows, as Server-Sent Events. `Last-Event-ID` resumes.",
-        "device_or_hub", None, None, "text/event-stream", (_CURSOR,), _CURSOR_REFUSALS,
+        "device_or_hub", None, None, "text/event-stream", (_CURSOR, _PING), _CURSOR_REFUSALS,
     ),
     Endpoint(
         "snapshot", "GET", "/v1/sync/snapshot",

@@ -66,6 +66,7 @@ QUERY_PARAMETERS_MAX: Final = 16
 
 # Streams.
 STREAM_PING_S: Final = 15
+STREAM_PING_S_MIN: Final = 1
 STREAM_PING_S_MAX: Final = 20
 STREAM_OPS_MAX: Final = 100  # in one event, which waits in memory where its reader is slow
 STREAMS_MAX: Final = 2_000
@@ -178,7 +179,7 @@ assert 500 * ADOPTED_MAX <= CLAIM_BYTES_MAX, (
 assert max(CONNECTIONS_MAX, CLOUD_CONNECTIONS_MAX) * ANONYMOUS_BODY_BYTES_FREE <= BODIES_BYTES_MAX
 assert ANONYMOUS_BODY_S <= STALLED_S
 assert OP_BYTES_MAX <= PULL_PAGE_BYTES_MAX, "a page holds at least one op"
-assert STREAM_PING_S < STREAM_PING_S_MAX
+assert STREAM_PING_S_MIN < STREAM_PING_S < STREAM_PING_S_MAX
 assert STREAMS_MAX < CONNECTIONS_MAX, "streams leave room for requests"
 assert LIVE_LINES_PER_HUB_MAX < LIVE_LINES_MAX < CONNECTIONS_MAX
 assert PUSH_OPS_MAX <= OPS_BURST, "one full push must fit an unused bucket"

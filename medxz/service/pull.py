@@ -81,8 +81,13 @@ class Pull:
         position = await self._log.locate(_read_have(request), caller.scope)
         return ResumeAnswer(cursor=self._cursors.make(position, caller.scope))
 
-    async def stream(self, caller: Caller, cursor: str | None) -> AsyncGenerator[StreamChunk, None]:
-        """Ops as they come, until the token ends or is revoked. A Refusal comes before the first chunk, or never."""
+    async def stream(
+        self, caller: Caller, cursor: str | None, ping_s: float | None = None
+    ) -> AsyncGenerator[StreamChunk, None]:
+        """Ops as they come, until the token ends or is revoked. A Refusal comes before the first chunk, or never.
+
+        It is silent for `ping_s` at most, where its reader asks for that.
+        """
         require(caller, "device_or_hub")
         position = self._position(caller, cursor)
         await self._page(position, 1, caller.scope)  # a lost position is told at once
@@ -103,7 +108,9 @@ class Pull:
                 if caller.hub_id is not None and told != caller.known.directory.revision:
                     told = caller.known.directory.revision
                     yield StreamChunk(self._cursors.make(position, caller.scope), b"", told)
-                elif not page.count and not await self._grows(seen_seq, self._ping_s(caller, said_at)):
+                elif not page.count and not await self._grows(
+                    seen_seq, self._silent_s(caller, said_at, ping_s)
+                ):
                     self._gate.hold(caller)
                     yield StreamChunk(self._cursors.make(position, caller.scope), b"")
                     said_at = self._clock.monotonic()
@@ -112,14 +119,14 @@ class Pull:
         finally:
             self.streams_open -= 1
 
-    def _ping_s(self, caller: Caller, said_at: float) -> float:
+    def _silent_s(self, caller: Caller, said_at: float, ping_s: float | None) -> float:
         """How long a stream may still be silent: until the next ping, or until its token ends.
 
         What others write and this caller may not see wakes it too, and is no sign of life to its reader.
         """
         left_s = caller.expires_at_s + limits.TOKEN_LEEWAY_S - self._clock.now_ms() / 1_000
         silent_s = self._clock.monotonic() - said_at
-        return max(0.0, min(limits.STREAM_PING_S - silent_s, left_s))
+        return max(0.0, min((ping_s or limits.STREAM_PING_S) - silent_s, left_s))
 
     def _position(self, caller: Caller, cursor: str | None) -> Position:
         return BEGINNING if cursor is None else self._cursors.read(cursor, caller.scope)

@@ -56,7 +56,7 @@ class Streams:
         dictionary = self._wanted(call)
         response = InPieces({**call.headers(EVENT_STREAM), "X-Accel-Buffering": "no"})
         with self._lasting.stream_slot(caller.owner):
-            async with aclosing(clinic.pull.stream(caller, _cursor(call))) as chunks:
+            async with aclosing(clinic.pull.stream(caller, _cursor(call), _ping_s(call))) as chunks:
                 try:
                     with self._lasting.held(call.request):
                         async for chunk in chunks:
@@ -123,6 +123,11 @@ def event(cursor: str, ops_json: bytes) -> Sequence[bytes]:
     if b"\n" in ops_json or b"\r" in ops_json:
         ops_json = _LINE_BREAK.sub(b"\ndata: ", ops_json)
     return b"event: ops\nid: %b\ndata: " % cursor.encode(), ops_json, b"\n\n"
+
+
+def _ping_s(call: Call) -> float | None:
+    ping = call.query.get("ping")
+    return None if ping is None else float(ping)
 
 
 def _cursor(call: Call) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from medxz import limits
 from medxz.scope import FRONT_DESK_TYPES
 from medxz.service.upstream import ServerKind
 from medxz.store.cipher import open_database
@@ -318,6 +319,27 @@ class TestStream:
                 pings += line == "event: ping"
                 if pings == 3:
                     break
+
+    async def test_it_pings_as_often_as_is_asked(self, device: Caller) -> None:
+        """With `ping` a silent stream says that often that it lives; it is then as silent as that and no more."""
+        headers = {"Authorization": f"Bearer {device.token}"}
+        begun = asyncio.get_running_loop().time()
+        async with device.server.http.stream(
+            "GET", "/v1/sync/stream", params={"ping": "1"}, headers=headers
+        ) as response:
+            came = []
+            async for line in response.aiter_lines():
+                if line == "event: ping":
+                    came.append(asyncio.get_running_loop().time() - begun)
+                if len(came) == 3:
+                    break
+        assert 1.9 < came[-1] < limits.STREAM_PING_S
+
+    @pytest.mark.parametrize("ping", ["0", "0.99", "20.1", "-1", "x", "", "1e3"])
+    async def test_a_ping_that_is_none(self, device: Caller, ping: str) -> None:
+        """Neither a flood of pings nor a stream that is silent for long can be asked for."""
+        answer = await device.ask("GET", "/v1/sync/stream", params={"ping": ping})
+        assert (answer.status, answer.code, answer.body["field"]) == (422, "invalid", "ping")
 
     async def test_a_hundred_streams_see_every_op(self, server: Server, device: Caller) -> None:
         """Each reader gets each op once, in order."""

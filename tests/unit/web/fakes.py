@@ -128,7 +128,9 @@ class FakePull:
         self.resumed.append(message)
         return wire.ResumeAnswer(cursor="c-1")
 
-    async def stream(self, caller: FakeCaller, cursor: str | None) -> AsyncIterator[Chunk]:
+    async def stream(
+        self, caller: FakeCaller, cursor: str | None, ping_s: float | None = None
+    ) -> AsyncIterator[Chunk]:
         self.asked.append((cursor, 0, 0.0))
         self.streams_open += 1
         try:
