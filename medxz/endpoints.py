@@ -244,8 +244,8 @@ ENDPOINTS: Final = (
         refusals=(errors.TokenInvalid, errors.TokenExpired, errors.SessionRevoked, *_LETTING_IN),
     ),
     Endpoint(
-        "code", "POST", "/v1/codes", "A pairing code for a device or a hub.",
-        "admin", wire.CodeRequest, wire.CodeAnswer, refusals=_LETTING_IN,
+        "code", "POST", "/v1/codes", "A pairing code for a device or a hub; to a hub, for devices of its own site.",
+        "hub_or_admin", wire.CodeRequest, wire.CodeAnswer, refusals=_LETTING_IN,
     ),
     Endpoint(
         "enroll", "POST", "/v1/enroll",

@@ -35,6 +35,7 @@ SEARCH_CHARS_MAX: Final = 200
 NAME_CHARS_MAX: Final = 120
 EMAIL_CHARS_MAX: Final = 254
 PASSWORD_CHARS_MAX: Final = 1_024
+PASSWORD_HASH_CHARS_MAX: Final = 256
 CODE_CHARS_MAX: Final = 64
 URL_CHARS_MAX: Final = 512
 CSR_CHARS_MAX: Final = 8 * KIB
@@ -42,7 +43,8 @@ CERTIFICATE_CHARS_MAX: Final = 16 * KIB
 DEVICE_KEYS_MAX: Final = 64
 HUB_NAMES_MAX: Final = 8
 HUB_NAME_CHARS_MAX: Final = 260  # a DNS name and its port
-ADOPTED_MAX: Final = 2_000  # devices, users and sites that a hub brings which began alone
+ADOPTED_MAX: Final = 2_000  # devices, users, sites and sessions that a hub brings which began alone
+ADOPTED_TOKENS_MAX: Final = 8  # of each of these sessions
 
 # HTTP: what one connection may cost, and how long nothing may happen on it.
 CONNECTIONS_MAX: Final = 4_096
@@ -58,7 +60,7 @@ ANONYMOUS_BODY_BYTES_MAX: Final = 64 * KIB
 ANONYMOUS_BODY_BYTES_FREE: Final = 4 * KIB
 ANONYMOUS_BODIES_BYTES_MAX: Final = 8 * MIB
 ANONYMOUS_BODY_S: Final = 15
-CLAIM_BYTES_MAX: Final = 1 * MIB  # of a hub that brings what it had alone
+CLAIM_BYTES_MAX: Final = 3 * MIB  # of a hub that brings what it had alone
 INLINE_CODING_BYTES_MAX: Final = 256 * KIB
 COMPRESS_BYTES_MIN: Final = KIB
 ZSTD_WINDOW_BYTES_MAX: Final = 8 * MIB
@@ -173,8 +175,8 @@ assert ANONYMOUS_BODY_BYTES_FREE < ANONYMOUS_BODY_BYTES_MAX <= CLAIM_BYTES_MAX <
 assert 2 * TOKEN_CHARS_MAX < ANONYMOUS_BODY_BYTES_MAX, "a session is renewed by a token and a proof"
 assert CSR_CHARS_MAX + CERTIFICATE_CHARS_MAX < ANONYMOUS_BODY_BYTES_MAX
 assert 2 * CLAIM_BYTES_MAX <= ANONYMOUS_BODIES_BYTES_MAX < BODIES_BYTES_MAX, "one claim must fit"
-assert 500 * ADOPTED_MAX <= CLAIM_BYTES_MAX, (
-    "what may be brought fits: 500 bytes for each device, its key and its authors"
+assert 1_500 * ADOPTED_MAX <= CLAIM_BYTES_MAX, (
+    "what may be brought fits: 1,500 bytes for a device with its key and authors, a person and a session"
 )
 assert max(CONNECTIONS_MAX, CLOUD_CONNECTIONS_MAX) * ANONYMOUS_BODY_BYTES_FREE <= BODIES_BYTES_MAX
 assert ANONYMOUS_BODY_S <= STALLED_S

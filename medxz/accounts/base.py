@@ -7,7 +7,7 @@ import base64
 import binascii
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from medxz.clock import Clock
@@ -19,6 +19,10 @@ from medxz.store.authority.base import Transactions, Tx
 from medxz.store.authority.clinics import Clinic, Site
 from medxz.store.authority.secrets import Seal
 
+if TYPE_CHECKING:
+    from medxz.store.directory import Known
+    from medxz.trust.tokens import TokenSigner
+
 T = TypeVar("T")
 
 SECOND_MS: Final = 1_000
@@ -27,6 +31,19 @@ HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 
 PEOPLE: Final = frozenset({"admin", "clinician", "front_desk"})
+
+
+class Signs(Protocol):
+    """Whose key access tokens are signed with: the cloud's of now, or that of a hub alone."""
+
+    @property
+    def signer(self) -> TokenSigner: ...
+
+
+class KnownClinics(Protocol):
+    """What is known of each clinic, with everything that was decided before it is asked for."""
+
+    async def of(self, clinic_id: str) -> Known: ...
 
 
 class Turns:

@@ -23,9 +23,8 @@ from medxz.accounts.server import Server
 from medxz.accounts.sessions import Sessions
 from medxz.accounts.totp import Totp
 from medxz.accounts.users import Users
-from medxz.clock import format_time
 from medxz.service.accounts import Origin
-from medxz.service.gate import Caller, require
+from medxz.service.gate import Caller
 from medxz.store.authority.known import Directories
 from medxz.wire import (
     AssertionRequest,
@@ -95,18 +94,7 @@ class CloudAccounts:
         return await self._enrolment.reenrol(caller, request)
 
     async def make_code(self, caller: Caller, request: CodeRequest) -> CodeAnswer:
-        require(caller, "admin")
-        [made] = await self._admin.codes.make(
-            caller.clinic_id,
-            request.kind,
-            request.site,
-            scope=request.scope,
-            replaces=request.replaces,
-            made_by=caller.user_id,
-        )
-        return CodeAnswer(
-            code=made.code, expires_at=format_time(made.expires_at_ms), url=made.url, fp=made.fp
-        )
+        return await self._admin.codes.make_for(caller, request)
 
     async def claim(self, request: ClaimRequest, origin: Origin) -> ClaimAnswer:
         return await self._admin.hubs.claim(request, origin)

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from medxz import limits
-from medxz.accounts.base import Authority, raw_key, site_of
+from medxz.accounts.base import Authority, KnownClinics, Signs, raw_key, site_of
 from medxz.accounts.clinics import check_name
 from medxz.accounts.codes import hash_of
-from medxz.accounts.key_ring import KeyRing
 from medxz.accounts.lockout import clear, code_subjects, fail, locked
 from medxz.accounts.sessions import RefreshToken
 from medxz.errors import CodeInvalid, Forbidden, Refusal
@@ -26,7 +25,6 @@ from medxz.store.authority.audit import Entry
 from medxz.store.authority.base import TryAgain, Tx
 from medxz.store.authority.codes import CodeKind, CodeRow
 from medxz.store.authority.devices import DeviceRow
-from medxz.store.authority.known import Directories
 from medxz.store.authority.sessions import SessionRow
 from medxz.store.directory import Known
 from medxz.wire import EnrolAnswer, EnrolRequest, ReenrolAnswer, ReenrolRequest, Target
@@ -93,10 +91,10 @@ def _clinics_through(origin: Origin) -> list[str]:
 class Enrolment:
     """The use cases about devices that come in. One instance a server."""
 
-    def __init__(self, authority: Authority, ring: KeyRing, directories: Directories) -> None:
+    def __init__(self, authority: Authority, keys: Signs, clinics: KnownClinics) -> None:
         self._authority: Final = authority
-        self._ring: Final = ring
-        self._directories: Final = directories
+        self._keys: Final = keys
+        self._clinics: Final = clinics
 
     async def enrol(self, request: EnrolRequest, origin: Origin) -> EnrolAnswer:
         """A device by its code and key. CodeInvalid or RateLimited where not."""
@@ -114,7 +112,7 @@ class Enrolment:
             return found.clinic_id, await self._let_in(tx, found, key, name, origin)
 
         clinic_id, device = await self._authority.decide(enrol)
-        known = await self._directories.of(clinic_id)
+        known = await self._clinics.of(clinic_id)
         return EnrolAnswer(
             device_id=device.device_id,
             clinic_id=clinic_id,
@@ -143,13 +141,13 @@ class Enrolment:
             return new, await self._session_on(tx, caller, new)
 
         device, token = await self._authority.decide(reenrol, caller.clinic_id)
-        known = await self._directories.of(caller.clinic_id)
+        known = await self._clinics.of(caller.clinic_id)
         return ReenrolAnswer(
             device_id=device.device_id,
             clinic_id=caller.clinic_id,
             site_id=device.site_id,
             scope=device.scope,
-            access_token=self._ring.signer.issue(
+            access_token=self._keys.signer.issue(
                 sub=caller.user_id,
                 cid=caller.clinic_id,
                 did=device.device_id,
@@ -166,7 +164,8 @@ class Enrolment:
     async def _let_in(self, tx: Tx, found: FoundCode, key: bytes, name: str, origin: Origin) -> DeviceRow:
         now_ms, row = self._authority.clock.now_ms(), found.row
         site = await site_of(tx, found.clinic_id, row.site_id)
-        device = DeviceRow(self._authority.ids.uuid7(), site.site_id, name, row.scope or "full", now_ms)
+        named = row.device_name or name
+        device = DeviceRow(self._authority.ids.uuid7(), site.site_id, named, row.scope or "full", now_ms)
         if not await codes.take(tx, found.clinic_id, found.digest, key, device.device_id, now_ms):
             raise TryAgain
         await devices.add(tx, found.clinic_id, device)

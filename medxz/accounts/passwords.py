@@ -9,6 +9,7 @@ takes as long as that of somebody who is.
 from __future__ import annotations
 
 import asyncio
+import re
 import unicodedata
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -32,6 +33,13 @@ _RETRY_S: Final = 2
 
 # RFC 9106's second choice but for one lane, since other logins want the other cores: about 0.15 s a password
 HASHER: Final = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=1)
+
+# a hash that was made elsewhere, and what checking a password against it may cost
+_HASH: Final = re.compile(
+    r"\$argon2id\$v=19\$m=([0-9]{1,6}),t=([0-9]{1,2}),p=([1-8])\$[A-Za-z0-9+/]{22,86}\$[A-Za-z0-9+/]{43,86}"
+)
+_MEMORY_KIB: Final = range(8 * 1024, 256 * 1024 + 1)
+_PASSES: Final = range(1, 11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,12 @@ def check_password(password: str, email: str, clinic_name: str) -> None:
     own = {stem(text) for text in (email, email.partition("@")[0], clinic_name, email.partition("@")[2])}
     if stem(normal) in own - {""}:
         raise Invalid("the password must not be the address or the clinic's name", field="password")
+
+
+def is_lawful_hash(text: str) -> bool:
+    """Whether passwords may be checked against a hash that somebody else made: Argon2id, at a cost within bounds."""
+    fits = _HASH.fullmatch(text)
+    return fits is not None and int(fits[1]) in _MEMORY_KIB and int(fits[2]) in _PASSES
 
 
 def _normal(password: str) -> str:

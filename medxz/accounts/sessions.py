@@ -18,8 +18,7 @@ from typing import Final
 
 from medxz import limits
 from medxz.accounts import totp
-from medxz.accounts.base import DAY_MS, Authority, wire_bytes
-from medxz.accounts.key_ring import KeyRing
+from medxz.accounts.base import DAY_MS, Authority, Signs, wire_bytes
 from medxz.accounts.lockout import (
     Subject,
     clear,
@@ -96,10 +95,10 @@ class RefreshToken:
 class Sessions:
     """The use cases about sessions. One instance a server."""
 
-    def __init__(self, authority: Authority, passwords: Passwords, ring: KeyRing) -> None:
+    def __init__(self, authority: Authority, passwords: Passwords, keys: Signs) -> None:
         self._authority: Final = authority
         self._passwords: Final = passwords
-        self._ring: Final = ring
+        self._keys: Final = keys
 
     async def login(self, request: LoginRequest, origin: Origin) -> SessionAnswer:
         """A new session, or CredentialsInvalid, TotpRequired, RateLimited, Overloaded."""
@@ -114,7 +113,7 @@ class Sessions:
                 if checked.ok:
                     return await self._begin(one, asked, checked, request, origin)
         except Overloaded:
-            # nobody is locked out because the cloud was busy
+            # nobody is locked out because the server was busy
             await self._authority.decide(lambda tx: give_back(tx, _subjects(asked)), asked[0].clinic_id)
             raise
         return await self._authority.decide(
@@ -124,7 +123,7 @@ class Sessions:
     async def refresh(self, request: RefreshRequest, origin: Origin) -> SessionAnswer:
         """The session goes on with new tokens; TokenInvalid, SessionRevoked or RateLimited where it does not."""
         if request.refresh_token is None:
-            raise Invalid("the cloud renews by the refresh token alone", field="refresh_token")
+            raise Invalid("this server renews by the refresh token alone", field="refresh_token")
         token = RefreshToken.read(request.refresh_token)
 
         async def refresh(tx: Tx) -> SessionAnswer | Refusal:
@@ -299,7 +298,7 @@ class Sessions:
         self, tx: Tx, clinic_id: str, user: UserRow, device: DeviceRow, token: RefreshToken
     ) -> SessionAnswer:
         clinic = await clinics.get(tx, clinic_id)
-        access = self._ring.signer.issue(
+        access = self._keys.signer.issue(
             sub=user.user_id,
             cid=clinic_id,
             did=device.device_id,

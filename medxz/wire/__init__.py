@@ -27,6 +27,7 @@ from medxz.wire.directory import (
 from medxz.wire.enrolment import (
     Adopt,
     AdoptedDevice,
+    AdoptedSession,
     AdoptedSite,
     AdoptedUser,
     Certificate,
@@ -174,6 +175,7 @@ __all__ = [
     "ReenrolAnswer",
     "AdoptedUser",
     "AdoptedDevice",
+    "AdoptedSession",
     "AdoptedSite",
     "Adopt",
     "ClaimRequest",

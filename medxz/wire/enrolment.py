@@ -13,6 +13,7 @@ from medxz.wire.forms import Answer, Message, Uuid
 from medxz.wire.sessions import JwksAnswer
 
 Name = Annotated[str, Field(min_length=1, max_length=limits.NAME_CHARS_MAX)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 PublicKey = Annotated[str, Field(pattern="^[A-Za-z0-9_-]{43}$")]
 Code = Annotated[str, Field(min_length=1, max_length=limits.CODE_CHARS_MAX, repr=False)]
 Csr = Annotated[str, Field(min_length=1, max_length=limits.CSR_CHARS_MAX)]
@@ -20,7 +21,10 @@ Certificate = Annotated[str, Field(min_length=1, max_length=limits.CERTIFICATE_C
 
 
 class CodeRequest(Message):
-    """An administrator asks for a pairing code. `site` is a site's name or its id."""
+    """An administrator asks for a pairing code, or a hub for a device of its own site.
+
+    `site` is a site's name or its id; `name` what the device will be called.
+    """
 
     model_config = ConfigDict(validate_by_name=True)
 
@@ -28,6 +32,7 @@ class CodeRequest(Message):
     site: Name
     scope: Scope | None = None
     replaces: Uuid | None = None
+    name: Name | None = None
 
 
 class CodeAnswer(Answer):
@@ -71,11 +76,14 @@ class ReenrolAnswer(EnrolAnswer):
 
 
 class AdoptedUser(Message):
+    """`password_hash`: Argon2id as text, so that the person logs in as before."""
+
     user_id: Uuid
     name: Annotated[str, Field(max_length=limits.NAME_CHARS_MAX)] = ""
     email: Annotated[str, Field(max_length=limits.EMAIL_CHARS_MAX)] = ""
     roles: Annotated[list[Literal["admin", "clinician", "front_desk"]], Field(max_length=3)]
     disabled: bool = False
+    password_hash: Annotated[str | None, Field(max_length=limits.PASSWORD_HASH_CHARS_MAX, repr=False)] = None
 
 
 class AdoptedDevice(Message):
@@ -93,6 +101,19 @@ class AdoptedSite(Message):
     name: Name
 
 
+class AdoptedSession(Message):
+    """A session that goes on: by the tokens of which none was used yet, and the one that these came of.
+
+    Tokens are told by their SHA-256.
+    """
+
+    session_id: Uuid
+    user_id: Uuid
+    device_id: Uuid
+    fresh: Annotated[list[Digest], Field(min_length=1, max_length=limits.ADOPTED_TOKENS_MAX)]
+    used: Digest | None = None
+
+
 class Adopt(Message):
     """What a hub brings that began alone."""
 
@@ -101,6 +122,7 @@ class Adopt(Message):
     devices: Annotated[list[AdoptedDevice], Field(max_length=limits.ADOPTED_MAX)]
     users: Annotated[list[AdoptedUser], Field(max_length=limits.ADOPTED_MAX)]
     sites: Annotated[list[AdoptedSite], Field(max_length=limits.ADOPTED_MAX)]
+    sessions: Annotated[list[AdoptedSession], Field(max_length=limits.ADOPTED_MAX, default_factory=list)]
 
 
 class ClaimRequest(Message):

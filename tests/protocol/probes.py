@@ -103,6 +103,7 @@ def _code(_ours: Clinic, names: Names) -> Iterator[Request]:
     for site in (names.site_id, names.site_name):
         for kind in ("device", "hub"):
             yield Request("admin", "POST", "/v1/codes", {"for": kind, "site": site})
+        yield Request("hub", "POST", "/v1/codes", {"for": "device", "site": site})
     replacing = {"for": "hub", "site": "North", "replaces": names.hub_id}
     yield Request("admin", "POST", "/v1/codes", replacing)
 

@@ -13,16 +13,14 @@ from medxz.store.authority.base import Tx
 
 CodeKind = Literal["device", "hub"]
 
-_COLUMNS: Final = (
-    "kind, site_id, scope, replaces, made_by, made_at_ms, expires_at_ms, used_by_key, used_as, used_at_ms"
-)
+_COLUMNS: Final = "kind, site_id, scope, replaces, made_by, made_at_ms, expires_at_ms, used_by_key, used_as, used_at_ms, device_name"
 _ADD_CLINIC: Final = """
     INSERT INTO code_clinic (code_hash, clinic_id) VALUES ($1, $2)
     ON CONFLICT DO NOTHING RETURNING clinic_id"""
 _ADD: Final = """
     INSERT INTO code
-    (clinic_id, code_hash, kind, site_id, scope, replaces, made_by, made_at_ms, expires_at_ms)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
+    (clinic_id, code_hash, kind, site_id, scope, replaces, made_by, made_at_ms, expires_at_ms, device_name)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"""
 _CLINIC: Final = "SELECT clinic_id FROM code_clinic WHERE code_hash = $1"
 _GET: Final = f"SELECT {_COLUMNS} FROM code WHERE clinic_id = $1 AND code_hash = $2"
 _TAKE: Final = """
@@ -36,7 +34,9 @@ _FORGET: Final = "DELETE FROM code WHERE clinic_id = $1 AND expires_at_ms < $2"
 
 @dataclass(frozen=True, slots=True)
 class CodeRow:
-    """`used_as`: the id of the device or hub that it let in, whose key was `used_by_key`."""
+    """`used_as`: the id of the device or hub that it let in, whose key was `used_by_key`; `device_name`: what that
+    device is called, whatever it says.
+    """
 
     kind: CodeKind
     site_id: str
@@ -48,6 +48,7 @@ class CodeRow:
     used_by_key: bytes | None = None
     used_as: str | None = None
     used_at_ms: int | None = None
+    device_name: str | None = None
 
 
 async def add(tx: Tx, clinic_id: str, code_hash: bytes, code: CodeRow) -> bool:
@@ -56,7 +57,7 @@ async def add(tx: Tx, clinic_id: str, code_hash: bytes, code: CodeRow) -> bool:
         return False
     await tx.rows(
         _ADD, clinic_id, code_hash, code.kind, code.site_id, code.scope, code.replaces, code.made_by,
-        code.made_at_ms, code.expires_at_ms,
+        code.made_at_ms, code.expires_at_ms, code.device_name,
     )  # fmt: skip
     return True
 

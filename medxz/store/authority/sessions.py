@@ -6,6 +6,8 @@ used; after that, using it is a theft: one of two holders is not who they say.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -28,6 +30,9 @@ _GET: Final = f"SELECT {_COLUMNS} FROM session WHERE clinic_id = $1 AND session_
 _ALL: Final = f"SELECT {_COLUMNS} FROM session WHERE clinic_id = $1 ORDER BY session_id"
 _RENEWAL: Final = """
     SELECT state, parent_hash FROM refresh_token WHERE clinic_id = $1 AND session_id = $2 AND token_hash = $3"""
+_RENEWALS: Final = """
+    SELECT session_id, token_hash, state FROM refresh_token WHERE clinic_id = $1 AND state <> 'ended'
+    ORDER BY session_id, made_at_ms DESC, token_hash"""
 _RENEWAL_USED: Final = """
     UPDATE refresh_token SET state = 'used' WHERE clinic_id = $1 AND session_id = $2 AND token_hash = $3"""
 _OTHERS_ENDED: Final = """
@@ -66,14 +71,47 @@ class SessionRow:
     hub_id: str | None = None
 
 
-async def add(tx: Tx, clinic_id: str, session: SessionRow, token_hash: bytes) -> None:
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The hashes of a session's tokens: the one that was used last, and its successors, of which none was used yet."""
+
+    fresh: Sequence[bytes]
+    used: bytes | None = None
+
+
+async def add(
+    tx: Tx, clinic_id: str, session: SessionRow, token_hash: bytes, came_of: bytes | None = None
+) -> None:
     """Begin a session with its first token; the user is an author of the device's ops from now on."""
     await tx.rows(
         _ADD, clinic_id, session.session_id, session.user_id, session.device_id, session.hub_id, session.made_at_ms,
         session.last_used_ms,
     )  # fmt: skip
-    await tx.rows(_ADD_RENEWAL, clinic_id, session.session_id, token_hash, None, session.made_at_ms)
+    await tx.rows(_ADD_RENEWAL, clinic_id, session.session_id, token_hash, came_of, session.made_at_ms)
     await add_author(tx, clinic_id, session.device_id, session.user_id)
+
+
+async def take_over(tx: Tx, clinic_id: str, session: SessionRow, tokens: Tokens) -> None:
+    """Go on with a session that began at another server, by the tokens that it has there."""
+    first, *others = tokens.fresh
+    await add(tx, clinic_id, session, first, tokens.used)
+    for token in others:
+        await tx.rows(_ADD_RENEWAL, clinic_id, session.session_id, token, tokens.used, session.made_at_ms)
+    if tokens.used is not None:
+        await tx.rows(_ADD_RENEWAL, clinic_id, session.session_id, tokens.used, None, session.made_at_ms)
+        await tx.rows(_RENEWAL_USED, clinic_id, session.session_id, tokens.used)
+
+
+async def tokens_of_all(tx: Tx, clinic_id: str) -> dict[str, Tokens]:
+    """Of each session those that renew it now."""
+    fresh: defaultdict[str, list[bytes]] = defaultdict(list)
+    used: dict[str, bytes] = {}
+    for session_id, token_hash, state in await tx.rows(_RENEWALS, clinic_id):
+        if state == "fresh":
+            fresh[session_id].append(bytes(token_hash))
+        else:
+            used[session_id] = bytes(token_hash)
+    return {session_id: Tokens(tuple(found), used.get(session_id)) for session_id, found in fresh.items()}
 
 
 async def get(tx: Tx, clinic_id: str, session_id: str) -> SessionRow | None:
