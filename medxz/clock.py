@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 TIME_PATTERN = r"[0-9]{4}-[01][0-9]-[0-3][0-9]T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{3}Z"
 _TIME = re.compile(TIME_PATTERN)
@@ -30,6 +31,18 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Let that much of this clock's time go by."""
         ...
+
+
+@runtime_checkable
+class Doubting(Protocol):
+    """A clock that may be behind, and knows it: now is no earlier than it says, and no later than `latest_ms`."""
+
+    def latest_ms(self) -> int: ...
+
+
+def latest_of(clock: Clock) -> Callable[[], int]:
+    """The latest moment that now can be. What has ended is judged by `now_ms`, what has not begun by this."""
+    return clock.latest_ms if isinstance(clock, Doubting) else clock.now_ms
 
 
 class SystemClock:

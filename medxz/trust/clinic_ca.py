@@ -13,7 +13,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
@@ -157,9 +157,17 @@ def is_local_name(name: str) -> bool:
 
 
 def verify_chain(
-    chain: Iterable[x509.Certificate], roots: Iterable[x509.Certificate], server_id: str, now_ms: int
+    chain: Iterable[x509.Certificate],
+    roots: Iterable[x509.Certificate],
+    server_id: str,
+    now_ms: int,
+    *,
+    latest_ms: int | None = None,
 ) -> ec.EllipticCurvePublicKey:
-    """The key of this server's certificate, which comes first; ValueError where no root here stands for it now."""
+    """The key of this server's certificate, which comes first; ValueError where no root here stands for it now.
+
+    With `latest_ms` now may be as late as that: a chain that begins by then is judged by its begin.
+    """
     leaf, *others = chain
     anchors = [root for root in roots if stands_for(root, server_id)]
     if not anchors:
@@ -167,7 +175,7 @@ def verify_chain(
     verifier = (
         PolicyBuilder()
         .store(Store(anchors))
-        .time(moment(now_ms))
+        .time(_judged_at([leaf, *others], now_ms, latest_ms))
         .max_chain_depth(1)
         .build_server_verifier(x509.DNSName(server_name(server_id)))
     )
@@ -179,6 +187,11 @@ def verify_chain(
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise ValueError("the certificate's key is not a P-256 key")  # noqa: TRY004  it came from outside
     return key
+
+
+def _judged_at(chain: Iterable[x509.Certificate], now_ms: int, latest_ms: int | None) -> datetime:
+    begun = max(certificate.not_valid_before_utc for certificate in chain)
+    return max(moment(now_ms), min(begun, moment(latest_ms or now_ms)))
 
 
 def _server_of(named: tuple[x509.GeneralName, ...]) -> str:

@@ -8,7 +8,7 @@ comes a second time. Whether the key belongs to who is named is the caller's to 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -23,13 +23,15 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from medxz import limits
-from medxz.clock import Clock
+from medxz.clock import Clock, latest_of
 from medxz.errors import TokenInvalid
 from medxz.ids import UUID_PATTERN, Ids
 
 PROOF_S: Final = 60
-# what a server remembers of proofs that are still good; more of them in a minute are not honest
+# what a server remembers of proofs that are still good, of all and of one issuer; more in a minute are not honest, and
+# those of one issuer must not crowd out the others': where the clock has doubts they are remembered for long
 _REMEMBERED_MAX: Final = 100_000
+_OF_ONE_MAX: Final = 200
 
 _JWS: Final = jwt.PyJWS(algorithms=["ES256", "EdDSA"])
 
@@ -96,8 +98,8 @@ def verify_proof(text: str, keys: Iterable[PublicKey], audience: str, clock: Clo
         raise TokenInvalid("the proof is for another server")
     if not 0 < wire.exp - wire.iat <= PROOF_S:
         raise TokenInvalid(f"a proof lasts at most {PROOF_S} seconds")
-    now_s = clock.now_ms() / 1_000
-    if not wire.iat - limits.TOKEN_LEEWAY_S <= now_s < wire.exp + limits.TOKEN_LEEWAY_S:
+    now_s, latest_s = clock.now_ms() / 1_000, latest_of(clock)() / 1_000
+    if wire.iat - limits.TOKEN_LEEWAY_S > latest_s or now_s >= wire.exp + limits.TOKEN_LEEWAY_S:
         raise TokenInvalid("the proof is not of now: one of the two clocks is wrong, or it comes late")
     return Proof(wire.iss, wire.jti, (wire.exp + limits.TOKEN_LEEWAY_S) * 1_000)
 
@@ -107,19 +109,28 @@ class TakenOnce:
 
     def __init__(self, clock: Clock) -> None:
         self._clock: Final = clock
-        self._ends_ms: Final[OrderedDict[tuple[str, str], int]] = OrderedDict()
+        self._taken: Final[dict[str, set[str]]] = {}  # by issuer
+        self._ends: Final[list[tuple[int, str, str]]] = []
 
     def take(self, proof: Proof) -> None:
         """TokenInvalid where it was taken before."""
-        now_ms = self._clock.now_ms()
-        while self._ends_ms and next(iter(self._ends_ms.values())) <= now_ms:
-            self._ends_ms.popitem(last=False)
-        name = (proof.issuer, proof.jti)
-        if name in self._ends_ms:
+        self._forget()
+        of_issuer = self._taken.get(proof.issuer, set())
+        if proof.jti in of_issuer:
             raise TokenInvalid("the proof was used before")
-        if len(self._ends_ms) >= _REMEMBERED_MAX:
+        if len(self._ends) >= _REMEMBERED_MAX or len(of_issuer) >= _OF_ONE_MAX:
             raise TokenInvalid("too many proofs in one minute; try again")
-        self._ends_ms[name] = proof.ends_ms
+        self._taken.setdefault(proof.issuer, of_issuer).add(proof.jti)
+        heapq.heappush(self._ends, (proof.ends_ms, proof.issuer, proof.jti))
+
+    def _forget(self) -> None:
+        """Those that have ended."""
+        now_ms = self._clock.now_ms()
+        while self._ends and self._ends[0][0] <= now_ms:
+            _, issuer, jti = heapq.heappop(self._ends)
+            self._taken[issuer].discard(jti)
+            if not self._taken[issuer]:
+                del self._taken[issuer]
 
 
 def _read(text: str) -> _Wire:

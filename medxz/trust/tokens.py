@@ -3,7 +3,9 @@
 Refused here: any algorithm but the one of the key that is asked for, whatever the token says of itself, a key that is
 not known at this moment, a header that asks for an extension, claims that are missing or of another type, and times
 that do not fit the given clock. A hub's own token (ES256, by its certificate) is taken only where the verifier was
-given `vouched`. Refused too, where the verifier was told how long a token may last: one that says to last longer. Who a token's user is and whether the session was revoked is not decided here.
+given `vouched`. Refused too, where the verifier was told how long a token may last: one that says to last longer. A
+clock that doubts itself (`medxz.clock.Doubting`) refuses no token for a begin that may have come. Who a token's user is
+and whether the session was revoked is not decided here.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from medxz import limits
-from medxz.clock import Clock
+from medxz.clock import Clock, latest_of
 from medxz.errors import TokenExpired, TokenInvalid
 from medxz.roles import Role
 from medxz.trust.claims import ROLES, Claims, WireClaims, claims_body, read_claims
@@ -88,17 +90,21 @@ class TokenVerifier:
         *,
         lasts_s_max: int | None = None,
         lasting_keys: frozenset[str] = frozenset(),
+        witness: Callable[[int], None] = lambda _: None,
     ) -> None:
         """`keys` is looked into at every token: a mapping that changes, or what gives the newest one.
 
         `lasts_s_max`: how long a token may last, but for those of `lasting_keys`. Whoever has a stolen key can't make
-        of it what outlives its being taken away.
+        of it what outlives its being taken away. `witness` is told, in ms, when a token began that one of `keys` but
+        these signed, before its times are judged: for somebody whose clock is right, now is later than that.
         """
         self._keys: Final = keys if callable(keys) else lambda: keys
         self._clock: Final = clock
         self._vouched: Final = vouched
         self._lasts_s_max: Final = lasts_s_max
         self._lasting_keys: Final = lasting_keys
+        self._latest_ms: Final = latest_of(clock)
+        self._witness: Final = witness
 
     def knows(self, kid: str) -> bool:
         """Whether that key is still good."""
@@ -130,7 +136,10 @@ class TokenVerifier:
             return Proven(lawful, None)
         kid, key = self._key_of(header)
         _check_signature(token, header, _ALGORITHM, key)
-        lawful = self._timely(read_claims(payload), ended_s)
+        claims = read_claims(payload)
+        if kid not in self._lasting_keys:
+            self._witness(claims.iat * 1_000)
+        lawful = self._timely(claims, ended_s)
         if self._lasts_too_long(lawful, kid):
             raise TokenInvalid("the token lasts longer than any that is given")
         return Proven(lawful, kid)
@@ -151,7 +160,7 @@ class TokenVerifier:
 
     def _timely(self, wire: WireClaims, ended_s: int) -> Claims:
         now_s = self._clock.now_ms() / 1_000
-        if max(wire.iat, wire.nbf) > now_s + limits.TOKEN_LEEWAY_S:
+        if max(wire.iat, wire.nbf) > self._latest_ms() / 1_000 + limits.TOKEN_LEEWAY_S:
             raise TokenInvalid("the token begins in the future: one of the two clocks is wrong")
         if wire.exp <= now_s - limits.TOKEN_LEEWAY_S - ended_s:
             raise TokenExpired("the token has ended")

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from medxz import limits
-from medxz.clock import Clock
+from medxz.clock import Clock, latest_of
 from medxz.errors import TokenInvalid
 from medxz.trust.certificates import Credential, private_key
 from medxz.trust.claims import Claims, claims_body
@@ -88,6 +88,7 @@ class VouchedKeys:
         """`hubs` gives the newest of what this server knows; None: no hub's word is taken."""
         self._hubs: Final = hubs
         self._clock: Final = clock
+        self._latest_ms: Final = latest_of(clock)
 
     def key_of(self, header: Mapping[str, Any], issuer: str) -> ec.EllipticCurvePublicKey:
         """The P-256 key that must have signed; TokenInvalid where nobody stands for this issuer."""
@@ -95,7 +96,8 @@ class VouchedKeys:
         if hubs is None or issuer not in hubs.hub_ids:
             raise TokenInvalid("the token's issuer is not a hub of this site that is known here")
         try:
-            return verify_chain(_chain(header.get("x5c")), hubs.roots, issuer, self._clock.now_ms())
+            chain, now_ms = _chain(header.get("x5c")), self._clock.now_ms()
+            return verify_chain(chain, hubs.roots, issuer, now_ms, latest_ms=self._latest_ms())
         except ValueError as error:
             raise TokenInvalid(f"no CA known here stands for the token's hub: {error}") from None
 

@@ -128,4 +128,4 @@ def test_a_proof_is_taken_once(clock: HandClock) -> None:
         with pytest.raises(TokenInvalid, match="used before"):
             taken.take(proof)
         clock.now_s += 66
-    assert len(taken._ends_ms) == 1
+    assert len(taken._ends) == len(taken._taken[WHO]) == 1
