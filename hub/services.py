@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hub.config import Settings
 from hub.doors import Doors, Surroundings
 from hub.storage import Storage
@@ -19,7 +21,7 @@ from medxz.service import (
     only,
     only_clinic,
 )
-from medxz.service.health import health_of
+from medxz.service.health import Checking, health_of
 from medxz.service.metrics import gauges_of, no_results
 from medxz.store.dictionaries import shipped_dictionary
 from medxz.store.views.follower import Follower
@@ -65,13 +67,30 @@ def hub_services(
             throttle=throttle,
             accounts=doors.accounts,
             clinic=only(clinic),
-            health=health_of(log, follower, upstream, settings.places.data, [around.presence.check]),
-            gauges=gauges_of(log, follower, clinic.pull, clinic.snapshot, results, doors.link),
+            health=health_of(log, follower, upstream, settings.places.data, _checks(doors, around)),
+            gauges=gauges_of(
+                log, follower, clinic.pull, clinic.snapshot, results, doors.link, more=_gauges(doors)
+            ),
             dictionaries=[shipped_dictionary()],
             clock=clock,
         )
     )
     return server, clinic
+
+
+def _checks(doors: Doors, around: Surroundings) -> list[Checking]:
+    """The hub's own."""
+    return [around.presence.check, *([doors.neighbours.check] if doors.neighbours is not None else [])]
+
+
+def _gauges(doors: Doors) -> dict[str, tuple[str, Callable[[], float]]]:
+    neighbours = doors.neighbours
+    if neighbours is None:
+        return {}
+    return {
+        "neighbours": ("Other hubs of the site.", lambda: len(neighbours.states())),
+        "neighbours_online": ("Those of them that can be reached.", lambda: neighbours.online),
+    }
 
 
 def _rates(settings: Settings) -> Rates:

@@ -16,8 +16,10 @@ from hub.neighbours.finding import neighbours_of
 from hub.neighbours.neighbour import LinkState, Neighbour, Own
 from medxz.errors import MedxzError
 from medxz.lan.announcement import Announcement
+from medxz.lan.waiting import first_of
 from medxz.trust.certificates import ca_fingerprint
 from medxz.web.log import told
+from medxz.wire import Check
 
 # what broke is begun again after this
 AGAIN_S: Final = 5.0
@@ -55,6 +57,13 @@ class Neighbours:
     @property
     def online(self) -> int:
         return sum(link.state.is_online for link, _ in self._links.values())
+
+    async def check(self) -> Check:
+        """For /health: informational, for a hub serves by itself."""
+        states = self.states()
+        away = [f"{state.hub_id}: {state.last_error}" for state in states if not state.is_online]
+        detail = "; ".join([f"{self.online} of {len(states)} online", *away])
+        return Check(name="neighbours", ok=True, detail=detail if states else "the only hub of its site")
 
     def look(self) -> None:
         """Who is a neighbour may have changed."""
@@ -124,12 +133,4 @@ class Neighbours:
 
     async def _change(self, hearing: Hearing | None) -> None:
         """Until something is worth another look."""
-        waits: list[asyncio.Future[object]] = [asyncio.ensure_future(self._looking.wait())]
-        if hearing is not None:
-            waits.append(asyncio.ensure_future(hearing.next_change()))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        await first_of(self._looking.wait(), *([hearing.next_change()] if hearing is not None else []))

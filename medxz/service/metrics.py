@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
@@ -56,6 +57,8 @@ def gauges_of(
     snapshot: Snapshot,
     results: Mapping[str, int],
     link: Callable[[], Link] = Link,
+    *,
+    more: Mapping[str, tuple[str, Callable[[], float]]] = MappingProxyType({}),
 ) -> Gauges:
     """For a server of one clinic. `results` are those of all pushes, by status; `link` is how its uplink is."""
     return Gauges(
@@ -71,6 +74,7 @@ def gauges_of(
                 "When the cloud last answered.",
                 lambda: _seconds(link().last_ok_at),
             ),
+            **more,
         },
         results,
         lambda: log.transactions,
