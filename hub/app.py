@@ -17,6 +17,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
+from hub.advertise.presence import OFF, Presence
 from hub.ask import check_path
 from hub.commands import Commands
 from hub.config import Settings
@@ -27,7 +28,7 @@ from hub.identity import HubIdentity, load_identity
 from hub.issue import TokenDesk
 from hub.services import hub_services
 from hub.storage import Storage, open_storage
-from hub.tls import Tls
+from hub.tls import Tls, shown_fingerprint
 from medxz.clock import Clock, SystemClock
 from medxz.ids import Ids, RandomIds
 from medxz.program import memory
@@ -73,6 +74,7 @@ async def _run(settings: Settings, *, announce_json: bool) -> None:
                 "hub ready", url=hub.url, server_id=stored.server_id, epoch=stored.epoch, ops=stored.last_seq
             )
             announce("hub", hub.url, notifier, as_json=announce_json)
+            background.append(asyncio.create_task(_advertise(hub, settings, clock, log), name="mdns"))
             await stop.wait()
             notifier.stopping()
             log.info("hub stopping")
@@ -93,6 +95,7 @@ class Hub:
     doors: Doors
     services: Services
     clinic: ClinicServices
+    presence: Presence
 
 
 @asynccontextmanager
@@ -116,7 +119,7 @@ async def open_hub(
                     storage.log, storage.views, clock, lambda what: log.info("views", why=what)
                 )
                 services, clinic = hub_services(storage, follower, doors, around, VERSION)
-                hub = Hub(around.url, storage, identity, doors, services, clinic)
+                hub = Hub(around.url, storage, identity, doors, services, clinic, around.presence)
                 async with AsyncExitStack() as stack:
                     await stack.enter_async_context(_controlled(hub, around, started_ms))
                     await stack.enter_async_context(_served(hub, around, follower, bound))
@@ -131,7 +134,17 @@ async def _controlled(hub: Hub, around: Surroundings, started_ms: int) -> AsyncI
     storage, identity = hub.storage, hub.identity
     desk = Desk(identity, TokenDesk(identity, storage.registry, around.clock, around.ids))
     commands = Commands(
-        storage, hub.services, hub.clinic, hub.doors.link, identity, desk, hub.url, VERSION, started_ms
+        storage,
+        hub.services,
+        hub.clinic,
+        hub.doors.link,
+        identity,
+        desk,
+        hub.url,
+        VERSION,
+        started_ms,
+        hub.presence.told,
+        hub.doors.neighbours.states if hub.doors.neighbours is not None else list,
     )
     control = ControlServer(around.settings.places.socket, commands.table(), around.say)
     await control.start()
@@ -168,6 +181,17 @@ async def _served(
             await asyncio.wait([renewing])
         await follower.close()
         codec.close()
+
+
+async def _advertise(hub: Hub, settings: Settings, clock: Clock, log: FilteringBoundLogger) -> None:
+    """Make the hub known on its LAN, now that it serves: what does so is loaded here."""
+    if not settings.mdns:
+        hub.presence.silent(OFF)
+        return
+    from hub.advertise.advertiser import Advertiser, Placed
+
+    placed = Placed.of(settings, hub.url, hub.identity, lambda: shown_fingerprint(hub.identity, hub.doors))
+    await Advertiser(placed, hub.presence, clock, log).run()
 
 
 def _writer_probe(storage: Storage) -> Probe:

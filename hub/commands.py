@@ -35,6 +35,7 @@ class Commands:
     url: str
     version: str
     started_ms: int
+    mdns: Callable[[], Json]
 
     def table(self) -> dict[str, Handler]:
         return {**self.desk.table(), "status": self.status, "key": self.key, "verify": self.verify}
@@ -65,6 +66,7 @@ class Commands:
             "upstream": "online" if link.is_online else "offline",
             "upstream_last_ok_at": link.last_ok_at,
             "upstream_last_error": link.last_error,
+            "mdns": self.mdns(),
             "checks": [check.model_dump() for check in health.checks],
         }
 

@@ -11,12 +11,15 @@ import asyncio
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urlsplit
 
 from structlog.typing import FilteringBoundLogger
 
 from hub.advertise.names import NUMBERED_MAX, gives_way, host_name, others_called, shares
 from hub.advertise.presence import Presence
+from hub.config import Settings
+from hub.identity import HubIdentity
 from medxz import limits
 from medxz.clock import Clock
 from medxz.lan.announcement import SERVICE, Announcement, in_order, instance_name, to_txt
@@ -24,6 +27,7 @@ from medxz.lan.browsing import Browser
 from medxz.lan.multicast import NO_INTERFACE, Multicast
 from medxz.lan.records import addresses_in_cache, ask_addresses, say_goodbye
 from medxz.lan.waiting import first_of
+from medxz.program.settings import EVERY_INTERFACE, EVERY_IPV4, PORT_DEFAULT
 from medxz.web.log import told
 
 if TYPE_CHECKING:
@@ -52,6 +56,16 @@ class Placed:
     only: str | None
     ipv4_alone: bool
     fingerprint: Callable[[], str]
+
+    @classmethod
+    def of(cls, settings: Settings, url: str, identity: HubIdentity, fingerprint: Callable[[], str]) -> Self:
+        """By what it was told to serve on, and where it came to serve."""
+        met = urlsplit(url)
+        is_everywhere = settings.bind_host in {EVERY_INTERFACE, EVERY_IPV4}
+        return cls(
+            identity.server_id, identity.site_id, met.port or PORT_DEFAULT, met.scheme == "https",
+            None if is_everywhere else met.hostname, settings.bind_host == EVERY_IPV4, fingerprint,
+        )  # fmt: skip
 
 
 class Advertiser:

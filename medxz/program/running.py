@@ -24,7 +24,7 @@ from structlog.typing import FilteringBoundLogger
 from medxz import limits
 from medxz.program.errors import CommandFailed
 from medxz.program.notify import Notifier
-from medxz.program.settings import EVERY_INTERFACE, ServerSettings
+from medxz.program.settings import EVERY_INTERFACE, EVERY_IPV4, ServerSettings
 from medxz.web.log import told
 
 # a stop that hangs is cut off a little before its seconds are over
@@ -73,7 +73,7 @@ def bound_socket(settings: ServerSettings) -> Iterator[socket.socket]:
     """The socket on which it will serve: one for IPv6 and IPv4 where it serves every interface."""
     host, port = settings.bind_host, settings.port
     if host == EVERY_INTERFACE and settings.host is None and not _has_ipv6():
-        host = "0.0.0.0"  # noqa: S104  serving others is what a server is for
+        host = EVERY_IPV4
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -107,7 +107,7 @@ def _has_ipv6() -> bool:
 def local_url(settings: ServerSettings, bound: socket.socket) -> str:
     """Where a client on this machine finds it."""
     host, port = bound.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104  not bound here
+    host = "127.0.0.1" if host in {EVERY_INTERFACE, EVERY_IPV4} else host
     shown = f"[{host}]" if ":" in host else host
     return f"{'http' if settings.plain_http else 'https'}://{shown}:{port}"
 

@@ -26,6 +26,7 @@ from medxz.program.places import Places
 CONFIG_BYTES_MAX: Final = 64 * limits.KIB
 PORT_DEFAULT: Final = 8443
 EVERY_INTERFACE: Final = "::"  # IPv4 too
+EVERY_IPV4: Final = "0.0.0.0"  # noqa: S104  serving others is what a server is for
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
