@@ -15,6 +15,9 @@
     ├── PeerUnreachable         a server that did not answer, or not in its protocol
     │   └── PeerUntrusted       one that did not show the certificate that was asked for
     ├── LoginNeeded             a device on which nobody is logged in; recording goes on
+    ├── DeviceLocked            a device that shows and records nothing until its user unlocks it
+    ├── UnlockRefused           a wrong password, or one that comes too early
+    ├── RoleForbids             what the role of who is logged in neither reads nor writes
     ├── OpInvalid               an operation that this device may not record
     │   └── PayloadInvalid      one whose payload is not the resource that it says; all problems at once
     └── ConfigurationError      what an operator wrote and has to mend; all problems at once
@@ -209,6 +212,29 @@ class LoginNeeded(MedxzError):
     """Nobody is logged in on this device, or no longer: servers would not listen."""
 
     hint = "log in: `medxz login --store DIR --email E --password-file F`; what is recorded meanwhile is kept"
+
+
+class DeviceLocked(MedxzError):
+    """Nothing is shown and nothing recorded here until its user unlocks it; it goes on syncing."""
+
+    code: ClassVar[str] = "locked"
+    hint = "unlock it: `medxz unlock --store DIR`; somebody else logs in: `medxz login`, which needs a server"
+
+
+class UnlockRefused(MedxzError):
+    """A password that does not open the device: it is wrong (`password_wrong`), or comes too early (`try_later`)."""
+
+    def __init__(self, code: str, message: str, retry_after_s: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class RoleForbids(MedxzError):
+    """What the role of who is logged in neither reads nor writes; a server would refuse it too."""
+
+    code: ClassVar[str] = "forbidden"
+    hint = "somebody whose role it is logs in: `medxz login`; an administrator gives roles"
 
 
 class OpInvalid(MedxzError):

@@ -21,12 +21,15 @@ from medxz.device.entity_commands import ENTITY_COMMANDS
 from medxz.device.session_commands import SESSION_COMMANDS
 from medxz.errors import (
     ConfigurationError,
+    DeviceLocked,
     LoginNeeded,
     MedxzError,
     OpInvalid,
     PayloadInvalid,
     PeerRefused,
     PeerUnreachable,
+    RoleForbids,
+    UnlockRefused,
 )
 
 if TYPE_CHECKING:
@@ -291,6 +294,8 @@ def _described(error: MedxzError) -> tuple[str, str, str, int]:
         case PeerRefused():
             hint = error.hint or _HINTS_BY_CODE.get(error.code) or _HINTS.get(error.status, "")
             return error.code, str(error), hint, NEEDS_THE_CLOUD if error.code == "cloud_required" else FAILED
+        case DeviceLocked() | UnlockRefused() | RoleForbids():
+            return error.code, str(error), error.hint, FAILED
         case LoginNeeded():
             return "login_needed", str(error), error.hint, FAILED
         case PeerUnreachable():

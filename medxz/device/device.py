@@ -25,12 +25,13 @@ from medxz.device.entities import (
     ToldConflict,
     ToldRetract,
     ToldSide,
+    author_of,
     uuid,
 )
 from medxz.device.local import DeviceSide
 from medxz.device.reach import Connect, context_of, over_http, trusting
 from medxz.device.renewal import Renewal
-from medxz.device.sessions import LoggedIn, SessionCalls, enrol
+from medxz.device.sessions import Compare, LoggedIn, SessionCalls, enrol
 from medxz.device.store import LOCK_WAIT_S, DeviceStore, Draft
 from medxz.device.store.drafts import check_payload, payload_bytes
 from medxz.device.store.rows import HeldOp
@@ -82,6 +83,8 @@ class Status:
     site_id: str | None
     user_id: str | None
     email: str | None
+    roles: tuple[str, ...] | None
+    locked: bool
     last_seq: int
     cloud_through: int
     cloud_epoch: str | None
@@ -141,7 +144,7 @@ class Device(EntityCalls, SessionCalls):
         return cls(store, machine)
 
     @classmethod
-    async def enrol(
+    async def enrol(  # noqa: PLR0913  what a QR's text says can also be given piece by piece
         cls,
         path: Path | str,
         *,
@@ -151,12 +154,14 @@ class Device(EntityCalls, SessionCalls):
         fingerprint: str | None = None,
         name: str = "device",
         ca_pem: str | None = None,
+        compare: Compare | None = None,
         machine: Machine | None = None,
     ) -> Self:
         """A new store, for the device that a pairing code lets in: the code and its `server`, or a QR's whole text.
 
-        A hub must show the CA of this fingerprint (or be of the CA in `ca_pem`) before it is sent the code. Nobody is
-        logged in yet. When it is interrupted, the same code is good for the same store again.
+        A hub must show the CA of this fingerprint (or be of the CA in `ca_pem`) before it is sent the code; where neither
+        is known, `compare` asks a person whether these 16 characters of it stood by the code. Nobody is logged in yet.
+        When it is interrupted, the same code is good for the same store again.
         """
         from medxz.device.invitation import read_invitation
 
@@ -164,7 +169,7 @@ class Device(EntityCalls, SessionCalls):
         machine = machine or Machine()
         store = DeviceStore(Path(path), raw_key(key), machine.clock, create=True)
         try:
-            await enrol(store, machine, invitation, name, ca_pem)
+            await enrol(store, machine, invitation, name, ca_pem, compare)
         except BaseException:
             store.close()
             raise
@@ -221,7 +226,9 @@ class Device(EntityCalls, SessionCalls):
         """
         if entity_id is None and op != "create":
             raise OpInvalid("entity_id", f"is missing: which entity is it that this {op} is about?")
-        author = await self._author(user_id)
+        person = await self._user()
+        author = author_of(person, user_id)
+        person.require_writing(entity_type)
         draft = Draft(
             op_id=self._ids.uuid7(),
             user_id=author,
@@ -242,18 +249,21 @@ class Device(EntityCalls, SessionCalls):
         """The ops that are here, in the order in which they came to be here; `after` is a position among them."""
         left = limit
         while left is None or left > 0:
+            person = await self._reader()
             page = await self._worker.run(
                 self._store.page, after, PAGE_OPS if left is None else min(left, PAGE_OPS)
             )
-            for held in page:
+            shown = [held for held in page if held.op.entity_type in person.reads]
+            for held in shown:
                 yield held
             if not page:
                 return
             after = page[-1].position
-            left = None if left is None else left - len(page)
+            left = None if left is None else left - len(shown)
 
     async def heads(self, entity_type: str, entity_id: str) -> tuple[str, ...]:
         """The ops of an entity that the next one would follow."""
+        await self._reader(entity_type)
         return await self._worker.run(self._store.heads_of, entity_type, uuid("entity_id", entity_id))
 
     # ---------------------------------------------------------------------------------------------- in step
@@ -291,9 +301,11 @@ class Device(EntityCalls, SessionCalls):
             while True:
                 arrived.clear()
                 while page := await self._worker.run(self._store.page, position, PAGE_OPS, True):
+                    person = await self._onlooker()
                     for held in page:
                         position = held.position
-                        yield held
+                        if (shown := person.shown(held)) is not None:
+                            yield shown
                 if following.done():
                     following.result()
                 while not arrived.is_set() and await self._refresh_some():
@@ -310,6 +322,7 @@ class Device(EntityCalls, SessionCalls):
         identity = await self._worker.run(self._store.identity)
         counts = await self._worker.run(self._store.counts)
         log = await self._worker.run(self._store.last_log)
+        person = await self._onlooker()
         return Status(
             here=counts["here"],
             hub=counts["hub"],
@@ -324,6 +337,8 @@ class Device(EntityCalls, SessionCalls):
             site_id=identity.site_id,
             user_id=identity.user_id or None,
             email=identity.email,
+            roles=person.roles,
+            locked=person.is_locked,
             last_seq=identity.last_seq,
             cloud_through=identity.cloud_through,
             cloud_epoch=identity.cloud_epoch,

@@ -17,7 +17,9 @@ import msgspec
 
 from medxz import limits
 from medxz.clock import Clock, format_time
-from medxz.device.store import DeviceStore, Draft
+from medxz.device.locking import LockCalls
+from medxz.device.person import Person
+from medxz.device.store import Draft
 from medxz.device.store.drafts import check_payload
 from medxz.device.store.entities import Which
 from medxz.device.store.resolving import Decision
@@ -30,7 +32,6 @@ from medxz.merge.history import History, history_of
 from medxz.merge.view import View
 from medxz.op import Operation
 from medxz.store.views import Asked, ConflictState, HeldConflict, Portion
-from medxz.work import Worker
 
 SCHEMA_VERSION: Final = 1
 PAGE_ROWS: Final = limits.LIST_PAGE_DEFAULT
@@ -71,21 +72,21 @@ class ToldConflict(msgspec.Struct, frozen=True):
     text: msgspec.Raw = msgspec.Raw()
 
 
-class EntityCalls:
-    """Reading entities and settling their conflicts, over a device's store."""
+class EntityCalls(LockCalls):
+    """Reading entities and settling their conflicts, over a device's store, as far as who is logged in may."""
 
-    _store: DeviceStore
-    _worker: Worker
     _clock: Clock
     _ids: Ids
     _recorded: asyncio.Event
 
     async def get(self, entity_type: str, entity_id: str) -> View | None:
         """The entity as it stands: state, heads, conflicts. None where nothing is known of it."""
+        await self._reader(entity_type)
         return await self._worker.run(self._store.entities.get, entity_type, uuid("entity_id", entity_id))
 
     async def history(self, entity_type: str, entity_id: str) -> History | None:
         """What became of an entity, op by op, and what merged by itself. None where nothing is known of it."""
+        await self._reader(entity_type)
         entity, changes = await self._worker.run(
             self._store.entities.changes, entity_type, uuid("entity_id", entity_id)
         )
@@ -95,6 +96,7 @@ class EntityCalls:
         self, entity_type: str, *, after: str | None = None, limit: int = PAGE_ROWS
     ) -> Portion[View]:
         """Entities of a type, in the order of their ids, retracted ones too."""
+        await self._reader(entity_type)
         await self._refresh(frozenset({entity_type}))
         return await self._worker.run(self._store.entities.listed, entity_type, after, _page(limit))
 
@@ -103,12 +105,15 @@ class EntityCalls:
         last: str | None = None, after: str | None = None, limit: int = PAGE_ROWS,
     ) -> Portion[View]:  # fmt: skip
         """What is of a patient, newest first; between two dates, both of them included, only what has one."""
+        person = await self._reader(*(types or ()))
+        types = person.reads.named if types is None else types
         asked = Asked(uuid("patient", patient_id), types, _date("first", first), _date("last", last))
         await self._refresh(frozenset(types) if types is not None else "all")
         return await self._worker.run(self._store.entities.of_patient, asked, after, _page(limit))
 
     async def search(self, text: str, *, after: str | None = None, limit: int = PAGE_ROWS) -> Portion[View]:
         """Patients whom each word of the text fits: a piece of a name, a birth date, an identifier, a phone number."""
+        await self._reader("Patient")
         await self._refresh(frozenset({"Patient"}))
         return await self._worker.run(self._store.entities.patients, text, after, _page(limit))
 
@@ -116,15 +121,20 @@ class EntityCalls:
         self, state: ConflictState = "open", *, after: str | None = None, limit: int = PAGE_ROWS
     ) -> Portion[ToldConflict]:
         """The conflicts of what is here, and patients who may be one person."""
+        types = (await self._reader()).reads.named
         await self._refresh("loud" if state == "open" else "all")
-        found = await self._worker.run(self._store.entities.conflicts, state, after, _page(limit))
+        found = await self._worker.run(self._store.entities.conflicts, state, types, after, _page(limit))
         return Portion([_told(held) for held in found.rows], found.after)
 
     async def conflict(self, conflict_id: str) -> ToldConflict | None:
         """One of them, open or resolved."""
+        person = await self._reader()
         await self._refresh()
         held = await self._worker.run(self._store.entities.conflict, uuid("conflict_id", conflict_id))
-        return _told(held) if held is not None else None
+        if held is None:
+            return None
+        person.require_reading((held.entity_type,))
+        return _told(held)
 
     async def resolve(
         self,
@@ -142,10 +152,12 @@ class EntityCalls:
         is retracted is taken, a retract follows in the same transaction. `about` is a conflict's id, or the type and
         id of an entity whose heads are to be joined.
         """
-        author = await self._author(user_id)
+        person = await self._user()
+        author = author_of(person, user_id)
         written = {name: _value(name, value) for name, value in (fields or {}).items()}
 
         def draft(entity: Entity, op_type: str, parents: tuple[str, ...], payload: bytes) -> Draft:
+            person.require_writing(entity.entity_type)
             made = Draft(
                 op_id=self._ids.uuid7(), user_id=author,
                 entity_type=entity.entity_type, entity_id=entity.entity_id, op_type=op_type, parents=parents,
@@ -166,19 +178,11 @@ class EntityCalls:
         self._recorded.set()
         return tuple(done)
 
-    async def _author(self, user_id: str | None) -> str:
-        """This user, or who is logged in; OpInvalid where that is nobody."""
-        if user_id is not None:
-            return user_id
-        identity = await self._worker.run(self._store.identity)
-        if not identity.user_id:
-            raise OpInvalid("user_id", "is missing: nobody has logged in on this device, so whose is it?")
-        return identity.user_id
-
     async def open_conflicts(self) -> int:
-        """How many there are, patients who may be one person among them."""
+        """How many there are of what is read here, patients who may be one person among them; also while it is locked."""
+        types = (await self._onlooker()).reads.named
         await self._refresh("loud")
-        return await self._worker.run(self._store.entities.count_open)
+        return await self._worker.run(self._store.entities.count_open, types)
 
     async def _refresh(self, which: Which = "all") -> None:
         """Take in what has changed, a little at a time: what is recorded meanwhile does not wait for all of it."""
@@ -187,6 +191,14 @@ class EntityCalls:
 
     async def _refresh_some(self) -> bool:
         return await self._worker.run(self._store.entities.refresh, "all")
+
+
+def author_of(person: Person, user_id: str | None) -> str:
+    """This user, or who is logged in; OpInvalid where that is nobody."""
+    author = user_id if user_id is not None else person.user_id
+    if author is None:
+        raise OpInvalid("user_id", "is missing: nobody has logged in on this device, so whose is it?")
+    return author
 
 
 def uuid(field: str, text: str) -> str:

@@ -17,16 +17,16 @@ from cryptography import x509
 
 from medxz.device.token import server_address
 from medxz.errors import ConfigurationError, PeerUnreachable, PeerUntrusted
-from medxz.trust.certificates import HUB_SUFFIX, ca_fingerprint
+from medxz.trust.certificates import COMPARED_CHARS, HUB_SUFFIX, ca_fingerprint
 
 CONNECT_TIMEOUT_S: Final = 10.0
-_FINGERPRINT_CHARS: Final = 64
+_FINGERPRINT_CHARS: Final = (COMPARED_CHARS, 64)
 _HTTPS_PORT: Final = 443
 
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """Which server, by which code; and whose CA, where that is known."""
+    """Which server, by which code; and whose CA, where that is known: its fingerprint, or the 16 characters of it."""
 
     code: str = field(repr=False)
     server_url: str
@@ -49,13 +49,14 @@ def read_invitation(text: str, server: str | None, fingerprint: str | None) -> I
     if named is None and server is None:
         problems.append("a code does not say which server it is for: give --server, or the QR's whole text")
     wanted = {_fingerprint(one) for one in (printed, fingerprint) if one is not None}
-    if len(wanted) > 1:
+    longest = max(wanted, key=len, default=None)
+    if any(not (longest or "").startswith(one) for one in wanted):
         problems.append("the fingerprint is another one than the QR's")
-    if any(len(one) != _FINGERPRINT_CHARS or not set(one) <= set("0123456789abcdef") for one in wanted):
-        problems.append("a fingerprint is the 64 hex digits of a SHA-256")
+    if any(len(one) not in _FINGERPRINT_CHARS or not set(one) <= set("0123456789abcdef") for one in wanted):
+        problems.append("a fingerprint is the 64 hex digits of a SHA-256, or the first 16 of them")
     if problems:
         raise ConfigurationError(problems)
-    return Invitation(code, server_address(server or named or ""), next(iter(wanted), None))
+    return Invitation(code, server_address(server or named or ""), longest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,11 @@ class Shown:
             return False
         return any(name.endswith(HUB_SUFFIX) for name in names.get_values_for_type(x509.DNSName))
 
-    def root(self, fingerprint: str) -> x509.Certificate | None:
-        """The certificate of that fingerprint, if it is there."""
-        return next((shown for shown in self.chain if ca_fingerprint(shown) == fingerprint), None)
+    def root(self, fingerprint: str | None) -> x509.Certificate | None:
+        """The certificate of that fingerprint, or that begins of one, if it is there."""
+        if fingerprint is None:
+            return None
+        return next((shown for shown in self.chain if ca_fingerprint(shown).startswith(fingerprint)), None)
 
 
 def look_at(server_url: str) -> Shown:
@@ -106,11 +109,11 @@ def holds(fingerprint: str | None, ca_certificates: Sequence[str]) -> bool:
     if fingerprint is None:
         return True
     found = [cert for pem in ca_certificates for cert in x509.load_pem_x509_certificates(pem.encode())]
-    return any(ca_fingerprint(one) == fingerprint for one in found)
+    return any(ca_fingerprint(one).startswith(fingerprint) for one in found)
 
 
 def _fingerprint(text: str) -> str:
-    return text.strip().replace(":", "").lower()
+    return "".join(text.split()).replace(":", "").lower()
 
 
 def _chain(connection: ssl.SSLSocket) -> list[bytes]:

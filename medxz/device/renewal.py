@@ -107,7 +107,7 @@ class Renewal:
             answer = await self._renew_by_proof(server, session, refused)
         finally:
             await server.aclose()
-        return await self._keep(session, answer.access_token, answer.refresh_token, answer.expires_in)
+        return await self._keep(session, answer)
 
     async def _renew_by_proof(
         self, server: Server, session: Session, refused: PeerRefused
@@ -123,10 +123,10 @@ class Renewal:
         proof = sign_proof(identity.key, identity.device_id, info.server_id, self._clock, self._ids)
         return await server.refresh(wire.RefreshRequest(access_token=session.access_token, proof=proof))
 
-    async def _keep(self, before: Session, access: str, refresh: str | None, expires_in_s: int) -> Session:
+    async def _keep(self, before: Session, answer: wire.SessionAnswer) -> Session:
         after = Session(
-            before.user_id, before.email, access, refresh or before.refresh_token,
-            self._clock.now_ms() + expires_in_s * 1_000,
+            before.user_id, before.email, answer.access_token, answer.refresh_token or before.refresh_token,
+            self._clock.now_ms() + answer.expires_in * 1_000, tuple(sorted(answer.roles)),
         )  # fmt: skip
         self._session = await self._worker.run(self._store.go_on, before, after)
         return self._session

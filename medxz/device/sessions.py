@@ -6,11 +6,12 @@ use a device one after the other; the session of who logged in last is the one t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from medxz.clock import Clock
+from medxz.device.locking import LockCalls, hash_of
 from medxz.device.reach import Connect, Server, by_address, context_of, no_token, of_clinic, over_http
 from medxz.device.renewal import Renewal
 from medxz.device.store import DeviceStore
@@ -19,12 +20,20 @@ from medxz.device.store.sessions import Enrolled, Session
 from medxz.device.store.targets import TARGETS_MAX, Told, joined
 from medxz.errors import ConfigurationError, PeerRefused, PeerUnreachable, PeerUntrusted
 from medxz.ids import Ids
-from medxz.work import Worker
 
 if TYPE_CHECKING:
     from medxz.device.device import Machine
     from medxz.device.invitation import Invitation, Shown
     from medxz.device.store.identity import Tls
+
+
+Compare: TypeAlias = Callable[[str], Awaitable[bool]]
+"""Asks a person whether these are the characters that stood by the code."""
+
+_NOBODY_ELSE: Final = (
+    "a login needs a server, so nobody else comes in now; who is logged in goes on (`medxz unlock` where it is locked),"
+    " and what is recorded is kept"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +48,11 @@ class LoggedIn:
     roles: Sequence[str]
 
 
-class SessionCalls:
+class SessionCalls(LockCalls):
     """What `Device` has of sessions."""
 
-    _store: DeviceStore
     _clock: Clock
     _ids: Ids
-    _worker: Worker
     _connect: Connect | None
     _renewal: Renewal
 
@@ -58,13 +65,25 @@ class SessionCalls:
         server = await self._server()
         try:
             told = await server.login(request)
+        except (PeerUnreachable, PeerRefused) as error:
+            if _is_offline(error):
+                error.hint = _NOBODY_ELSE
+            raise
         finally:
             await server.aclose()
         if told.clinic.clinic_id != identity.clinic_id:
             raise PeerUnreachable(f"{identity.server_url} logged in to another clinic: nothing was changed")
         ends_ms = self._clock.now_ms() + told.expires_in * 1_000
-        session = Session(told.user.user_id, told.user.email, told.access_token, told.refresh_token, ends_ms)
-        await self._worker.run(self._store.log_in, session)
+        session = Session(
+            told.user.user_id,
+            told.user.email,
+            told.access_token,
+            told.refresh_token,
+            ends_ms,
+            tuple(told.roles),
+        )
+        password_hash = await self._worker.run(hash_of, password)
+        await self._worker.run(self._store.log_in, session, password_hash)
         self._renewal.changed()
         return LoggedIn(
             told.user.user_id, told.user.name, told.user.email, told.clinic.clinic_id, told.clinic.name,
@@ -75,6 +94,7 @@ class SessionCalls:
         """End the session here, and at the server. False: that one can't be told now; there it ends unused."""
         from medxz import wire
 
+        await self._user()  # whoever finds it locked can't leave it without anybody
         session = await self._worker.run(self._store.session)
         is_told = True
         if session.refresh_token is not None:
@@ -98,15 +118,19 @@ class SessionCalls:
 
 
 async def enrol(
-    store: DeviceStore, machine: Machine, invitation: Invitation, name: str, ca_pem: str | None
-) -> Enrolled:
+    store: DeviceStore, machine: Machine, invitation: Invitation, name: str, ca_pem: str | None,
+    compare: Compare | None = None,
+) -> Enrolled:  # fmt: skip
     """Become the device that the code lets in. The key is durable before it is sent; the code goes to nobody else."""
     from medxz import wire
     from medxz.device.invitation import holds, look_at
 
     worker = machine.worker
     key = await worker.run(store.key_to_enrol)
-    tls, pem = _trusted(invitation, await worker.run(look_at, invitation.server_url), ca_pem)
+    shown = await worker.run(look_at, invitation.server_url)
+    if shown.is_hub and ca_pem is None and invitation.fingerprint is None:
+        invitation = await _compared(invitation, shown, compare)
+    tls, pem = _trusted(invitation, shown, ca_pem)
     context = None if pem is None else of_clinic(pem) if tls == "hub" else by_address(pem)
     server = (machine.connect or over_http)(invitation.server_url, token=no_token, ssl_context=context)
     try:
@@ -129,6 +153,28 @@ async def enrol(
     return new
 
 
+async def _compared(invitation: Invitation, shown: Shown, compare: Compare | None) -> Invitation:
+    """A typed code says nothing of the hub's CA: a person holds what is shown here against what stood by the code."""
+    from medxz.trust.certificates import ca_fingerprint, to_compare
+
+    fingerprint = ca_fingerprint(shown.chain[-1])
+    characters = to_compare(fingerprint)
+    if compare is None:
+        about = f"{invitation.server_url} is a hub, and the fingerprint of its CA begins with {characters}"
+        raise ConfigurationError(
+            [f"{about}: if these stood by the code too, give them (--fp '{characters}'); the code was not sent"]
+        )
+    if not await compare(characters):
+        raise PeerUntrusted(f"{invitation.server_url} is not the one that was meant: the code was not sent")
+    return replace(invitation, fingerprint=fingerprint)
+
+
+def _is_offline(error: PeerUnreachable | PeerRefused) -> bool:
+    return type(error) is PeerUnreachable or (
+        isinstance(error, PeerRefused) and error.code == "cloud_required"
+    )
+
+
 def _trusted(invitation: Invitation, shown: Shown, ca_pem: str | None) -> tuple[Tls, str | None]:
     """How the server's certificate is to be held against what; PeerUntrusted where it is not the one invited to."""
     from cryptography.hazmat.primitives.serialization import Encoding
@@ -137,12 +183,6 @@ def _trusted(invitation: Invitation, shown: Shown, ca_pem: str | None) -> tuple[
         return "address", ca_pem
     if ca_pem is not None:
         return "hub", ca_pem
-    if invitation.fingerprint is None:
-        raise ConfigurationError(
-            [
-                f"{invitation.server_url} is a hub with a CA of its own: give its fingerprint (--fp), or that CA (--ca)"
-            ]
-        )
     root = shown.root(invitation.fingerprint)
     if root is None:
         raise PeerUntrusted(

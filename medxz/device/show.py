@@ -57,7 +57,8 @@ def status_lines(status: Status, parked: list[Parked]) -> Iterator[str]:
     yield f"{status.parked:>7}  parked: rejected for good, kept here alone"
     yield f"{status.open_conflicts:>7}  open conflicts"
     yield f"server {status.target}, device {status.device_id}"
-    yield f"{status.email or status.user_id or 'nobody'} is logged in"
+    locked = "; the device is locked: `medxz unlock`" if status.locked else ""
+    yield f"{status.email or status.user_id or 'nobody'} is logged in{locked}"
     for op in parked:
         yield f"parked {op.op_id}  {op.entity_type}/{op.entity_id}  {op.code}: {op.message}"
     for refused in status.refused_upstream:

@@ -20,6 +20,7 @@ class TokenClaims:
     device_id: str
     user_id: str
     server_id: str | None = None
+    roles: tuple[str, ...] | None = None
 
 
 def read_claims(token: str) -> TokenClaims:
@@ -33,8 +34,11 @@ def read_claims(token: str) -> TokenClaims:
     wrong = [name for name in ("cid", "did", "sub") if not is_uuid(claims.get(name))]
     if wrong:
         raise ConfigurationError([f"the token is not a device's: {', '.join(wrong)} is missing or no UUID"])
-    issuer = claims.get("iss")
-    return TokenClaims(claims["cid"], claims["did"], claims["sub"], issuer if is_uuid(issuer) else None)
+    issuer, roles = claims.get("iss"), claims.get("roles")
+    return TokenClaims(
+        claims["cid"], claims["did"], claims["sub"], issuer if is_uuid(issuer) else None,
+        tuple(map(str, roles)) if isinstance(roles, list) else None,
+    )  # fmt: skip
 
 
 def server_address(url: str) -> str:

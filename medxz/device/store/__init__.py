@@ -15,11 +15,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from medxz import limits
 from medxz.clock import Clock
+from medxz.device.person import roles_text
 from medxz.device.store import (
     audit,
     exchange,
     forgetting,
     heads,
+    locks,
     logs,
     recording,
     renewal,
@@ -62,6 +64,7 @@ class DeviceStore:
         self.entities = Entities(self._file, clock)
         self.snapshots = Snapshots(self._file, clock)
         self.targets = targets.Targets(self._file, clock)
+        self.locks = locks.Locks(self._file, clock)
         if not read_only:
             try:
                 self.entities.prepare()
@@ -82,19 +85,22 @@ class DeviceStore:
             if connection.execute("SELECT 1 FROM device").fetchall():
                 held = read_identity(connection)
                 _is_for(claims, held)
+                locks.refuse_if_locked(connection, self._clock.now_ms())
                 change_identity(
                     connection, user_id=claims.user_id, server_url=server_url, access_token=access_token,
                     ca_pem=ca_pem or held.ca_pem, tls="token", email=None, refresh_token=None, token_ends_ms=None,
+                    roles=roles_text(claims.roles),
                 )  # fmt: skip
+                locks.put_password(connection, None, self._clock.now_ms())
                 targets.begin_at(connection, server_url, None, self._clock.now_ms())
                 return
             private_key = Ed25519PrivateKey.generate().private_bytes_raw()
             connection.execute(
                 "INSERT INTO device (only_row, clinic_id, device_id, user_id, name, private_key, server_url,"
-                " access_token, ca_pem, keep_own_days) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " access_token, ca_pem, keep_own_days, roles) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     claims.clinic_id, claims.device_id, claims.user_id, name, private_key, server_url,
-                    access_token, ca_pem, limits.KEEP_OWN_DAYS,
+                    access_token, ca_pem, limits.KEEP_OWN_DAYS, roles_text(claims.roles),
                 ),
             )  # fmt: skip
             targets.begin_at(connection, server_url, None, self._clock.now_ms())
@@ -143,13 +149,13 @@ class DeviceStore:
         with self._file.reading() as connection:
             return sessions.read_session(connection)
 
-    def log_in(self, session: sessions.Session) -> None:
+    def log_in(self, session: sessions.Session, password_hash: str) -> None:
         with self._file.transaction() as connection:
-            sessions.log_in(connection, session, self._clock.now_ms())
+            sessions.log_in(connection, session, password_hash, self._clock.now_ms())
 
     def go_on(self, before: sessions.Session, after: sessions.Session) -> sessions.Session:
         with self._file.transaction() as connection:
-            return sessions.go_on(connection, before, after)
+            return sessions.go_on(connection, before, after, self._clock.now_ms())
 
     def session_has_ended(self, before: sessions.Session) -> None:
         with self._file.transaction() as connection:

@@ -7,7 +7,7 @@ to be read answers by the views as its writer left them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Literal, TypeAlias
 
 from medxz import limits
@@ -122,18 +122,21 @@ class Entities:
         with self._file.reading() as connection:
             return _views(connection, Views(connection).patients(text, after, limit))
 
-    def conflicts(self, state: ConflictState, after: str | None, limit: int) -> Portion[HeldConflict]:
+    def conflicts(
+        self, state: ConflictState, types: Collection[str] | None, after: str | None, limit: int
+    ) -> Portion[HeldConflict]:
+        """Those of these types; None: of all."""
         with self._file.reading() as connection:
-            return Views(connection).conflicts(state, None, after, limit)
+            return Views(connection).conflicts(state, types, after, limit)
 
     def conflict(self, conflict_id: str) -> HeldConflict | None:
         with self._file.reading() as connection:
             return Views(connection).conflict(conflict_id)
 
-    def count_open(self) -> int:
-        """How many conflicts are open, as far as the views have come."""
+    def count_open(self, types: Collection[str] | None) -> int:
+        """How many conflicts of these types are open, as far as the views have come."""
         with self._file.reading() as connection:
-            return Views(connection).count_open()
+            return Views(connection).count_open(types)
 
 
 def _entity(connection: Connection, entity_type: str, entity_id: str) -> Entity:

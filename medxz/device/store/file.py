@@ -73,6 +73,21 @@ class StoreFile:
                 raise
 
     @contextmanager
+    def beside(self) -> Iterator[Connection]:
+        """A transaction also where the store was opened to be read: of rows that no writer holds in mind."""
+        if self._lock is not None:
+            with self.transaction() as connection:
+                yield connection
+            return
+        with self.reading() as connection:
+            connection.execute("PRAGMA query_only = OFF").fetchall()
+            try:
+                with self.transaction():
+                    yield connection
+            finally:
+                connection.execute("PRAGMA query_only = ON").fetchall()
+
+    @contextmanager
     def reading(self) -> Iterator[Connection]:
         try:
             yield self.connection

@@ -43,6 +43,7 @@ class Identity:
     email: str | None
     refresh_token: str | None
     token_ends_ms: int | None
+    roles: str | None
 
     @cached_property
     def key(self) -> Ed25519PrivateKey:

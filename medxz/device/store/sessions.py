@@ -13,7 +13,8 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from medxz import limits
-from medxz.device.store import audit, targets
+from medxz.device.person import read_roles, roles_text
+from medxz.device.store import audit, locks, targets
 from medxz.device.store.file import Connection
 from medxz.device.store.identity import Tls, change_identity, read_identity
 from medxz.errors import ConfigurationError
@@ -45,6 +46,7 @@ class Session:
     access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
     ends_ms: int | None
+    roles: tuple[str, ...] | None = None
 
 
 def key_to_enrol(connection: Connection) -> bytes:
@@ -91,25 +93,29 @@ def read_session(connection: Connection) -> Session:
         identity.access_token,
         identity.refresh_token,
         identity.token_ends_ms,
+        read_roles(identity.roles),
     )
 
 
-def log_in(connection: Connection, session: Session, now_ms: int) -> None:
-    """This user's session, in place of the last one's. What others have recorded stays theirs."""
+def log_in(connection: Connection, session: Session, password_hash: str, now_ms: int) -> None:
+    """This user's session and password, in place of the last one's. What others have recorded stays theirs."""
     _put(connection, session)
     change_identity(connection, user_id=session.user_id, email=session.email)
+    locks.put_password(connection, password_hash, now_ms)
     if read_identity(connection).tls == "token":
         # from now on tokens are a cloud's, whichever hub of the clinic they are shown to
         change_identity(connection, tls="hub", hub_cas=read_identity(connection).ca_pem)
     audit.append(connection, now_ms, "logged_in", user_id=session.user_id)
 
 
-def go_on(connection: Connection, before: Session, after: Session) -> Session:
+def go_on(connection: Connection, before: Session, after: Session, now_ms: int) -> Session:
     """The session's new tokens; returns what holds now, which is another's where somebody has logged in meanwhile."""
     held = read_session(connection)
     if (held.user_id, held.refresh_token) != (before.user_id, before.refresh_token):
         return held
     _put(connection, after)
+    if held.roles != after.roles:
+        audit.append(connection, now_ms, "roles", user_id=after.user_id, roles=after.roles)
     return after
 
 
@@ -124,13 +130,14 @@ def has_ended(connection: Connection, before: Session, now_ms: int) -> None:
 def log_out(connection: Connection, now_ms: int) -> None:
     user_id = read_identity(connection).user_id
     change_identity(
-        connection, user_id=NOBODY, email=None, access_token="", refresh_token=None, token_ends_ms=None
+        connection, user_id=NOBODY, email=None, access_token="", refresh_token=None, token_ends_ms=None, roles=None
     )
+    locks.put_password(connection, None, now_ms)
     audit.append(connection, now_ms, "logged_out", user_id=user_id)
 
 
 def _put(connection: Connection, session: Session) -> None:
     change_identity(
         connection, access_token=session.access_token, refresh_token=session.refresh_token,
-        token_ends_ms=session.ends_ms,
+        token_ends_ms=session.ends_ms, roles=roles_text(session.roles),
     )  # fmt: skip

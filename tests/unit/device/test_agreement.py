@@ -68,10 +68,10 @@ def told(tablet: Tablet) -> list[object]:
     """All that a device says of its entities."""
     while tablet.store.entities.refresh("loud"):
         pass
-    open_conflicts = tablet.store.entities.count_open()
+    open_conflicts = tablet.store.entities.count_open(None)
     while tablet.store.entities.refresh("all"):
         pass
-    assert tablet.store.entities.count_open() == open_conflicts, "what was put off had no part in a conflict"
+    assert tablet.store.entities.count_open(None) == open_conflicts, "what was put off had no part in a conflict"
     said: list[object] = []
     for which, entity_type in enumerate(TYPES):
         entity = Entity(CLINIC, entity_type, fixed_id(which + 1))
@@ -88,8 +88,8 @@ def told(tablet: Tablet) -> list[object]:
             for change in tablet.store.entities.changes(entity_type, entity.entity_id)[1]
         ]
         said += [view, history_of(entity, changes), tablet.store.entities.listed(entity_type, None, 10)]
-    said += [tablet.store.entities.conflicts(state, None, 100) for state in ("open", "resolved")]
-    return [*said, tablet.store.entities.patients("ott", None, 10), tablet.store.entities.count_open()]
+    said += [tablet.store.entities.conflicts(state, None, None, 100) for state in ("open", "resolved")]
+    return [*said, tablet.store.entities.patients("ott", None, 10), tablet.store.entities.count_open(None)]
 
 
 def take_snapshot(tablet: Tablet, ops: Sequence[Operation], part: int = 2) -> None:

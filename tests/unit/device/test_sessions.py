@@ -367,7 +367,7 @@ async def test_a_login_during_a_renewal_wins(tmp_path: Path, door: Door) -> None
     store = await logged_in(tmp_path / "d", door)
     before = store.session()
     after_login: Callable[[], None] = lambda: store.log_in(  # noqa: E731
-        type(before)(OTHER_USER, "dan@clinic.example", "dans", "dans refresh", None)
+        type(before)(OTHER_USER, "dan@clinic.example", "dans", "dans refresh", None), "a hash"
     )
     door._lose = after_login  # type: ignore[method-assign]
     renewal = renewal_of(store, door)
