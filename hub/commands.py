@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hub.ask import Json
 from hub.control import Handler
@@ -18,6 +18,9 @@ from medxz.program.errors import CommandFailed
 from medxz.program.keys import read_key
 from medxz.service import ClinicServices, Link, Services
 from medxz.store.base import Verification
+
+if TYPE_CHECKING:
+    from hub.neighbours.neighbour import LinkState
 
 _DAMAGED_TOLD_MAX: Final = 100
 
@@ -36,6 +39,7 @@ class Commands:
     version: str
     started_ms: int
     mdns: Callable[[], Json]
+    neighbours: Callable[[], Sequence[LinkState]] = list
 
     def table(self) -> dict[str, Handler]:
         return {**self.desk.table(), "status": self.status, "key": self.key, "verify": self.verify}
@@ -66,6 +70,7 @@ class Commands:
             "upstream": "online" if link.is_online else "offline",
             "upstream_last_ok_at": link.last_ok_at,
             "upstream_last_error": link.last_error,
+            "neighbours": [_told(state) for state in self.neighbours()],
             "mdns": self.mdns(),
             "checks": [check.model_dump() for check in health.checks],
         }
@@ -93,3 +98,13 @@ class Commands:
             "damaged_count": len(found.damaged),
             "done": found.done,
         }
+
+
+def _told(neighbour: LinkState) -> Json:
+    return {
+        "hub_id": neighbour.hub_id,
+        "url": neighbour.url,
+        "state": "online" if neighbour.is_online else "offline",
+        "last_ok_at": neighbour.last_ok_at,
+        "last_error": neighbour.last_error,
+    }

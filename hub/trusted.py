@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -10,12 +10,30 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hub.identity import HubIdentity
 from medxz import limits
 from medxz.clock import Clock
+from medxz.errors import TokenInvalid
 from medxz.store.directory import ClinicConfig, Directory
 from medxz.store.registry import SqliteRegistry
 from medxz.trust.jwks import jwks_of, keys_of
-from medxz.trust.tokens import TokenVerifier, key_id
+from medxz.trust.tokens import Proven, TokenVerifier, key_id
 from medxz.trust.vouched import SiteHubs, VouchedKeys
 from medxz.wire import JwksAnswer
+
+
+class _OfAHub(TokenVerifier):
+    """Takes a hub in by a token that this one gave it, and by no other.
+
+    What the cloud gives a hub is for the cloud: with it a hub of another site would be let in at this one.
+    """
+
+    def __init__(self, server_id: str, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._server_id: Final = server_id
+
+    def prove(self, token: str, *, ended_s: int = 0) -> Proven:
+        proven = super().prove(token, ended_s=ended_s)
+        if "hub" in proven.claims.roles and proven.claims.iss != self._server_id:
+            raise TokenInvalid("a hub is let in by a token that this hub gave it: POST /v1/auth/hub")
+        return proven
 
 
 class Trusted:
@@ -31,7 +49,8 @@ class Trusted:
 
     def verifier(self, clock: Clock) -> TokenVerifier:
         """A cloud's tokens last as long as it gives them; a hub alone gives its own for as long as is asked."""
-        return TokenVerifier(
+        return _OfAHub(
+            self._identity.server_id,
             self.keys,
             clock,
             VouchedKeys(self.site_hubs, clock),

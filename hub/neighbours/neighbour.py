@@ -29,6 +29,7 @@ from medxz.replicate import STREAM_ENDED, Replicator, Standing
 from medxz.store.registry import SqliteRegistry
 from medxz.store.sqlite import SqliteLog
 from medxz.trust.certificates import client_context
+from medxz.trust.dates import judge_dates_by
 from medxz.web.log import told
 
 CONNECT_S_MAX: Final = 2.0
@@ -111,6 +112,7 @@ class Neighbour:
         """Read from it until the stream ends."""
         own, hub_id = self._own, self.state.hub_id
         context = client_context(own.roots(), hub_id)
+        judge_dates_by(context, own.clock)  # both boxes may have booted in 1970, with no cloud to tell them the time
         async with AsyncExitStack() as stack:
             found = await self._found(context, stack)
             tokens = HubTokens(found, Signing(own.key, own.hub_id, hub_id), own.clock, own.ids)
