@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final, NoReturn
 
+from hub.lent import Lent
 from medxz.clock import Clock
 from medxz.errors import Overloaded, PeerUnreachable
 from medxz.have import Have
@@ -28,11 +29,12 @@ RECENT_OPS_MAX: Final = 10_000
 class Reading:
     """One server's log, read by one hub."""
 
-    def __init__(self, log: SqliteLog, clock: Clock, whose: str) -> None:
-        """`whose` log it is, in words."""
+    def __init__(self, log: SqliteLog, clock: Clock, whose: str, lent: Lent | None = None) -> None:
+        """`whose` log it is, in words. `lent` counts what comes out of it."""
         self._log: Final = log
         self._clock: Final = clock
         self._whose: Final = whose
+        self._lent: Final = lent or Lent()
         self._seen_seq = 0  # of the other log, since the reading began
         self._recent: Final[dict[bytes, None]] = {}  # ops of this log, in its order
         self._recent_through = log.last_seq
@@ -66,7 +68,9 @@ class Reading:
         """Put them into this hub's log; those that are new there."""
         self._look_at_the_log()
         unknown = [op for op in ops if uuid_bytes(op.op_id) not in self._recent]
-        outcomes = await self._append(unknown) if unknown else []
+        if not unknown:
+            return []
+        outcomes = await self._lent.storing(len(unknown), self._append(unknown))
         return [op for op, outcome in zip(unknown, outcomes, strict=True) if outcome.kind == "stored"]
 
     def _look_at_the_log(self) -> None:

@@ -11,13 +11,13 @@ import random
 import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from structlog.typing import FilteringBoundLogger
 
-from hub.neighbours.lent import Lent
+from hub.lent import Lent
 from hub.neighbours.side import NeighbourSide
 from hub.uplink.patience import CutShort
 from hub.uplink.tokens import HubTokens, Signing
@@ -53,7 +53,7 @@ class Own:
     clock: Clock
     ids: Ids
     say: FilteringBoundLogger
-    lent: Lent = field(default_factory=Lent)
+    lent: Lent
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,9 @@ class Neighbour:
         """Read from it until the stream ends."""
         own, hub_id = self._own, self.state.hub_id
         context = client_context(own.roots(), hub_id)
-        judge_dates_by(context, own.clock)  # both boxes may have booted in 1970, with no cloud to tell them the time
+        judge_dates_by(
+            context, own.clock
+        )  # both boxes may have booted in 1970, with no cloud to tell them the time
         async with AsyncExitStack() as stack:
             found = await self._found(context, stack)
             tokens = HubTokens(found, Signing(own.key, own.hub_id, hub_id), own.clock, own.ids)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
-from hub.neighbours.lent import Lent
+from hub.lent import Lent
 from hub.reading import Reading, WholeLog
 from medxz import wire
 from medxz.clock import Clock
@@ -39,9 +39,8 @@ class NeighbourSide(WholeLog):
         """`heard` is called whenever the neighbour has given something out of its log."""
         self._hub_id: Final = hub_id
         self._registry: Final = registry
-        self._lent: Final = lent
         self._heard: Final = heard
-        self._reading: Final = Reading(log, clock, "another hub")
+        self._reading: Final = Reading(log, clock, "another hub", lent)
         self._with = LogId("", "")
         self._cursor: str | None = None
         self.changed: Final = asyncio.Event()
@@ -73,9 +72,7 @@ class NeighbourSide(WholeLog):
         if log != self._with:
             return []
         self._reading.check(ops)
-        with self._lent.lending(len(ops)) as lending:
-            stored = await self._reading.store(ops)
-            lending.came(len(stored))
+        stored = await self._reading.store(ops)
         self._cursor = cursor
         self.changed.set()
         self._heard()

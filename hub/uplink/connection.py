@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from hub.accounts import Cloud, HubAccounts, Kept
-from hub.claim import cloud_context
+from hub.lent import Lent
 from hub.neighbours.door import NeighbourDoor
 from hub.neighbours.neighbour import Own
 from hub.neighbours.neighbours import Neighbours
@@ -18,6 +18,7 @@ from hub.uplink.breaker import Breaker
 from hub.uplink.certificate import CloudCertificate
 from hub.uplink.mirror import Mirror
 from hub.uplink.passing import Passing
+from hub.uplink.peer import CloudPeer, context_of
 from hub.uplink.patience import CutShort
 from hub.uplink.side import CloudSide
 from hub.uplink.tokens import HubTokens, Signing
@@ -59,14 +60,16 @@ def connect(
     """Nothing is asked before the uplink runs."""
     claim, clock = identity.claim, CutShort(around.clock)
     assert claim is not None
-    # one for all peers: each that made its own would read the system's CAs, and keep them
-    is_tls = claim.cloud_url.startswith("https:")
-    context = cloud_context(claim.cloud_ca) if is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    anonymous = Peer(claim.cloud_url, ssl_context=context, ids=around.ids)
+    context = context_of(claim, storage.clock)
+    to_cloud = partial(
+        CloudPeer, claim.cloud_url, storage.clock, cloud_id=claim.cloud_id, ssl_context=context, ids=around.ids
+    )
+    anonymous = to_cloud()
     signing = Signing(claim.private_key, claim.hub_id, claim.cloud_id)
     tokens = HubTokens(anonymous, signing, clock, around.ids, url=_lan_url(around))
-    peer = Peer(claim.cloud_url, token=tokens, ssl_context=context, ids=around.ids, thrifty=True)
-    neighbours = _neighbours(storage, claim, around)
+    peer = to_cloud(token=tokens, thrifty=True)
+    lent = Lent()
+    neighbours = _neighbours(storage, claim, around, lent)
     noting = _noting(claim, notes, neighbours)
     breaker, mirror = Breaker(clock, clock.hurry), Mirror(peer, storage.registry, noting)
 
@@ -75,8 +78,8 @@ def connect(
         await mirror.met(log)
 
     side = CloudSide(storage.log, storage.registry, clock, met)
-    uplink = Uplink(storage.log, side, Ways(peer, tokens, mirror, breaker, clock), around.say)
-    verifier = trusted.verifier(around.clock)
+    uplink = Uplink(storage.log, side, Ways(peer, tokens, mirror, breaker, clock, lent), around.say)
+    verifier = trusted.verifier(around.clock, storage.clock.witness)
     certificate = CloudCertificate(claim, storage.registry, peer, around.clock)
     offline = OfflineSessions(
         claim, lambda: certificate.credential, storage.registry, storage.sessions, verifier, around.clock
@@ -85,7 +88,7 @@ def connect(
         claim,
         Cloud(
             peer,
-            lambda bearer: Peer(claim.cloud_url, token=lambda: bearer, ssl_context=context, ids=around.ids),
+            lambda bearer: to_cloud(token=lambda: bearer),
             Passing(breaker),
             mirror,
         ),
@@ -100,12 +103,11 @@ def connect(
             came=neighbours.came_by,
         ),
         trusted.jwks,
-        around.clock,
     )
     return Connection(uplink, accounts, certificate, neighbours, (anonymous, peer))
 
 
-def _neighbours(storage: Storage, claim: Claimed, around: Surroundings) -> Neighbours:
+def _neighbours(storage: Storage, claim: Claimed, around: Surroundings, lent: Lent) -> Neighbours:
     own = Own(
         claim.hub_id,
         claim.private_key,
@@ -115,6 +117,7 @@ def _neighbours(storage: Storage, claim: Claimed, around: Surroundings) -> Neigh
         around.clock,
         around.ids,
         around.say,
+        lent,
     )
     return Neighbours(own, claim.site_id, _hearing(around.settings) if around.settings.mdns else None)
 

@@ -10,11 +10,12 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn
 
 from structlog.typing import FilteringBoundLogger
 
+from hub.lent import Lent
 from hub.uplink.breaker import Breaker
 from hub.uplink.mirror import Mirror
 from hub.uplink.patience import CutShort
@@ -30,6 +31,8 @@ from medxz.web.log import told
 KEEP_EVERY_S: Final = 0.5
 # what follows an op this closely goes up with it
 GATHER_S: Final = 0.005
+# within which what came from another hub of the site has come down from the cloud too, where that hub can reach it
+LENT_S: Final = 2.0
 PAUSE_S: Final = 5.0
 PAUSE_S_MAX: Final = 300.0
 ERROR_CHARS_MAX: Final = 300
@@ -44,6 +47,7 @@ class Ways:
     mirror: Mirror
     breaker: Breaker
     clock: CutShort
+    lent: Lent = field(default_factory=Lent)
 
 
 class Uplink:
@@ -142,12 +146,20 @@ class Uplink:
 
     async def _watch(self) -> None:
         """Wake what goes up when something was stored here; what comes in bursts goes up together."""
-        seen = 0
+        seen, lent = 0, 0
         while True:
             await self._log.wait_beyond(seen)
-            seen = self._log.last_seq
+            await self._leave_to_neighbours(seen, lent)
+            seen, lent = self._log.last_seq, self._ways.lent.ops
             self._wake.set()
             await self._clock.sleep(GATHER_S)
+
+    async def _leave_to_neighbours(self, seen: int, lent: int) -> None:
+        """Until more came than other hubs of the site have lent, or what they lent has had its time to go up there."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LENT_S):
+                while seen < (length := self._log.last_seq) <= seen + self._ways.lent.ops - lent:
+                    await self._log.wait_beyond(length)
 
     async def _keep(self) -> None:
         while True:
