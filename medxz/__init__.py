@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from medxz.errors import (
         ConfigurationError,
+        DeviceLocked,
         LoginNeeded,
         MedxzError,
         OpInvalid,
@@ -35,9 +36,11 @@ if TYPE_CHECKING:
         PeerRefused,
         PeerUnreachable,
         PeerUntrusted,
+        RoleForbids,
         StoreError,
         StoreKeyWrong,
         StoreLocked,
+        UnlockRefused,
     )
     from medxz.merge.history import History
     from medxz.merge.view import View
@@ -47,8 +50,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Device", "HeldOp", "History", "Level", "LoggedIn", "Machine", "Operation", "Parked", "Portion", "Progress", "Recorded",
     "Status", "SyncReport", "ToldConflict", "ToldRetract", "ToldSide", "View",
-    "ConfigurationError", "LoginNeeded", "MedxzError", "OpInvalid", "PayloadInvalid", "PeerRefused", "PeerUnreachable",
-    "PeerUntrusted", "StoreError", "StoreKeyWrong", "StoreLocked",
+    "ConfigurationError", "DeviceLocked", "LoginNeeded", "MedxzError", "OpInvalid", "PayloadInvalid", "PeerRefused",
+    "PeerUnreachable", "PeerUntrusted", "RoleForbids", "StoreError", "StoreKeyWrong", "StoreLocked", "UnlockRefused",
 ]  # fmt: skip
 
 _HOMES: Final = {

@@ -90,8 +90,17 @@ def code(
         ]
 
     made = at.run(act)
-    lines = "\n".join(f"{each['code']}  until {each['expires_at']}  {each['url']}" for each in made)
+    lines = "\n".join(
+        f"{each['code']}  until {each['expires_at']}  {each['url']}\n{_compared_text(each)}" for each in made
+    )
     at.tell(made[0] if count is None else {"codes": made}, lines)
+
+
+def _compared_text(made: dict[str, Any]) -> str:
+    """What whoever types the code at a hub holds against what the device shows."""
+    from medxz.trust.certificates import to_compare
+
+    return f"    the clinic's CA: {to_compare(made['fp'])}"
 
 
 @click.group(cls=Examples, example="medxz-cloud device list --data /var/lib/medxz-cloud")

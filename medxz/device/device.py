@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn, Self
 
 from medxz.clock import Clock, SystemClock, format_time
 from medxz.device.entities import (
+    PAGE_OPS,
     SCHEMA_VERSION,
     EntityCalls,
     ToldConflict,
@@ -42,7 +43,6 @@ from medxz.ids import Ids, RandomIds
 from medxz.replicate import Progress, Remote, Replicator, Report, Standing
 from medxz.work import ThreadWorker, Worker
 
-PAGE_OPS: Final = 500
 SYNC_ATTEMPTS: Final = 4
 SYNC_PATIENCE_S: Final = 5.0
 
@@ -244,27 +244,6 @@ class Device(EntityCalls, SessionCalls):
         done = await asyncio.shield(self._worker.run(self._store.record, draft))
         self._recorded.set()
         return Recorded(done.op_id, done.entity_id, done.device_seq)
-
-    async def ops(self, *, after: int = 0, limit: int | None = None) -> AsyncGenerator[HeldOp, None]:
-        """The ops that are here, in the order in which they came to be here; `after` is a position among them."""
-        left = limit
-        while left is None or left > 0:
-            person = await self._reader()
-            page = await self._worker.run(
-                self._store.page, after, PAGE_OPS if left is None else min(left, PAGE_OPS)
-            )
-            shown = [held for held in page if held.op.entity_type in person.reads]
-            for held in shown:
-                yield held
-            if not page:
-                return
-            after = page[-1].position
-            left = None if left is None else left - len(shown)
-
-    async def heads(self, entity_type: str, entity_id: str) -> tuple[str, ...]:
-        """The ops of an entity that the next one would follow."""
-        await self._reader(entity_type)
-        return await self._worker.run(self._store.heads_of, entity_type, uuid("entity_id", entity_id))
 
     # ---------------------------------------------------------------------------------------------- in step
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -23,6 +23,7 @@ from medxz.device.store import Draft
 from medxz.device.store.drafts import check_payload
 from medxz.device.store.entities import Which
 from medxz.device.store.resolving import Decision
+from medxz.device.store.rows import HeldOp
 from medxz.errors import OpInvalid
 from medxz.ids import Ids, is_uuid
 from medxz.merge.change import object_json
@@ -35,6 +36,7 @@ from medxz.store.views import Asked, ConflictState, HeldConflict, Portion
 
 SCHEMA_VERSION: Final = 1
 PAGE_ROWS: Final = limits.LIST_PAGE_DEFAULT
+PAGE_OPS: Final = 500
 
 
 class ToldRetract(msgspec.Struct, frozen=True):
@@ -73,11 +75,32 @@ class ToldConflict(msgspec.Struct, frozen=True):
 
 
 class EntityCalls(LockCalls):
-    """Reading entities and settling their conflicts, over a device's store, as far as who is logged in may."""
+    """Reading ops and entities and settling conflicts, over a device's store, as far as who is logged in may."""
 
     _clock: Clock
     _ids: Ids
     _recorded: asyncio.Event
+
+    async def ops(self, *, after: int = 0, limit: int | None = None) -> AsyncGenerator[HeldOp, None]:
+        """The ops that are here, in the order in which they came to be here; `after` is a position among them."""
+        left = limit
+        while left is None or left > 0:
+            person = await self._reader()
+            page = await self._worker.run(
+                self._store.page, after, PAGE_OPS if left is None else min(left, PAGE_OPS)
+            )
+            shown = [held for held in page if held.op.entity_type in person.reads]
+            for held in shown:
+                yield held
+            if not page:
+                return
+            after = page[-1].position
+            left = None if left is None else left - len(shown)
+
+    async def heads(self, entity_type: str, entity_id: str) -> tuple[str, ...]:
+        """The ops of an entity that the next one would follow."""
+        await self._reader(entity_type)
+        return await self._worker.run(self._store.heads_of, entity_type, uuid("entity_id", entity_id))
 
     async def get(self, entity_type: str, entity_id: str) -> View | None:
         """The entity as it stands: state, heads, conflicts. None where nothing is known of it."""

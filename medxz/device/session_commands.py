@@ -29,7 +29,10 @@ medxz enroll --store tablet --code 7KQ2M9XF --server https://cloud.example""",
 @common
 @click.option("--code", required=True, help="The pairing code, or the whole text of its QR.")
 @click.option("--server", help="The server's address, https://host:port. [default: the QR's]")
-@click.option("--fp", help="The fingerprint of the clinic's CA, which a hub must show. [default: the QR's]")
+@click.option(
+    "--fp",
+    help="The fingerprint of the clinic's CA, which a hub must show, or the 16 characters by the code. [default: the QR's]",
+)
 @click.option("--ca", type=PATH, help="A PEM file: the server's certificate must be of this CA.")
 @click.option("--name", default="device", show_default=True, help="What this device is called.")
 def enroll(
@@ -37,6 +40,8 @@ def enroll(
     ca: Path | None, name: str,
 ) -> None:  # fmt: skip
     """Become a device of the clinic, by a pairing code.
+
+    A code that was typed in goes to a hub once you have compared 16 characters with those that stand by the code.
 
     The store is encrypted with the key in DIR.key, which is made where there is none. Interrupted, the same command
     may be given again with the same code.
@@ -46,13 +51,15 @@ def enroll(
     from medxz.device.keyfile import key_file_of, read_or_make_key
 
     ca_pem = read_text(ca) if ca is not None else None
+    may_ask = sys.stdin.isatty() and sys.stderr.isatty() and not as_json
     read_invitation(code, server, fp)
     key = read_or_make_key(store, key_file)  # now that nothing else is wrong
 
     async def run() -> None:
         device = await Device.enrol(
-            store, key=key, code=code, server=server, fingerprint=fp, name=name, ca_pem=ca_pem
-        )
+            store, key=key, code=code, server=server, fingerprint=fp, name=name, ca_pem=ca_pem,
+            compare=_compare if may_ask else None,
+        )  # fmt: skip
         async with device:
             status = await device.status()
         answer = {
@@ -83,7 +90,7 @@ def login(
     store: Path, key_file: Path | None, as_json: bool, *, email: str, password_file: str, totp: str | None
 ) -> None:
     """Log in on this device: what is recorded from now on is this user's, and `medxz sync` goes by this session."""
-    password = _read_password(password_file)
+    password = read_password(password_file)
     if totp is not None and not (len(totp) == 6 and totp.isascii() and totp.isdigit()):
         raise click.BadParameter("six digits are wanted", param_hint="--totp")
 
@@ -112,7 +119,13 @@ def logout(store: Path, key_file: Path | None, as_json: bool) -> None:
     with_device(store, key_file, work)
 
 
-def _read_password(file: str) -> str:
+async def _compare(characters: str) -> bool:
+    """There is nothing else to be done meanwhile: the code waits for the answer."""
+    click.echo(f"the hub shows a CA whose fingerprint begins with\n\n    {characters}\n", err=True)
+    return click.confirm("do the same 16 characters stand by the code?", default=False, err=True)
+
+
+def read_password(file: str) -> str:
     """The first line of it."""
     try:
         raw = sys.stdin.buffer.readline(PASSWORD_BYTES_MAX) if file == "-" else _first_line(Path(file))
