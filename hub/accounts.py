@@ -17,7 +17,6 @@ from hub.neighbours.door import NeighbourDoor
 from hub.offline import OfflineSessions, Shown
 from hub.uplink.mirror import Mirror
 from hub.uplink.passing import Passing
-from medxz.clock import Clock
 from medxz.errors import (
     CloudRequired,
     MedxzError,
@@ -86,7 +85,6 @@ class HubAccounts(NoAuthority):
         kept: Kept,
         door: NeighbourDoor,
         keys: Callable[[], JwksAnswer],
-        clock: Clock,
     ) -> None:
         """`door` lets in the site's other hubs; `keys` are those by which tokens are verified here."""
         self._claim: Final = claim
@@ -94,7 +92,6 @@ class HubAccounts(NoAuthority):
         self._kept: Final = kept
         self._door: Final = door
         self._keys: Final = keys
-        self._clock: Final = clock
 
     async def login(self, request: LoginRequest, origin: Origin) -> SessionAnswer:
         asking = self._cloud.peer.login(request, client_address=origin.address)
@@ -177,6 +174,12 @@ class HubAccounts(NoAuthority):
     async def hub_token(self, request: AssertionRequest, origin: Origin) -> HubTokenAnswer:
         return await self._door.let_in(request, origin)
 
+    async def pair(self, request: CodeRequest) -> CodeAnswer:
+        """A code for a device of this site, which the hub asks for as itself."""
+        answer = await self._cloud.passing.pass_on(self._cloud.peer.make_code(request))
+        await self._note("code_made", Origin.of(""), detail={"for": request.kind})
+        return answer
+
     def keys(self) -> JwksAnswer:
         return self._keys()
 
@@ -204,9 +207,9 @@ class HubAccounts(NoAuthority):
             claims = self._kept.verifier.verify(answer.access_token)
         await self._hear_of(claims.did or "", claims.sub)
         if answer.refresh_token is not None and claims.did is not None:
-            session = PassedSession(
-                claims.sid, claims.sub, claims.did, claims.site, claims.roles, self._clock.now_ms()
-            )
+            # by the cloud's own time, whatever the clock here says
+            stood_ms = claims.iat * 1_000
+            session = PassedSession(claims.sid, claims.sub, claims.did, claims.site, claims.roles, stood_ms)
             await self._kept.sessions.keep(answer.refresh_token, session)
         return claims
 

@@ -6,6 +6,7 @@ Refused: a directory that another process uses.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import socket
 import sys
@@ -19,13 +20,13 @@ from structlog.typing import FilteringBoundLogger
 
 from hub.advertise.presence import OFF, Presence
 from hub.ask import check_path
+from hub.clock import HubClock
 from hub.commands import Commands
 from hub.config import Settings
 from hub.control import ControlServer
-from hub.desk import Desk
+from hub.desk import desk_of
 from hub.doors import Doors, Surroundings, open_doors
 from hub.identity import HubIdentity, load_identity
-from hub.issue import TokenDesk
 from hub.services import hub_services
 from hub.storage import Storage, open_storage
 from hub.tls import Tls, shown_fingerprint
@@ -58,7 +59,7 @@ def run_hub(settings: Settings, *, announce_json: bool) -> None:
 
 
 async def _run(settings: Settings, *, announce_json: bool) -> None:
-    clock = SystemClock()
+    clock = HubClock(SystemClock())
     log = make_log(sys.stderr.buffer, clock, settings.log_level)
     notifier = Notifier(os.environ, log)
     tell_of_broken_tasks(log)
@@ -108,10 +109,12 @@ async def open_hub(
     ids: Ids | None = None,
 ) -> AsyncIterator[Hub]:
     """A hub that was made, serving; on leaving, what is being answered is answered, and everything is closed."""
-    places, clock, ids = settings.places, clock or SystemClock(), ids or RandomIds()
-    started_ms = clock.now_ms()
-    async with open_storage(places, lambda: read_key(places.key_file, environ), clock) as storage:
-        identity = await load_identity(storage)
+    places, ids = settings.places, ids or RandomIds()
+    machine = clock or SystemClock()
+    opening = open_storage(places, lambda: read_key(places.key_file, environ), machine)
+    async with opening as storage, storage.clock.watched(log):
+        identity, clock = await load_identity(storage), storage.clock
+        started_ms = clock.now_ms()
         with bound_socket(settings) as bound:
             around = Surroundings(settings, local_url(settings, bound), clock, ids, log)
             async with open_doors(storage, identity, around) as doors:
@@ -132,7 +135,7 @@ async def open_hub(
 async def _controlled(hub: Hub, around: Surroundings, started_ms: int) -> AsyncIterator[None]:
     """The control socket, up."""
     storage, identity = hub.storage, hub.identity
-    desk = Desk(identity, TokenDesk(identity, storage.registry, around.clock, around.ids))
+    desk = desk_of(storage, identity, hub.doors.office)
     commands = Commands(
         storage,
         hub.services,
@@ -188,6 +191,8 @@ async def _advertise(hub: Hub, settings: Settings, clock: Clock, log: FilteringB
     if not settings.mdns:
         hub.presence.silent(OFF)
         return
+    # in a thread: it takes a while on a small machine
+    await asyncio.to_thread(importlib.import_module, "hub.advertise.advertiser")
     from hub.advertise.advertiser import Advertiser, Placed
 
     placed = Placed.of(settings, hub.url, hub.identity, lambda: shown_fingerprint(hub.identity, hub.doors))

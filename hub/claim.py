@@ -21,15 +21,16 @@ from pydantic import ValidationError
 
 from hub.ask import check_path
 from hub.claimed import KEY, Claimed, hash_of, keep_claim
+from hub.clock import HubClock
 from hub.config import HubPlaces
 from hub.identity import HubIdentity, load_identity
 from hub.making import hub_to_claim
 from hub.storage import locked, open_storage
+from hub.uplink.peer import CloudPeer, cloud_context
 from medxz import limits
 from medxz.clock import Clock
 from medxz.errors import CloudRequired, Invalid, PeerRefused, PeerUnreachable
 from medxz.ids import Ids
-from medxz.peer import Peer
 from medxz.program.addresses import host_names, machine_addresses
 from medxz.program.errors import CommandFailed
 from medxz.program.keys import read_key
@@ -66,11 +67,12 @@ async def claim_hub(
     """Claim the hub in this directory, made where there is none. Tells its ids."""
     check_path(places.socket)
     _check_url(order.cloud_url)
+    hub_clock = HubClock(clock)
     if places.store.is_file():
-        return await _claim_existing(places, order, environ, clock)
+        return await _claim_existing(places, order, environ, hub_clock)
     places.make_directory()
     with locked(places):
-        return await _claim_new(places, order, environ, clock, ids)
+        return await _claim_new(places, order, environ, hub_clock, ids)
 
 
 def read_ca(file: Path) -> str:
@@ -84,27 +86,22 @@ def read_ca(file: Path) -> str:
     return text
 
 
-def cloud_context(ca: str | None) -> ssl.SSLContext:
-    """Trusts these roots alone, or the system's where none are given."""
-    context = ssl.create_default_context(cadata=ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
 async def _claim_new(
-    places: HubPlaces, order: Order, environ: Mapping[str, str], clock: Clock, ids: Ids
+    places: HubPlaces, order: Order, environ: Mapping[str, str], clock: HubClock, ids: Ids
 ) -> dict[str, str]:
     async with hub_to_claim(places, environ, clock, ids) as made:
         claim = made.identity.claim
+        await clock.begin(made.registry)
         if claim is None or claim.code_hash != hash_of(order.code):
-            claim = await _claimed(made.registry, made.identity, order, None)
+            claim = await _claimed(made.registry, made.identity, order, None, clock)
             await keep_claim(made.registry, claim)
+            await clock.keep()
         made.file.join_clinic(claim.clinic_id)
     return claim.told()
 
 
 async def _claim_existing(
-    places: HubPlaces, order: Order, environ: Mapping[str, str], clock: Clock
+    places: HubPlaces, order: Order, environ: Mapping[str, str], clock: HubClock
 ) -> dict[str, str]:
     async with open_storage(
         places, lambda: read_key(places.key_file, environ), clock, lock_wait_s=0
@@ -122,7 +119,7 @@ async def _claim_existing(
         directory = registry.directory
         is_empty = not (directory.users or directory.devices or storage.log.settled())
         adopt = None if is_empty else _brought(identity, directory)
-        claim = await _claimed(registry, identity, order, adopt)
+        claim = await _claimed(registry, identity, order, adopt, clock)
         if claim.clinic_id != identity.clinic_id:
             await storage.log.run(storage.file.join_clinic, claim.clinic_id)
         await keep_claim(registry, claim)
@@ -130,11 +127,11 @@ async def _claim_existing(
 
 
 async def _claimed(
-    registry: SqliteRegistry, identity: HubIdentity, order: Order, adopt: Adopt | None
+    registry: SqliteRegistry, identity: HubIdentity, order: Order, adopt: Adopt | None, clock: HubClock
 ) -> Claimed:
     """Ask the cloud, and hold its answer against what was asked."""
     key_pem = await _hub_key(registry)
-    answer = await _asked(order, _request(order, identity, key_pem, adopt))
+    answer = await _asked(order, _request(order, identity, key_pem, adopt), clock)
     credential = Credential(answer.certificate.encode(), key_pem)
     if answer.hub_id != identity.server_id or not _fits(credential):
         raise CommandFailed("the cloud answered for another hub", "is --cloud the right address?")
@@ -177,8 +174,9 @@ async def _hub_key(registry: SqliteRegistry) -> bytes:
     return held
 
 
-async def _asked(order: Order, request: ClaimRequest) -> ClaimAnswer:
-    peer = Peer(order.cloud_url, ssl_context=cloud_context(order.cloud_ca))
+async def _asked(order: Order, request: ClaimRequest, clock: HubClock) -> ClaimAnswer:
+    context = cloud_context(order.cloud_ca, clock)
+    peer = CloudPeer(order.cloud_url, clock, cloud_id=None, ssl_context=context)
     try:
         info = await peer.info()
         if info.kind != "cloud":

@@ -72,6 +72,7 @@ class Commands:
             "upstream_last_error": link.last_error,
             "neighbours": [_told(state) for state in self.neighbours()],
             "mdns": self.mdns(),
+            "clock": self.storage.clock.standing().told(),
             "checks": [check.model_dump() for check in health.checks],
         }
 

@@ -1,4 +1,6 @@
-"""What a hub does for its operator out of its store alone, running or not: tokens, and its CA's certificate."""
+"""What a hub does for its operator out of its store alone, running or not: tokens, its CA's certificate, and on a hub
+without a cloud its people and devices.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,13 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
+from hub.alone.desk import LoneDesk
+from hub.alone.office import Office, opened_office
 from hub.ask import Json
 from hub.config import HubPlaces
 from hub.identity import HubIdentity, load_identity
 from hub.issue import TokenDesk, TokenRequest
-from hub.storage import open_storage
+from hub.storage import Storage, open_storage
 from medxz.clock import SystemClock
 from medxz.ids import RandomIds
 from medxz.program.keys import read_key
@@ -25,6 +29,7 @@ class Desk:
 
     identity: HubIdentity
     tokens: TokenDesk
+    people: LoneDesk
 
     async def token(self, arguments: Json) -> Json:
         """A token, as `medxz-hub token` prints it."""
@@ -41,20 +46,26 @@ class Desk:
         return {"ca_certificate": roots, "ca_fingerprint": ca_fingerprint(first)}
 
     def table(self) -> dict[str, Callable[[Json], Awaitable[Json]]]:
-        return {"token": self.token, "ca": self.ca}
+        return {"token": self.token, "ca": self.ca, **self.people.table()}
+
+
+def desk_of(storage: Storage, identity: HubIdentity, office: Office | None) -> Desk:
+    """That of an open store; `office` is not there on a hub that was claimed."""
+    own = office if identity.claim is None else None
+    tokens = TokenDesk(identity, storage.registry, storage.clock, RandomIds(), own)
+    return Desk(identity, tokens, LoneDesk(identity, own))
 
 
 def answer_stopped(places: HubPlaces, environ: Mapping[str, str], command: str, arguments: Json) -> Json:
     """The same answer without a running hub: the store is opened for it, under its lock."""
 
     async def answer() -> Json:
-        clock = SystemClock()
         # whoever has the lock may be a hub that starts: then it is asked, which is not waited for here
         async with open_storage(
-            places, lambda: read_key(places.key_file, environ), clock, lock_wait_s=0
+            places, lambda: read_key(places.key_file, environ), SystemClock(), lock_wait_s=0
         ) as storage:
             identity = await load_identity(storage)
-            desk = Desk(identity, TokenDesk(identity, storage.registry, clock, RandomIds()))
-            return await desk.table()[command](arguments)
+            async with opened_office(storage, identity, RandomIds()) as office:
+                return await desk_of(storage, identity, office).table()[command](arguments)
 
     return asyncio.run(answer())

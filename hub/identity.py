@@ -9,18 +9,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hub.claimed import Claimed, load_claim
 from hub.storage import Storage
-from medxz.clock import Clock
+from medxz.clock import Clock, has_doubts
 from medxz.errors import StoreError
 from medxz.ids import Ids
 from medxz.store.files import Identity
 from medxz.store.registry import SqliteRegistry
 from medxz.trust.certificates import (
+    ROOT_LIFE,
+    SERVER_LIFE,
     Credential,
     ca_fingerprint,
     covers,
     issue_server,
+    life_under,
     make_root,
     needs_renewal,
+    was_made_in_doubt,
 )
 from medxz.trust.tokens import TokenSigner, key_id
 
@@ -51,7 +55,11 @@ class HubIdentity:
 
 async def load_identity(storage: Storage) -> HubIdentity:
     """The identity out of an open store."""
-    return await read_identity(storage.registry, storage.log.server_id, storage.log.clinic_id)
+    identity = await read_identity(storage.registry, storage.log.server_id, storage.log.clinic_id)
+    if identity.claim is not None:
+        certified = identity.claim.credential.certificate.not_valid_before_utc
+        storage.clock.witness(int(certified.timestamp()) * 1_000)
+    return identity
 
 
 async def read_identity(registry: SqliteRegistry, server_id: str, clinic_id: str) -> HubIdentity:
@@ -75,16 +83,23 @@ async def current_certificate(
     names: Iterable[str],
     addresses: Iterable[str],
 ) -> tuple[Credential, bool]:
-    """The hub's certificate for these names and addresses, and whether it was made just now."""
+    """The hub's certificate for these names and addresses, and whether it was made just now.
+
+    A clock with doubts may be years behind: what is made by it lasts as long as the CA, and is made anew for the usual
+    time once there is no doubt.
+    """
     now_ms, names, addresses = clock.now_ms(), list(names), list(addresses)
+    is_sure = not has_doubts(clock)
     if await registry.get_secret(f"{_SERVER}_certificate") is not None:
         held = await _credential(registry, _SERVER)
         certificate = held.certificate
-        if not needs_renewal(certificate, now_ms) and covers(
-            certificate, identity.server_id, names=names, addresses=addresses
-        ):
+        is_due = needs_renewal(certificate, now_ms) or (is_sure and was_made_in_doubt(certificate, now_ms))
+        if not is_due and covers(certificate, identity.server_id, names=names, addresses=addresses):
             return held, False
-    made = issue_server(identity.root, identity.server_id, now_ms, names=names, addresses=addresses)
+    life = SERVER_LIFE if is_sure else life_under(identity.root.certificate, now_ms, ROOT_LIFE)
+    made = issue_server(
+        identity.root, identity.server_id, now_ms, names=names, addresses=addresses, life=life
+    )
     await _put_credential(registry, _SERVER, made)
     return made, True
 

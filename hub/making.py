@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from hub.ask import check_path
+from hub.clock import HubClock
 from hub.config import HubPlaces
 from hub.identity import HubIdentity, make_secrets, read_identity
 from hub.storage import locked
@@ -42,6 +43,7 @@ async def make_hub(
     places: HubPlaces, clinic_id: str, clock: Clock, ids: Ids, key: bytes | None
 ) -> dict[str, str]:
     """A hub by itself, with a new key where none is given. Tells its ids."""
+    clock = HubClock(clock)
     check_path(places.socket)
     places.make_directory()
     with locked(places):

@@ -67,7 +67,7 @@ def hub_services(
             throttle=throttle,
             accounts=doors.accounts,
             clinic=only(clinic),
-            health=health_of(log, follower, upstream, settings.places.data, _checks(doors, around)),
+            health=health_of(log, follower, upstream, settings.places.data, _checks(storage, doors, around)),
             gauges=gauges_of(
                 log, follower, clinic.pull, clinic.snapshot, results, doors.link, more=_gauges(doors)
             ),
@@ -78,9 +78,13 @@ def hub_services(
     return server, clinic
 
 
-def _checks(doors: Doors, around: Surroundings) -> list[Checking]:
+def _checks(storage: Storage, doors: Doors, around: Surroundings) -> list[Checking]:
     """The hub's own."""
-    return [around.presence.check, *([doors.neighbours.check] if doors.neighbours is not None else [])]
+    return [
+        storage.clock.check,
+        around.presence.check,
+        *([doors.neighbours.check] if doors.neighbours is not None else []),
+    ]
 
 
 def _gauges(doors: Doors) -> dict[str, tuple[str, Callable[[], float]]]:

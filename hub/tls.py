@@ -62,9 +62,9 @@ class Tls:
             watch.stop()
 
     async def _has_moved(self, watch: InterfaceWatch, pause_s: float) -> bool:
-        """Whether the machine has other addresses or another name before so long is over."""
-        slept = self._around.clock.sleep(pause_s)
-        return await first_of(slept, watch.changed(), self._around.presence.renamed()) != 0
+        """Whether the machine has other addresses, another name or another clock before so long is over."""
+        slept, turned = self._around.clock.sleep(pause_s), self._storage.clock.turned()
+        return await first_of(slept, watch.changed(), self._around.presence.renamed(), turned) != 0
 
     async def _newest(self) -> tuple[Credential, bool]:
         """What to serve with, and whether it is new; the cloud is asked where that is due."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from cryptography import x509
@@ -47,8 +48,11 @@ class Trusted:
         self._read: tuple[JwksAnswer, dict[str, Ed25519PublicKey]] | None = None
         self._hubs: tuple[Directory, ClinicConfig, SiteHubs] | None = None
 
-    def verifier(self, clock: Clock) -> TokenVerifier:
-        """A cloud's tokens last as long as it gives them; a hub alone gives its own for as long as is asked."""
+    def verifier(self, clock: Clock, witness: Callable[[int], None] = lambda _: None) -> TokenVerifier:
+        """A cloud's tokens last as long as it gives them; a hub alone gives its own for as long as is asked.
+
+        `witness` is told when a token began that the cloud signed.
+        """
         return _OfAHub(
             self._identity.server_id,
             self.keys,
@@ -56,6 +60,7 @@ class Trusted:
             VouchedKeys(self.site_hubs, clock),
             lasts_s_max=limits.ACCESS_TOKEN_S,
             lasting_keys=frozenset(self._own),
+            witness=witness,
         )
 
     def keys(self) -> dict[str, Ed25519PublicKey]:

@@ -45,6 +45,11 @@ def latest_of(clock: Clock) -> Callable[[], int]:
     return clock.latest_ms if isinstance(clock, Doubting) else clock.now_ms
 
 
+def has_doubts(clock: Clock) -> bool:
+    """Whether now may be much later than this clock says."""
+    return latest_of(clock)() - clock.now_ms() > 60_000
+
+
 class SystemClock:
     """The machine's clock."""
 

@@ -47,7 +47,10 @@ class CloudCertificate:
         return not self._claim.began_alone
 
     async def renew(self, names: Sequence[str], addresses: Sequence[str]) -> bool:
-        """Ask for another where that is due; whether there is one. Without the cloud the old one goes on."""
+        """Ask for another where that is due; whether there is one. Without the cloud the old one goes on.
+
+        It is made by the cloud's clock, whatever the clock here says: to ask too early does no harm.
+        """
         claim, certificate = self._claim, self.credential.certificate
         names = [name for name in names if is_local_name(name.lower())]
         if not needs_renewal(certificate, self._clock.now_ms()) and covers(

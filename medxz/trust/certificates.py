@@ -87,13 +87,19 @@ def stands_for(root: x509.Certificate, server_id: str) -> bool:
 
 
 def issue_server(
-    root: Credential, server_id: str, now_ms: int, *, names: Iterable[str] = (), addresses: Iterable[str] = ()
+    root: Credential,
+    server_id: str,
+    now_ms: int,
+    *,
+    names: Iterable[str] = (),
+    addresses: Iterable[str] = (),
+    life: timedelta = SERVER_LIFE,
 ) -> Credential:
     """A server certificate with a key of its own. Names and addresses come besides those that always stand there."""
     key = ec.generate_private_key(ec.SECP256R1())
     named = alternatives(server_id, names, addresses)
     issued = finished(
-        begun_server(root.certificate, server_id, key.public_key(), now_ms, named), root.key_pem
+        begun_server(root.certificate, server_id, key.public_key(), now_ms, named, life), root.key_pem
     )
     # the root travels along: who has only its fingerprint can hold it against what was sent
     return Credential(issued + root.certificate_pem, key_text(key))
@@ -115,6 +121,12 @@ def needs_renewal(certificate: x509.Certificate, now_ms: int) -> bool:
     """Whether two thirds of its life are over."""
     life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     return moment(now_ms) >= certificate.not_valid_before_utc + life * 2 / 3
+
+
+def was_made_in_doubt(certificate: x509.Certificate, now_ms: int) -> bool:
+    """Whether it was made by a clock that was wrong, or that had doubts: it begins later, or lasts unusually long."""
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return begins > moment(now_ms) or ends - begins > SERVER_LIFE
 
 
 def covers(

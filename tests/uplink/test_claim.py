@@ -56,10 +56,10 @@ async def test_a_claim_goes_on_where_it_was_interrupted(
     box, code = make_box("box"), await relay.code("hub", "North")
     asked, kept = claiming._asked, keep_claim
 
-    async def asking(order, request):
+    async def asking(order, request, clock):
         if at == "before":
             raise Interrupted
-        answer = await asked(order, request)
+        answer = await asked(order, request, clock)
         if at == "after":
             raise Interrupted
         return answer
