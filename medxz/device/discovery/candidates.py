@@ -5,6 +5,7 @@ Nothing here is trusted: a candidate is an address to ask, and the id that is ex
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -107,9 +108,11 @@ def of_name(name: str) -> str:
 
 def is_here(url: str) -> bool:
     """Whether the address is of this machine, as far as it says so itself."""
-    return urlsplit(url).hostname in {"localhost", "127.0.0.1", "::1"} or (
-        (urlsplit(url).hostname or "").startswith("127.")
-    )
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _all(known: Known) -> Iterator[Candidate]:

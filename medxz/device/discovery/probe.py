@@ -73,10 +73,11 @@ def refused_unasked(candidate: Candidate, known: Known) -> Probed | None:
 
 async def probe(candidate: Candidate, known: Known, *, deadline_s: float, ask: Ask = over_http) -> Probed:
     """Ask at `candidate.url`. Never an error: whatever happens is a verdict."""
-    begun = time.monotonic()
     try:
+        context = _context(candidate, known)
+        begun = time.monotonic()
         async with asyncio.timeout(deadline_s):
-            told = await ask(candidate.url, _context(candidate, known), deadline_s)
+            told = await ask(candidate.url, context, deadline_s)
             took_s = time.monotonic() - begun
             if candidate.server_id is None and candidate.url.startswith("https:"):
                 named = replace(candidate, server_id=told.server_id)
