@@ -27,13 +27,14 @@ class DeviceSide:
 
     def __init__(
         self, store: DeviceStore, worker: Worker, clock: Clock, ids: Ids, identity: Identity, *,
-        become_another: Callable[[], None] = lambda: None,
+        become_another: Callable[[], None] = lambda: None, url: str | None = None,
     ) -> None:  # fmt: skip
+        """Without `url`, the server that the device began with."""
         self._store = store
         self._worker = worker
         self._clock = clock
         self._ids = ids
-        self._url = identity.server_url
+        self._url = url or identity.server_url
         self._become_another = become_another
         self._snapshot: int | None = None
 

@@ -7,11 +7,12 @@ because every request is idempotent. Time limits are on standing still, never on
 
 from __future__ import annotations
 
+from medxz.peer.ear import Ear
 from medxz.peer.identity import HubCalls, SessionCalls
 from medxz.peer.sync import SyncCalls
 from medxz.peer.transport import CLIENT_ADDRESS, Credentials, TokenSource
 
-__all__ = ["CLIENT_ADDRESS", "Credentials", "Peer", "TokenSource"]
+__all__ = ["CLIENT_ADDRESS", "Credentials", "Ear", "Peer", "TokenSource"]
 
 
 class Peer(SyncCalls, SessionCalls, HubCalls):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `client_address` is whose it is that is passed on."""
+    """One request. `client_address` is whose it is that is passed on; `silent_s`: how silent an answer may be as it comes."""
 
     method: str
     path: str
@@ -18,3 +18,4 @@ class Request:
     longer_s: float = 0
     client_address: str | None = None
     with_token: bool = True
+    silent_s: float = 0

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import httpx
 import msgspec
 
-from medxz import wire
+from medxz import limits, wire
 from medxz.errors import PeerRefused, PeerUnreachable
 from medxz.have import Have
 from medxz.peer.answers import Answered, check_ops, problem_of, read_model, read_struct
@@ -88,13 +88,37 @@ class SyncCalls(Transport):
         body = msgspec.json.encode({"have": wanted})
         return read_model(await self._post("/v1/sync/resume", body), wire.ResumeAnswer).cursor
 
+    async def alive(self) -> None:
+        """Ask whether its process runs, which costs a server nothing. Whatever it says, it does."""
+        answered = await self._ask(Request("GET", "/health/live", with_token=False))
+        if not answered.body:
+            raise PeerUnreachable(f"{self.url} says nothing of itself")
+
     async def stream(self, cursor: str | None) -> AsyncGenerator[StreamPage, None]:
         """The log as it grows. The first page, without ops, says that the stream stands; pings are such pages too."""
+        try:
+            async with aclosing(self._stream(cursor, self._listening.ping_s)) as pages:
+                async for page in pages:
+                    yield page
+        except PeerRefused as refused:
+            if refused.status != httpx.codes.UNPROCESSABLE_ENTITY or self._listening.ping_s is None:
+                raise
+        else:
+            return
+        # an older server, that can't be asked to ping
+        async with aclosing(self._stream(cursor, None)) as pages:
+            async for page in pages:
+                yield page
+
+    async def _stream(self, cursor: str | None, ping_s: float | None) -> AsyncGenerator[StreamPage, None]:
         query = {"cursor": cursor} if cursor else {}
+        query |= {"ping": f"{ping_s:g}"} if ping_s is not None else {}
         dictionary = await self._dictionary() if self._live is not None else None
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
         headers |= wanted(dictionary) if dictionary is not None else {}
-        async with self._opened(Request("GET", "/v1/sync/stream", query, headers)) as response:
+        silent_s = limits.STREAM_PING_S_MAX if ping_s is None else ping_s
+        asked = Request("GET", "/v1/sync/stream", query, headers, silent_s=silent_s)
+        async with self._opened(asked) as response:
             if response.status_code != httpx.codes.OK:
                 raise problem_of(await self._whole(response))
             if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
@@ -103,7 +127,7 @@ class SyncCalls(Transport):
             is_coded = response.headers.get("Content-Encoding") == "dcz"
             frames = Frames(dictionary) if is_coded and dictionary is not None else None
             events = EventParser()
-            async for chunk in response.aiter_raw():
+            async for chunk in self._listening.each(response.aiter_raw()):
                 for event in events.feed(chunk if frames is None else frames.feed(chunk)):
                     yield stream_page(event)
 
@@ -113,6 +137,6 @@ class SyncCalls(Transport):
             if response.status_code != httpx.codes.OK:
                 raise problem_of(await self._whole(response))
             coding = response.headers.get("Content-Encoding", "identity")
-            async with aclosing(read_snapshot(coding, response.aiter_raw())) as parts:
+            async with aclosing(read_snapshot(coding, self._listening.each(response.aiter_raw()))) as parts:
                 async for part in parts:
                     yield part

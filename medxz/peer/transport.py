@@ -16,17 +16,18 @@ from typing import Final, Protocol
 import httpx
 
 from medxz import limits
-from medxz.errors import ConfigurationError, PeerRefused, PeerUnreachable, PeerUntrusted
+from medxz.errors import ConfigurationError, PeerRefused, PeerUnreachable
 from medxz.ids import Ids, RandomIds
 from medxz.peer.answers import (
     ANSWER_BYTES_MAX,
-    PROBLEM_CHARS_MAX,
     Answered,
     granted,
     inflated,
     problem_of,
 )
 from medxz.peer.codings import Codings
+from medxz.peer.ear import Ear, Listening
+from medxz.peer.failures import failure_of
 from medxz.peer.live import LiveLine
 from medxz.peer.request import Request
 
@@ -69,14 +70,19 @@ class Transport:
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         ids: Ids | None = None,
         thrifty: bool = False,
+        ear: Ear | None = None,
     ) -> None:
-        """`thrifty`: the way there is paid by the byte, so that single pushes go by a live line where there is one."""
+        """`thrifty`: the way there is paid by the byte, so that single pushes go by a live line where there is one.
+
+        `ear`: who wants to know whether the server still speaks.
+        """
         self.url = _checked_url(url)
         self._credentials = _Given(token) if callable(token) else token
         self._ids = ids or RandomIds()
         self._idle_s = idle_timeout_s
         self._timeout = httpx.Timeout(idle_timeout_s, connect=connect_timeout_s)
         self._codings = Codings()
+        self._listening = Listening(ear)
         self._live = LiveLine(self._opened) if thrifty else None
         self._client = httpx.AsyncClient(
             base_url=self.url,
@@ -143,14 +149,15 @@ class Transport:
     @asynccontextmanager
     async def _sent(self, request: Request, token: str | None) -> AsyncIterator[httpx.Response]:
         try:
-            response = await self._client.send(self._built(request, token), stream=True)
-            try:
-                yield response
-            finally:
-                await response.aclose()
+            with self._listening.during(request):
+                response = await self._client.send(self._built(request, token), stream=True)
+                self._listening.heard()
+                try:
+                    yield response
+                finally:
+                    await response.aclose()
         except (httpx.HTTPError, httpx.StreamError) as error:
-            kind = PeerUntrusted if _is_untrusted(error) else PeerUnreachable
-            raise kind(f"{self.url} {_what_happened(error)}") from error
+            raise failure_of(self.url, error) from error
 
     def _built(self, request: Request, token: str | None) -> httpx.Request:
         headers = {
@@ -169,7 +176,8 @@ class Transport:
             timeout = httpx.Timeout(self._timeout, read=self._idle_s + request.longer_s)
         built = self._client.build_request(
             request.method, request.path, params=request.query, headers=headers, timeout=timeout,
-            content=None if request.body is None else _in_chunks(request.body),
+            content=None if request.body is None else self._listening.each(_in_chunks(request.body)),
+            extensions=self._listening.extensions(request),
         )  # fmt: skip
         for name in _UNASKED:
             if name not in headers:
@@ -178,7 +186,7 @@ class Transport:
 
     async def _whole(self, response: httpx.Response) -> Answered:
         raw = bytearray()
-        async for chunk in response.aiter_raw():
+        async for chunk in self._listening.each(response.aiter_raw()):
             raw += chunk
             if len(raw) > ANSWER_BYTES_MAX:
                 raise PeerUnreachable(f"{self.url} answered with more than {ANSWER_BYTES_MAX} bytes")
@@ -221,27 +229,3 @@ async def _in_chunks(body: bytes) -> AsyncIterator[bytes]:
     """In pieces, so that the time limit is on each of them."""
     for start in range(0, len(body), SEND_CHUNK_BYTES):
         yield body[start : start + SEND_CHUNK_BYTES]
-
-
-def _what_happened(error: Exception) -> str:
-    match error:
-        case httpx.ConnectTimeout() | httpx.PoolTimeout():
-            return "can't be reached: it does not answer"
-        case httpx.ConnectError():
-            return f"can't be reached: {_innermost(error)}"
-        case httpx.TimeoutException():
-            return "stands still: nothing came or went for too long"
-        case _:
-            return f"broke off: {_innermost(error)}"
-
-
-def _is_untrusted(error: BaseException | None) -> bool:
-    """Whether it was the server's certificate; each layer below names the error that it met as its cause."""
-    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
-        error = error.__cause__ or error.__context__
-    return error is not None
-
-
-def _innermost(error: BaseException) -> str:
-    text = str(error)
-    return text[:PROBLEM_CHARS_MAX] if text else type(error).__name__

@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Final
+from typing import Final, NoReturn
 
 from medxz import limits
 from medxz.clock import Clock
@@ -90,14 +90,35 @@ class Replicator:
         """One stay: in step until the stream ends. Where and when to go on is for who asked to say."""
         await self._session(wake)
 
-    async def _session(self, wake: asyncio.Event) -> None:
-        """Catch up, then live on the stream until it ends. Returns where that stream had lived for a while."""
+    @property
+    def report(self) -> Report:
+        """What came of it so far."""
+        return self._cycle.report
+
+    async def session(self, wake: asyncio.Event, can_wait: Callable[[PeerRefused], bool]) -> NoReturn:
+        """Catch up, then live on the stream until something ends that: the error that did.
+
+        `can_wait`: whether what this server refuses now is offered to it again later, and the session goes on.
+        """
+        await self._live(wake, await self._catch_up(wake), can_wait)
+        raise PeerUnreachable(STREAM_ENDED)
+
+    async def _catch_up(self, wake: asyncio.Event) -> Meeting:
         wake.clear()
         await self._cycle.run()
-        meeting = await self._local.meet(self._remote)
+        return await self._local.meet(self._remote)
+
+    async def _live(
+        self, wake: asyncio.Event, meeting: Meeting, can_wait: Callable[[PeerRefused], bool] = lambda _: True
+    ) -> None:
+        await _first_of(self._read_stream(meeting.log), self._push_when_woken(wake, meeting, can_wait))
+
+    async def _session(self, wake: asyncio.Event) -> None:
+        """Catch up, then live on the stream until it ends. Returns where that stream had lived for a while."""
+        meeting = await self._catch_up(wake)
         begun = self._clock.monotonic()
         try:
-            await _first_of(self._read_stream(meeting.log), self._push_when_woken(wake, meeting))
+            await self._live(wake, meeting)
         except (PeerUnreachable, PeerRefused, LogChanged, IdentityTaken) as error:
             if isinstance(error, PeerRefused) and error.status != 409:
                 raise
@@ -119,13 +140,15 @@ class Replicator:
                     self._tell("live", "")
         raise PeerUnreachable(STREAM_ENDED)
 
-    async def _push_when_woken(self, wake: asyncio.Event, meeting: Meeting) -> None:
+    async def _push_when_woken(
+        self, wake: asyncio.Event, meeting: Meeting, can_wait: Callable[[PeerRefused], bool]
+    ) -> None:
         """Push what is recorded, and now and then look for what waits and how far the cloud has got."""
         met_at = self._clock.monotonic()
         while True:
             await _first_of(wake.wait(), self._clock.sleep(LIVE_ROUND_S))
             wake.clear()
-            async for attempt in self._retry.while_refused():
+            async for attempt in self._retry.while_refused(can_wait):
                 with attempt:
                     if self._clock.monotonic() - met_at >= meeting.good_for_s:
                         before, meeting = meeting, await self._local.meet(self._remote)

@@ -30,14 +30,16 @@ class Retry:
         def enough(state: RetryCallState) -> bool:
             return state.attempt_number >= attempts or _asked_to_wait_s(state) > patience_s
 
-        return self._retrying(_can_help, enough)
+        return self._retrying(can_help, enough)
 
     def for_ever(self) -> AsyncRetrying:
-        return self._retrying(_can_help, lambda _: False)
+        return self._retrying(can_help, lambda _: False)
 
-    def while_refused(self) -> AsyncRetrying:
-        """For ever too, but a server that can't be reached is the caller's to deal with."""
-        return self._retrying(lambda e: isinstance(e, PeerRefused) and _can_help(e), lambda _: False)
+    def while_refused(self, can_wait: Callable[[PeerRefused], bool]) -> AsyncRetrying:
+        """For ever too, but a server that can't be reached is the caller's to deal with, or that can't be waited for."""
+        return self._retrying(
+            lambda e: isinstance(e, PeerRefused) and can_help(e) and can_wait(e), lambda _: False
+        )
 
     def _retrying(
         self, helps: Callable[[BaseException], bool], enough: Callable[[RetryCallState], bool]
@@ -57,7 +59,8 @@ class Retry:
         return max(ceiling_s * self._random_unit(), _asked_to_wait_s(state))
 
 
-def _can_help(error: BaseException) -> bool:
+def can_help(error: BaseException) -> bool:
+    """Whether to ask again later may give another answer."""
     if isinstance(error, PeerRefused):
         return error.status in _LATER and error.code != "cloud_required"
     return isinstance(error, PeerUnreachable)

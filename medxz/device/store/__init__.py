@@ -33,7 +33,7 @@ from medxz.device.store import (
 from medxz.device.store.drafts import Draft
 from medxz.device.store.entities import Entities
 from medxz.device.store.file import StoreFile
-from medxz.device.store.identity import Identity, change_identity, read_identity
+from medxz.device.store.identity import Identity, Kind, change_identity, read_identity
 from medxz.device.store.snapshot import Snapshots
 from medxz.device.token import TokenClaims
 from medxz.errors import ConfigurationError
@@ -237,10 +237,16 @@ class DeviceStore:
             held = logs.find_log(connection, log)
             return held is not None and held.kind is not None
 
-    def meet(self, status: wire.StatusAnswer, url: str, kind: str | None) -> Meeting:
+    def meet(self, status: wire.StatusAnswer, url: str, kind: Kind | None) -> Meeting:
         """Take in how a server stands, and whether somebody else has written under this identity."""
         with self._file.transaction() as connection:
-            return exchange.meet(connection, status, url, kind, self._clock.now_ms())
+            now_ms = self._clock.now_ms()
+            meeting = exchange.meet(connection, status, url, kind, now_ms)
+            held = logs.get_log(connection, meeting.log, url)
+            if held.kind is not None:
+                met = targets.Told(url, held.kind, meeting.log.server_id, "config")
+                targets.note_answer(connection, met, None, now_ms)
+            return meeting
 
     def waiting(self, log: LogId) -> int:
         with self._file.reading() as connection:

@@ -17,7 +17,7 @@ from medxz.device.store import audit, heads, logs, rows
 from medxz.device.store.changes import mark_stale
 from medxz.device.store.drafts import sealed
 from medxz.device.store.file import Connection
-from medxz.device.store.identity import Identity, change_identity, read_identity
+from medxz.device.store.identity import Identity, Kind, change_identity, read_identity
 from medxz.have import Have, Numbers
 from medxz.ids import uuid_bytes, uuid_text
 from medxz.op import Operation
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def meet(
-    connection: Connection, status: wire.StatusAnswer, url: str, kind: str | None, now_ms: int
+    connection: Connection, status: wire.StatusAnswer, url: str, kind: Kind | None, now_ms: int
 ) -> Meeting:
     """Take in how a server stands, and whether somebody else has written under this identity."""
     log = LogId(status.server_id, status.epoch)

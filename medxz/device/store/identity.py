@@ -15,6 +15,7 @@ from medxz.errors import StoreError
 from medxz.have import Numbers
 
 Tls = Literal["token", "hub", "address"]
+Kind = Literal["hub", "cloud"]
 
 
 @dataclass(frozen=True)

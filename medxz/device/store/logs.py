@@ -11,7 +11,7 @@ from typing import Final
 
 from medxz.device.store import audit, rows
 from medxz.device.store.file import Connection
-from medxz.device.store.identity import change_identity, read_identity, read_numbers, write_numbers
+from medxz.device.store.identity import Kind, change_identity, read_identity, read_numbers, write_numbers
 from medxz.have import Numbers
 from medxz.replicate import LogId
 
@@ -25,7 +25,7 @@ class HeldLog:
 
     id: LogId
     url: str
-    kind: str | None
+    kind: Kind | None
     settled: Numbers
     stored: Numbers
     cursor: str | None
@@ -81,13 +81,14 @@ def cursor_of(connection: Connection, log: LogId) -> str | None:
 
 
 def meet_log(
-    connection: Connection, log: LogId, url: str, kind: str | None, received_through: int, now_ms: int
+    connection: Connection, log: LogId, url: str, kind: Kind | None, received_through: int, now_ms: int
 ) -> HeldLog:
-    """The row of a server that has shown itself, with what its own watermark says beyond what is known.
+    """The row of a server that has shown itself, with what its own watermark tells.
 
-    That is so of one that is met for the first time, and where ops came to it by another server. The last of the
-    numbers that it says to have is left out: it is offered first, and `duplicate` is the proof that they are this
-    device's and not those of a copy of it.
+    Of one that is met for the first time that is taken over. The last of the numbers that it says to have is left out:
+    it is offered first, and `duplicate` is the proof that they are this device's and not those of a copy of it. Later it
+    is believed of numbers that another server took: they came there by that one. Of others the answer may have been
+    lost, and it may have been a rejection.
     """
     held = get_log(connection, log, url)
     if held.kind is None:
@@ -96,12 +97,16 @@ def meet_log(
             " RETURNING server_id, epoch",
             (log.server_id, url, log.server_id, log.epoch),
         ).fetchall()
+        if received_through > 1:
+            held.settled.add(1, received_through - 1)
         audit.append(
             connection, now_ms, "met", server_id=log.server_id, epoch=log.epoch, received_through=received_through,
             instead_of=[list(row) for row in dropped],
         )  # fmt: skip
-    if received_through > 1 and received_through not in held.settled:
-        held.settled.add(1, received_through - 1)
+    for other in all_logs(connection):
+        for first, last in other.stored if other.id != log else ():
+            if first <= received_through:
+                held.settled.add(first, min(last, received_through))
     held = replace(held, url=url, kind=held.kind or kind)
     put_log(connection, held, now_ms)
     return held
@@ -141,7 +146,7 @@ def gaps(settled: Numbers, after: int, last: int) -> list[tuple[int, int]]:
     return found
 
 
-def _held(row: tuple[str, str, str, str | None, str, str, str | None, str | None, int]) -> HeldLog:
+def _held(row: tuple[str, str, str, Kind | None, str, str, str | None, str | None, int]) -> HeldLog:
     server_id, epoch, url, kind, settled, stored, cursor, cloud_epoch, read_to = row
     return HeldLog(
         LogId(server_id, epoch), url, kind, read_numbers(settled), read_numbers(stored), cursor, cloud_epoch, read_to

@@ -16,12 +16,11 @@ import orjson
 from medxz.clock import Clock
 from medxz.device.store import audit
 from medxz.device.store.file import Connection, StoreFile
-from medxz.device.store.identity import Tls, change_identity, read_identity
+from medxz.device.store.identity import Kind, Tls, change_identity, read_identity
 
 if TYPE_CHECKING:
     from medxz import wire
 
-Kind = Literal["hub", "cloud"]
 Source = Literal["typed", "name", "config", "mdns"]
 State = Literal["unknown", "ready", "down", "refused"]
 
