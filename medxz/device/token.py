@@ -5,6 +5,7 @@ The token is read, not verified: servers do that, and it is nobody else's.
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -42,12 +43,22 @@ def read_claims(token: str) -> TokenClaims:
 
 
 def server_address(url: str) -> str:
-    """The address without a slash at its end; ConfigurationError where it is none."""
+    """The address without a slash at its end; ConfigurationError where it is none, or a line that others could read."""
     try:
         parts = urlsplit(url)
-        named = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        scheme, host = parts.scheme, parts.hostname if parts.port != 0 else None
     except ValueError:
-        named = False
-    if not named:
+        scheme, host = "", None
+    if scheme not in {"http", "https"} or not host:
         raise ConfigurationError([f"{url!r} is no address of a server; write https://host:port"])
+    if scheme == "http" and not is_this_machine(host):
+        raise ConfigurationError([f"{url!r} would send tokens and records unencrypted; write https://host:port"])
     return url.rstrip("/")
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether what is sent there leaves the machine not at all."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -28,7 +28,7 @@ from medxz.scope import Scope
 from medxz.work import InlineWorker
 from tests.making import CLINIC, DEVICE, NOON_MS, USER, HandClock
 
-URL = "http://hub.test"
+URL = "http://127.0.0.1:1"
 KEY = bytes(range(32))
 
 Fault = Callable[[], None]

@@ -12,7 +12,7 @@ from medxz.errors import PeerRefused, PeerUnreachable
 from medxz.op import Operation
 from medxz.replicate import Progress, Replicator, cycle
 from tests.making import DEVICE, OTHER_DEVICE, make_op, run_of
-from tests.unit.device.scripted import ScriptedServer, Tablet, rejected
+from tests.unit.device.scripted import URL, ScriptedServer, Tablet, rejected
 
 
 @pytest.fixture(autouse=True)
@@ -188,8 +188,8 @@ async def test_two_at_once(tablet: Tablet) -> None:
     with pytest.raises(PeerUnreachable):
         tablet.store.snapshots.take(first, parts[1].lines)
     with pytest.raises(PeerUnreachable):
-        tablet.store.snapshots.end(first, parts[0].head, "http://hub.test")
-    assert tablet.store.snapshots.end(second, parts[0].head, "http://hub.test")
+        tablet.store.snapshots.end(first, parts[0].head, URL)
+    assert tablet.store.snapshots.end(second, parts[0].head, URL)
 
 
 @pytest.mark.parametrize(
