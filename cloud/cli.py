@@ -18,9 +18,10 @@ from cloud.commands.health import health
 from cloud.commands.key import ca, key
 from cloud.commands.session import session
 from cloud.commands.user import user
-from cloud.options import PATH, At, at_cloud, read_password
+from cloud.options import PATH, At, at_cloud
 from medxz.commandline import Example, Examples
 from medxz.program.outcome import outcome
+from medxz.program.passwords import read_password
 
 if TYPE_CHECKING:
     from pathlib import Path

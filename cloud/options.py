@@ -1,4 +1,4 @@
-"""What the commands of the cloud have in common: where it is, whose clinic it is about, passwords, pages of a list.
+"""What the commands of the cloud have in common: where it is, whose clinic it is about, who decides there.
 
 A command opens the authority itself, beside a running cloud or without one; the running one notices what changed.
 """
@@ -6,10 +6,8 @@ A command opens the authority itself, beside a running cloud or without one; the
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -17,37 +15,23 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from medxz import limits
 from medxz.commandline import Uuid
-from medxz.errors import Invalid
-from medxz.program.errors import CommandFailed
+from medxz.program.listing import page
 from medxz.program.outcome import tell
+from medxz.program.people import told_device, told_user
 
 if TYPE_CHECKING:
     from cloud.config import Settings
     from cloud.office import Office
+    from medxz.accounts.cloud import Administration
 
 T = TypeVar("T")
 
 PATH: Final = click.Path(path_type=Path)
-PASSWORD_BYTES_MAX: Final = 4 * limits.KIB
 
 clinic_option = click.option(
     "--clinic", type=Uuid(), help="The clinic's id. [default: the one clinic, where there is one alone]"
 )
-password_option = click.option(
-    "--password-file",
-    required=True,
-    help="A file with the password on its first line; -: the standard input.",
-)
-limit_option = click.option(
-    "--limit",
-    type=click.IntRange(1, limits.LIST_PAGE_MAX),
-    default=limits.LIST_PAGE_DEFAULT,
-    show_default=True,
-    help="How many at most.",
-)
-cursor_option = click.option("--cursor", help="Where to go on: the next_cursor of the page before.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,68 +87,53 @@ def at_cloud(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def read_password(file: str) -> str:
-    """The first line of it; no password is ever an argument, which every user of the machine could read."""
-    try:
-        with click.open_file(file, "rb") as opened:
-            text = opened.read(PASSWORD_BYTES_MAX + 1)
-    except OSError as error:
-        raise CommandFailed(f"{file}: {error.strerror}", "name a file with the password") from None
-    line: bytes = text.partition(b"\n")[0].removesuffix(b"\r")
-    if len(text) > PASSWORD_BYTES_MAX or not line:
-        where = "the standard input" if file == "-" else file
-        raise Invalid(f"{where} has no password on its first line", field="password")
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        raise Invalid("the password is not UTF-8", field="password") from None
+@dataclass(frozen=True, slots=True)
+class AtClinic:
+    """`Deciding` (medxz/program/people.py) about one clinic of a cloud."""
+
+    at: At
+    clinic: str | None
+
+    def add_user(self, email: str, name: str, roles: tuple[str, ...], password: str) -> str:
+        return self._run(lambda admin, clinic_id: admin.users.add(clinic_id, email, name, roles, password))
+
+    def list_users(self, limit: int, cursor: str | None) -> dict[str, Any]:
+        rows = self._run(lambda admin, clinic_id: admin.users.list(clinic_id))
+        return page("users", [told_user(row) for row in rows], "user_id", limit, cursor)
+
+    def disable_user(self, user: str, *, disabled: bool) -> None:
+        self._run(lambda admin, clinic_id: admin.users.disable(clinic_id, user, disabled=disabled))
+
+    def set_password(self, user: str, password: str) -> None:
+        self._run(lambda admin, clinic_id: admin.users.set_password(clinic_id, user, password))
+
+    def set_roles(self, user: str, roles: tuple[str, ...]) -> None:
+        self._run(lambda admin, clinic_id: admin.users.set_roles(clinic_id, user, roles))
+
+    def list_devices(self, limit: int, cursor: str | None) -> dict[str, Any]:
+        rows = self._run(lambda admin, clinic_id: admin.devices.list(clinic_id))
+        return page("devices", [told_device(row) for row in rows], "device_id", limit, cursor)
+
+    def revoke_device(self, device_id: str) -> None:
+        self._run(lambda admin, clinic_id: admin.devices.revoke(clinic_id, device_id))
+
+    def tell(self, answer: dict[str, Any], text: str) -> None:
+        self.at.tell(answer, text)
+
+    def _run(self, act: Callable[[Administration, str], Awaitable[T]]) -> T:
+        async def run(office: Office) -> T:
+            return await act(office.admin, await office.clinic(self.clinic))
+
+        return self.at.run(run)
 
 
-def page(
-    name: str, rows: Sequence[dict[str, Any]], key: str, limit: int, cursor: str | None
-) -> dict[str, Any]:
-    """A page of rows that have their order by this key, as every list is answered."""
-    after = read_cursor(cursor)
-    left = sorted((row for row in rows if after is None or row[key] > after), key=lambda row: row[key])
-    shown = left[:limit]
-    more = len(left) > limit
-    return {name: shown, "next_cursor": make_cursor(shown[-1][key]) if more else None}
+def at_clinic(command: Callable[..., None]) -> Callable[..., None]:
+    """The same with a clinic, for what is decided about its people and devices."""
 
+    @at_cloud
+    @clinic_option
+    @wraps(command)
+    def wrapped(at: At, clinic: str | None, **options: Any) -> None:
+        command(AtClinic(at, clinic), **options)
 
-def table(rows: Sequence[dict[str, Any]], *columns: str) -> str:
-    """For people: a line each, in columns."""
-    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-    if not cells:
-        return "none"
-    widths = [max(len(row[place]) for row in [list(columns), *cells]) for place in range(len(columns))]
-    lines = [list(columns), *cells]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in lines
-    )
-
-
-def more_text(answer: dict[str, Any]) -> str:
-    return f"\nmore: --cursor {answer['next_cursor']}" if answer["next_cursor"] else ""
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return "-" if value is None else str(value)
-
-
-def make_cursor(key: str) -> str:
-    return base64.urlsafe_b64encode(key.encode()).rstrip(b"=").decode()
-
-
-def read_cursor(cursor: str | None) -> str | None:
-    if cursor is None:
-        return None
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        raise Invalid("--cursor is not one that a list gave", field="cursor") from None
+    return wrapped

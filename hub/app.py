@@ -27,6 +27,7 @@ from hub.control import ControlServer
 from hub.desk import desk_of
 from hub.doors import Doors, Surroundings, open_doors
 from hub.identity import HubIdentity, load_identity
+from hub.pairing import pairing_commands
 from hub.services import hub_services
 from hub.storage import Storage, open_storage
 from hub.tls import Tls, shown_fingerprint
@@ -149,7 +150,9 @@ async def _controlled(hub: Hub, around: Surroundings, started_ms: int) -> AsyncI
         hub.presence.told,
         hub.doors.neighbours.states if hub.doors.neighbours is not None else list,
     )
-    control = ControlServer(around.settings.places.socket, commands.table(), around.say)
+    control = ControlServer(
+        around.settings.places.socket, {**commands.table(), **pairing_commands(hub.doors.pairing)}, around.say
+    )
     await control.start()
     try:
         yield

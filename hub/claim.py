@@ -7,18 +7,18 @@ Refused: a hub that was claimed by another code, one that runs, and a cloud with
 
 from __future__ import annotations
 
-import base64
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 
+from hub.alone.bringing import brought
+from hub.alone.office import opened_office
 from hub.ask import check_path
 from hub.claimed import KEY, Claimed, hash_of, keep_claim
 from hub.clock import HubClock
@@ -35,20 +35,14 @@ from medxz.program.addresses import host_names, machine_addresses
 from medxz.program.errors import CommandFailed
 from medxz.program.keys import read_key
 from medxz.program.settings import is_loopback
-from medxz.store.directory import Directory
 from medxz.store.registry import SqliteRegistry
 from medxz.trust.certificates import Credential, key_text, private_key
 from medxz.trust.clinic_ca import make_request
 from medxz.wire import (
     Adopt,
-    AdoptedDevice,
-    AdoptedSite,
-    AdoptedUser,
     ClaimAnswer,
     ClaimRequest,
 )
-
-_ROLES: Final = frozenset({"admin", "clinician", "front_desk"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +63,7 @@ async def claim_hub(
     _check_url(order.cloud_url)
     hub_clock = HubClock(clock)
     if places.store.is_file():
-        return await _claim_existing(places, order, environ, hub_clock)
+        return await _claim_existing(places, order, environ, hub_clock, ids)
     places.make_directory()
     with locked(places):
         return await _claim_new(places, order, environ, hub_clock, ids)
@@ -101,7 +95,7 @@ async def _claim_new(
 
 
 async def _claim_existing(
-    places: HubPlaces, order: Order, environ: Mapping[str, str], clock: HubClock
+    places: HubPlaces, order: Order, environ: Mapping[str, str], clock: HubClock, ids: Ids
 ) -> dict[str, str]:
     async with open_storage(
         places, lambda: read_key(places.key_file, environ), clock, lock_wait_s=0
@@ -118,7 +112,10 @@ async def _claim_existing(
             )
         directory = registry.directory
         is_empty = not (directory.users or directory.devices or storage.log.settled())
-        adopt = None if is_empty else _brought(identity, directory)
+        adopt = None
+        if not is_empty:
+            async with opened_office(storage, identity, ids) as office:
+                adopt = await brought(identity, directory, office)
         claim = await _claimed(registry, identity, order, adopt, clock)
         if claim.clinic_id != identity.clinic_id:
             await storage.log.run(storage.file.join_clinic, claim.clinic_id)
@@ -209,41 +206,6 @@ def _fits(credential: Credential) -> bool:
         return False
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     return certified.public_bytes(*form) == private_key(credential.key_pem).public_key().public_bytes(*form)
-
-
-def _brought(identity: HubIdentity, directory: Directory) -> Adopt:
-    """What a hub has that began alone."""
-    return Adopt(
-        clinic_id=identity.clinic_id,
-        ca_certificate=identity.root.certificate_pem.decode(),
-        devices=[
-            AdoptedDevice(
-                device_id=device.device_id,
-                name=device.name,
-                site_id=identity.site_id,
-                scope=device.scope,
-                revoked=device.revoked,
-                public_keys=[
-                    base64.urlsafe_b64encode(key).rstrip(b"=").decode() for key in device.public_keys
-                ],
-                authors=sorted(device.authors),
-            )
-            for device in directory.devices.values()
-        ],
-        users=[
-            AdoptedUser.model_validate(
-                {
-                    "user_id": user.user_id,
-                    "name": user.name,
-                    "email": user.email,
-                    "roles": sorted(user.roles & _ROLES),
-                    "disabled": user.disabled,
-                }
-            )
-            for user in directory.users.values()
-        ],
-        sites=[AdoptedSite(site_id=identity.site_id, name=f"Site of hub {identity.server_id[-8:]}")],
-    )
 
 
 def _check_url(url: str) -> None:

@@ -28,7 +28,7 @@ class HubPlaces(Places):
 
     @property
     def audit(self) -> Path:
-        """What was done here and by whom."""
+        """What was done here and by whom; on a hub alone the accounts too, since both change at once."""
         return self.data / "audit.db"
 
     @property

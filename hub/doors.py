@@ -7,17 +7,23 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from structlog.typing import FilteringBoundLogger
 
 from hub.advertise.presence import Presence
+from hub.alone.accounts import LoneAccounts
+from hub.alone.office import forget_accounts, keeping_office
 from hub.config import Settings
 from hub.identity import HubIdentity
+from hub.pairing import ClaimedPairing, LonePairing, Pairing
 from hub.storage import Storage
 from hub.trusted import Trusted
 from medxz.clock import Clock
 from medxz.errors import MedxzError
 from medxz.ids import Ids
+from medxz.program.addresses import machine_addresses
+from medxz.program.settings import EVERY_INTERFACE, EVERY_IPV4
 from medxz.service import Accounts, Link
 from medxz.service.alone import Alone
 from medxz.service.audit import Audit, AuditNotes, AuditView
@@ -30,6 +36,7 @@ from medxz.trust.tokens import TokenVerifier
 from medxz.wire import Target
 
 if TYPE_CHECKING:
+    from hub.alone.office import Office
     from hub.neighbours.neighbours import Neighbours
     from hub.uplink.certificate import CloudCertificate
     from hub.uplink.connection import Connection
@@ -44,9 +51,11 @@ class Doors:
     link: Callable[[], Link]
     notes: Audit
     audit: Audited
+    pairing: Pairing
     certificate: CloudCertificate | None = None
     cloud_ca_certificates: Sequence[str] = ()
     neighbours: Neighbours | None = None
+    office: Office | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +69,43 @@ class Surroundings:
     say: FilteringBoundLogger
     presence: Presence = field(default_factory=Presence)
 
+    def lan_url(self) -> str:
+        """Where devices of the site find this hub: by an address, which every device can go to."""
+        is_everywhere = self.settings.bind_host in {EVERY_INTERFACE, EVERY_IPV4}
+        addresses = machine_addresses() if is_everywhere else []
+        if not addresses:
+            return self.url
+        parts = urlsplit(self.url)
+        # one of the older kind first: every clinic's LAN has them
+        host = min(addresses, key=lambda address: ":" in address)
+        return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{parts.port}"
+
 
 @asynccontextmanager
 async def open_doors(storage: Storage, identity: HubIdentity, around: Surroundings) -> AsyncIterator[Doors]:
     """Open them, with the connection to the cloud where there is one; on leaving, what waits to be noted is noted."""
-    registry, clock = storage.registry, around.clock
+    registry, clock = storage.registry, storage.clock
     trusted = Trusted(identity, registry)
-    transactions = await storage.open_audit()
-    notes = AuditNotes(transactions, AuditTrail(around.ids, clock), clock)
+    transactions, trail = await storage.open_audit(), AuditTrail(around.ids, clock)
+    notes = AuditNotes(transactions, trail, clock)
     audit = AuditView(transactions, identity.clinic_id, ListCursors(storage.log), notes)
     try:
         if identity.claim is None:
             registry.config = _own_config(around, identity)
-            accounts = Alone(registry, identity.signer(clock), trusted.jwks(), around.ids, clock)
-            yield Doors(trusted.verifier(clock), accounts, Link, notes, audit)
+            by_token = Alone(registry, identity.signer(clock), trusted.jwks(), around.ids, clock)
+            async with keeping_office(storage, identity, transactions, around.ids, trail) as office:
+                yield Doors(
+                    trusted.verifier(clock, clock.witness), LoneAccounts(office, registry, by_token, around.lan_url),
+                    Link, notes, audit, LonePairing(office, around.lan_url), office=office,
+                )  # fmt: skip
         else:
+            await forget_accounts(storage, transactions)
             if not registry.directory.revision:  # the cloud has told no more yet
                 registry.keys, registry.config = identity.claim.keys, config_of(identity.claim.config)
             async with _connected(storage, identity, around, trusted, notes) as made:
                 yield Doors(
-                    trusted.verifier(clock), made.accounts, made.uplink.link, notes, audit, made.certificate,
+                    trusted.verifier(clock, clock.witness), made.accounts, made.uplink.link, notes, audit,
+                    ClaimedPairing(made.accounts, identity, around.lan_url), made.certificate,
                     identity.claim.cloud_ca_certificates, made.neighbours,
                 )  # fmt: skip
     finally:
@@ -111,5 +137,5 @@ def _own_config(around: Surroundings, identity: HubIdentity) -> ClinicConfig:
         offline_session_hours=settings.offline_session_hours,
         require_signed_ops=settings.require_signed_ops,
         ca_certificates=[identity.root.certificate_pem.decode()],
-        targets=[Target(kind="hub", url=around.url, server_id=identity.server_id)],
+        targets=[Target(kind="hub", url=around.lan_url(), server_id=identity.server_id)],
     )

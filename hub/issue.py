@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from hub.alone.office import LetIn, Office
+from hub.arguments import Arguments
 from hub.identity import HubIdentity
 from medxz import limits
 from medxz.clock import Clock
@@ -25,10 +27,8 @@ from medxz.wire import Uuid
 TTL_S_MAX: Final = 366 * 86_400
 
 
-class TokenRequest(BaseModel):
+class TokenRequest(Arguments):
     """What a token is asked for with."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     user: Uuid
     role: Literal["admin", "clinician", "front_desk", "hub"]
@@ -45,17 +45,6 @@ class TokenRequest(BaseModel):
             raise ValueError(f"a token of role {self.role} needs a device")
         return self
 
-    @classmethod
-    def read(cls, arguments: dict[str, Any]) -> Self:
-        """The request, or Invalid with the field that is not what it must be."""
-        try:
-            return cls.model_validate(arguments)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            name = str(first["loc"][0]) if first["loc"] else None
-            message = first["msg"].removeprefix("Value error, ")
-            raise Invalid(f"{name}: {message}" if name else message, field=name) from None
-
 
 @dataclass(frozen=True, slots=True)
 class TokenDesk:
@@ -65,6 +54,7 @@ class TokenDesk:
     registry: SqliteRegistry
     clock: Clock
     ids: Ids
+    office: Office | None = None
 
     async def issue(self, request: TokenRequest) -> str:
         """A token for the user on the device. The user has that role from now on, and no other."""
@@ -93,8 +83,11 @@ class TokenDesk:
             raise Forbidden(f"the device {device_id} was revoked")
         scope = request.scope or (known.scope if known is not None else "full")
         key = _public_key(request.public_key) if request.public_key is not None else None
-        await self.registry.put_user(request.user, {request.role})
-        await self.registry.put_device(device_id, scope, key)
+        if self.office is not None and await self.office.if_founded() is not None:
+            await self.office.let_in(LetIn(request.user, request.role, device_id, request.scope, key))
+        else:
+            await self.registry.put_user(request.user, {request.role})
+            await self.registry.put_device(device_id, scope, key)
         await self.registry.put_session(session_id, request.user, device_id)
 
 

@@ -6,18 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cloud.options import (
-    At,
-    at_cloud,
-    clinic_option,
-    cursor_option,
-    limit_option,
-    make_cursor,
-    more_text,
-    read_cursor,
-    table,
-)
+from cloud.options import At, at_cloud, clinic_option
 from medxz.commandline import DONE, FAILED, Example, Examples, Uuid
+from medxz.program.listing import cursor_option, limit_option, make_cursor, more_text, read_cursor, table
 
 if TYPE_CHECKING:
     from cloud.office import Office

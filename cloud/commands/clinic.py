@@ -7,18 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cloud.options import (
-    At,
-    at_cloud,
-    clinic_option,
-    cursor_option,
-    limit_option,
-    more_text,
-    page,
-    read_password,
-    table,
-)
+from cloud.options import At, at_cloud, clinic_option
 from medxz.commandline import Example, Examples, Uuid
+from medxz.program.listing import cursor_option, limit_option, more_text, page, table
+from medxz.program.passwords import read_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable

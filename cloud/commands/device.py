@@ -7,18 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cloud.options import (
-    At,
-    at_cloud,
-    clinic_option,
-    cursor_option,
-    limit_option,
-    more_text,
-    page,
-    table,
-)
+from cloud.options import At, at_clinic, at_cloud, clinic_option
 from medxz.clock import format_time
 from medxz.commandline import Example, Examples, Uuid
+from medxz.program.listing import cursor_option, limit_option, more_text, page, table
+from medxz.program.people import device_commands
 
 if TYPE_CHECKING:
     from cloud.office import Office
@@ -103,52 +96,7 @@ def _compared_text(made: dict[str, Any]) -> str:
     return f"    the clinic's CA: {to_compare(made['fp'])}"
 
 
-@click.group(cls=Examples, example="medxz-cloud device list --data /var/lib/medxz-cloud")
-def device() -> None:
-    """The devices of a clinic."""
-
-
-@device.command("list", cls=Example, example="medxz-cloud device list --data /var/lib/medxz-cloud --json")
-@at_cloud
-@clinic_option
-@limit_option
-@cursor_option
-def list_devices(at: At, clinic: str | None, limit: int, cursor: str | None) -> None:
-    """Every device that was ever let in, the revoked too."""
-
-    async def act(office: Office) -> list[dict[str, Any]]:
-        return [
-            {
-                "device_id": row.device_id,
-                "name": row.name,
-                "site_id": row.site_id,
-                "scope": row.scope,
-                "revoked": row.revoked,
-            }
-            for row in await office.admin.devices.list(await office.clinic(clinic))
-        ]
-
-    answer = page("devices", at.run(act), "device_id", limit, cursor)
-    text = table(answer["devices"], "device_id", "name", "site_id", "scope", "revoked")
-    at.tell(answer, text + more_text(answer))
-
-
-@device.command(
-    "revoke",
-    cls=Example,
-    example="medxz-cloud device revoke --data /var/lib/medxz-cloud --device 0199d0a2-7c4e-7b0e-a1c5-0b1d9f3f5a10",
-)
-@at_cloud
-@clinic_option
-@click.option("--device", "device_id", type=Uuid(), required=True, help="Which one.")
-def revoke_device(at: At, clinic: str | None, device_id: str) -> None:
-    """Shut a device out for good: a lost or stolen one. What it wrote stays; enrolled anew it is another device."""
-
-    async def act(office: Office) -> None:
-        await office.admin.devices.revoke(await office.clinic(clinic), device_id)
-
-    at.run(act)
-    at.tell({"revoked": True}, f"The device {device_id} is out.")
+device = device_commands("medxz-cloud", "/var/lib/medxz-cloud", at_clinic)
 
 
 @click.group(cls=Examples, example="medxz-cloud hub list --data /var/lib/medxz-cloud")

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cloud.options import At, at_cloud, clinic_option, cursor_option, limit_option, more_text, page, table
+from cloud.options import At, at_cloud, clinic_option
 from medxz.clock import format_time
 from medxz.commandline import Example, Examples, Uuid
+from medxz.program.listing import cursor_option, limit_option, more_text, page, table
 
 if TYPE_CHECKING:
     from cloud.office import Office

@@ -6,141 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cloud.options import (
-    At,
-    at_cloud,
-    clinic_option,
-    cursor_option,
-    limit_option,
-    more_text,
-    page,
-    password_option,
-    read_password,
-    table,
-)
-from medxz.commandline import Example, Examples
+from cloud.options import At, at_clinic, at_cloud, clinic_option
+from medxz.commandline import Example
+from medxz.program.people import user_commands, user_option
 
 if TYPE_CHECKING:
     from cloud.office import Office
 
-ROLE = click.Choice(["admin", "clinician", "front_desk"])
-user_option = click.option("--email", "user", required=True, help="The person's address, or user id.")
-
-
-@click.group(cls=Examples, example="medxz-cloud user list --data /var/lib/medxz-cloud")
-def user() -> None:
-    """The people of a clinic: who may log in, and what they may."""
-
-
-@user.command(
-    cls=Example,
-    example="medxz-cloud user add --data /var/lib/medxz-cloud --email nora@clinic.example --name 'Nora Nurse' \\\n"
-    "  --role clinician --password-file -",
-)
-@at_cloud
-@clinic_option
-@click.option("--email", required=True, help="The address to log in with.")
-@click.option("--name", required=True, help="The person's name, as others read it.")
-@click.option(
-    "--role", "roles", type=ROLE, required=True, multiple=True, help="What the person may; several."
-)
-@password_option
-def add(
-    at: At, clinic: str | None, email: str, name: str, roles: tuple[str, ...], password_file: str
-) -> None:
-    """Let a person log in, on every device of the clinic."""
-    password = read_password(password_file)
-
-    async def act(office: Office) -> str:
-        clinic_id = await office.clinic(clinic)
-        return await office.admin.users.add(clinic_id, email, name, roles, password)
-
-    user_id = at.run(act)
-    at.tell({"user_id": user_id}, f"{email} may log in now.")
-
-
-@user.command("list", cls=Example, example="medxz-cloud user list --data /var/lib/medxz-cloud --json")
-@at_cloud
-@clinic_option
-@limit_option
-@cursor_option
-def list_users(at: At, clinic: str | None, limit: int, cursor: str | None) -> None:
-    """Everybody who was ever let in, the disabled too."""
-
-    async def act(office: Office) -> list[dict[str, Any]]:
-        return [
-            {
-                "user_id": row.user_id,
-                "email": row.email,
-                "name": row.name,
-                "roles": sorted(row.roles),
-                "disabled": row.disabled,
-            }
-            for row in await office.admin.users.list(await office.clinic(clinic))
-        ]
-
-    answer = page("users", at.run(act), "user_id", limit, cursor)
-    at.tell(
-        answer, table(answer["users"], "email", "name", "roles", "disabled", "user_id") + more_text(answer)
-    )
-
-
-@user.command(
-    cls=Example,
-    example="medxz-cloud user disable --data /var/lib/medxz-cloud --email nora@clinic.example",
-)
-@at_cloud
-@clinic_option
-@user_option
-@click.option("--undo", is_flag=True, help="Let the person log in again.")
-def disable(at: At, clinic: str | None, user: str, undo: bool) -> None:
-    """End every session of a person, and let nobody log in as them. What they wrote stays."""
-
-    async def act(office: Office) -> None:
-        await office.admin.users.disable(await office.clinic(clinic), user, disabled=not undo)
-
-    at.run(act)
-    at.tell({"disabled": not undo}, f"{user} may log in again." if undo else f"{user} is out.")
-
-
-@user.command(
-    cls=Example,
-    example="medxz-cloud user passwd --data /var/lib/medxz-cloud --email nora@clinic.example --password-file -",
-)
-@at_cloud
-@clinic_option
-@user_option
-@password_option
-def passwd(at: At, clinic: str | None, user: str, password_file: str) -> None:
-    """Give a person a new password. Every session of theirs ends."""
-    password = read_password(password_file)
-
-    async def act(office: Office) -> None:
-        await office.admin.users.set_password(await office.clinic(clinic), user, password)
-
-    at.run(act)
-    at.tell({"changed": True}, f"{user} has a new password, and logs in anew.")
-
-
-@user.command(
-    cls=Example,
-    example="medxz-cloud user roles --data /var/lib/medxz-cloud --email nora@clinic.example \\\n"
-    "  --role clinician --role admin",
-)
-@at_cloud
-@clinic_option
-@user_option
-@click.option(
-    "--role", "roles", type=ROLE, required=True, multiple=True, help="What the person may; several."
-)
-def roles(at: At, clinic: str | None, user: str, roles: tuple[str, ...]) -> None:
-    """Say what a person may from now on: these roles, and no other."""
-
-    async def act(office: Office) -> None:
-        await office.admin.users.set_roles(await office.clinic(clinic), user, roles)
-
-    at.run(act)
-    at.tell({"roles": sorted(set(roles))}, f"{user} is {', '.join(sorted(set(roles)))} now.")
+user = user_commands("medxz-cloud", "/var/lib/medxz-cloud", at_clinic)
 
 
 @user.command(

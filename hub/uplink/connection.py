@@ -18,19 +18,17 @@ from hub.uplink.breaker import Breaker
 from hub.uplink.certificate import CloudCertificate
 from hub.uplink.mirror import Mirror
 from hub.uplink.passing import Passing
-from hub.uplink.peer import CloudPeer, context_of
 from hub.uplink.patience import CutShort
+from hub.uplink.peer import CloudPeer, context_of
 from hub.uplink.side import CloudSide
 from hub.uplink.tokens import HubTokens, Signing
 from hub.uplink.uplink import Uplink, Ways
 from medxz.lan.browsing import Browser
 from medxz.peer import Peer
-from medxz.program.addresses import machine_addresses
-from medxz.program.settings import is_loopback
+from medxz.program.settings import EVERY_INTERFACE, EVERY_IPV4
 
 if TYPE_CHECKING:
     from hub.claimed import Claimed
-    from hub.config import Settings
     from hub.doors import Surroundings
     from hub.identity import HubIdentity
     from hub.storage import Storage
@@ -62,11 +60,16 @@ def connect(
     assert claim is not None
     context = context_of(claim, storage.clock)
     to_cloud = partial(
-        CloudPeer, claim.cloud_url, storage.clock, cloud_id=claim.cloud_id, ssl_context=context, ids=around.ids
+        CloudPeer,
+        claim.cloud_url,
+        storage.clock,
+        cloud_id=claim.cloud_id,
+        ssl_context=context,
+        ids=around.ids,
     )
     anonymous = to_cloud()
     signing = Signing(claim.private_key, claim.hub_id, claim.cloud_id)
-    tokens = HubTokens(anonymous, signing, clock, around.ids, url=_lan_url(around))
+    tokens = HubTokens(anonymous, signing, clock, around.ids, url=around.lan_url())
     peer = to_cloud(token=tokens, thrifty=True)
     lent = Lent()
     neighbours = _neighbours(storage, claim, around, lent)
@@ -111,7 +114,7 @@ def _neighbours(storage: Storage, claim: Claimed, around: Surroundings, lent: Le
     own = Own(
         claim.hub_id,
         claim.private_key,
-        lambda: "".join(storage.registry.config.ca_certificates).encode(),
+        lambda: "\n".join(storage.registry.config.ca_certificates).encode(),
         storage.log,
         storage.registry,
         around.clock,
@@ -119,12 +122,14 @@ def _neighbours(storage: Storage, claim: Claimed, around: Surroundings, lent: Le
         around.say,
         lent,
     )
-    return Neighbours(own, claim.site_id, _hearing(around.settings) if around.settings.mdns else None)
+    return Neighbours(own, claim.site_id, _hearing(around) if around.settings.mdns else None)
 
 
-def _hearing(settings: Settings) -> Callable[[], Browser]:
-    """Who serves this machine alone listens on it alone."""
-    return lambda: Browser([settings.bind_host] if is_loopback(settings.bind_host) else None)
+def _hearing(around: Surroundings) -> Callable[[], Browser]:
+    """Who serves on one address alone listens there alone."""
+    is_everywhere = around.settings.bind_host in {EVERY_INTERFACE, EVERY_IPV4}
+    host = urlsplit(around.url).hostname
+    return lambda: Browser(None if is_everywhere or host is None else [host])
 
 
 def _noting(claim: Claimed, notes: Audit, neighbours: Neighbours) -> Callable[[int, int], Awaitable[None]]:
@@ -138,15 +143,3 @@ def _noting(claim: Claimed, notes: Audit, neighbours: Neighbours) -> Callable[[i
         await notes.note(claim.clinic_id, "directory_changed", hub_id=claim.hub_id, detail=about)
 
     return note
-
-
-def _lan_url(around: Surroundings) -> str:
-    """Where devices of the site find this hub."""
-    settings = around.settings
-    addresses = [] if is_loopback(settings.bind_host) else machine_addresses()
-    if not addresses:
-        return around.url
-    parts = urlsplit(around.url)
-    # an address of the older kind first: every clinic's LAN has them
-    host = min(addresses, key=lambda address: ":" in address)
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{parts.port}"

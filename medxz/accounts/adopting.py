@@ -25,13 +25,10 @@ from medxz.store.authority.base import Tx
 from medxz.store.authority.devices import DeviceRow
 from medxz.store.authority.moving import move_clinic, move_site, move_user
 from medxz.store.authority.sessions import SessionRow, Tokens
-from medxz.store.authority.users import UserRow, fold_email
+from medxz.store.authority.users import UserRow, fold_email, no_address
 from medxz.trust.certificates import ca_fingerprint
 from medxz.trust.clinic_ca import read_root
 from medxz.wire import Adopt, AdoptedDevice, AdoptedSession, AdoptedUser
-
-# a name for an address that somebody does not have (RFC 2606: nobody ever will)
-_NO_ADDRESS: Final = "nobody.invalid"
 
 
 class Adopting:
@@ -116,7 +113,7 @@ class Adopting:
         email = fold_email(user.email) if same is None else ""
         row = UserRow(
             user_id=user.user_id,
-            email=email or f"{user.user_id}@{_NO_ADDRESS}",
+            email=email or no_address(user.user_id),
             name=user.name,
             roles=frozenset(user.roles),
             made_at_ms=self._authority.clock.now_ms(),

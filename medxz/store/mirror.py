@@ -32,18 +32,31 @@ _MIRROR: Final = "INSERT OR REPLACE INTO mirror (only_row, revision, keys, confi
 
 def mirroring(known: Directory, told: DirectoryAnswer) -> Iterator[Statement]:
     """The statements after which the tables say what was told, where they say now what is known."""
-    yield from _users(known.users, {user.user_id: _user(user) for user in told.users})
-    yield from _devices(known.devices, {device.device_id: _device(device) for device in told.devices})
-    for session_id in sorted(set(told.revoked_sessions) - known.revoked_sessions):
-        yield "INSERT OR IGNORE INTO revoked_session (session_id) VALUES (?)", (session_id,)
-    sites = {site.site_id: site.name for site in told.sites}
-    yield from (
-        ("DELETE FROM site WHERE site_id = ?", (gone,)) for gone in sorted(known.sites.keys() - sites)
+    whole = Directory(
+        users={user.user_id: _user(user) for user in told.users},
+        devices={device.device_id: _device(device) for device in told.devices},
+        sites={site.site_id: site.name for site in told.sites},
+        revoked_sessions=frozenset(told.revoked_sessions),
     )
-    for site_id, name in _changed(known.sites, sites):
-        yield "INSERT OR REPLACE INTO site (site_id, name) VALUES (?,?)", (site_id, name)
+    yield from learning(known, whole)
+    for user_id in sorted(known.users.keys() - whole.users.keys()):
+        yield "UPDATE user SET disabled = 1 WHERE user_id = ?", (user_id,)
+    for device_id in sorted(known.devices.keys() - whole.devices.keys()):
+        yield "UPDATE device SET revoked = 1 WHERE device_id = ?", (device_id,)
+    for site_id in sorted(known.sites.keys() - whole.sites.keys()):
+        yield "DELETE FROM site WHERE site_id = ?", (site_id,)
     yield from _hubs(known.hubs, {hub.hub_id: _hub(hub) for hub in told.hubs})
     yield _MIRROR, (told.revision, told.keys.model_dump_json(), told.config.model_dump_json())
+
+
+def learning(known: Directory, told: Directory) -> Iterator[Statement]:
+    """The statements after which the tables have what was told, and go on having what was not."""
+    yield from _users(known.users, told.users)
+    yield from _devices(known.devices, told.devices)
+    for session_id in sorted(told.revoked_sessions - known.revoked_sessions):
+        yield "INSERT OR IGNORE INTO revoked_session (session_id) VALUES (?)", (session_id,)
+    for site_id, name in _changed(known.sites, told.sites):
+        yield "INSERT OR REPLACE INTO site (site_id, name) VALUES (?,?)", (site_id, name)
 
 
 def config_of(told: ConfigAnswer) -> ClinicConfig:
@@ -64,8 +77,6 @@ def _users(known: Mapping[str, User], told: Mapping[str, User]) -> Iterator[Stat
     for user_id, user in _changed(known, told):
         roles = ",".join(sorted(user.roles))
         yield _USER, (user_id, roles, user.disabled, user.name, user.email)
-    for user_id in sorted(known.keys() - told.keys()):
-        yield "UPDATE user SET disabled = 1 WHERE user_id = ?", (user_id,)
 
 
 def _devices(known: Mapping[str, DeviceEntry], told: Mapping[str, DeviceEntry]) -> Iterator[Statement]:
@@ -83,8 +94,6 @@ def _devices(known: Mapping[str, DeviceEntry], told: Mapping[str, DeviceEntry]) 
                 yield "DELETE FROM device_key WHERE device_id = ? AND public_key = ?", (device_id, key)
         for user_id in sorted(device.authors - (before.authors if before is not None else frozenset())):
             yield "INSERT OR IGNORE INTO author (device_id, user_id) VALUES (?,?)", (device_id, user_id)
-    for device_id in sorted(known.keys() - told.keys()):
-        yield "UPDATE device SET revoked = 1 WHERE device_id = ?", (device_id,)
 
 
 def _hubs(known: Mapping[str, HubEntry], told: Mapping[str, HubEntry]) -> Iterator[Statement]:

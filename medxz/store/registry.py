@@ -29,13 +29,17 @@ from medxz.store.exchange import (
     refusing,
 )
 from medxz.store.files import LogFile
-from medxz.store.mirror import config_of, mirroring
+from medxz.store.mirror import config_of, learning, mirroring
 from medxz.wire import ConfigAnswer, DirectoryAnswer, JwksAnswer
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
+_PUT_USER: Final = (
+    "INSERT INTO user (user_id, roles, disabled) VALUES (?,?,?)"
+    " ON CONFLICT DO UPDATE SET roles = excluded.roles, disabled = excluded.disabled"
+)
 _REVOKED: Final = (
     "SELECT session_id FROM session WHERE revoked = 1 UNION SELECT session_id FROM revoked_session"
 )
@@ -72,10 +76,7 @@ class SqliteRegistry:
             self.config = config_of(ConfigAnswer.model_validate_json(config))
 
     async def put_user(self, user_id: str, roles: Iterable[str], *, disabled: bool = False) -> None:
-        await self._write(
-            ("INSERT OR REPLACE INTO user (user_id, roles, disabled) VALUES (?,?,?)",
-             (user_id, ",".join(sorted(roles)), disabled)),
-        )  # fmt: skip
+        await self._write((_PUT_USER, (user_id, ",".join(sorted(roles)), disabled)))
 
     async def put_device(self, device_id: str, scope: Scope, public_key: bytes | None = None) -> None:
         """Know a device, or another key of one that is known; its scope becomes the one given."""
@@ -114,6 +115,15 @@ class SqliteRegistry:
     async def replace_directory(self, told: DirectoryAnswer) -> None:
         """Everything as the cloud said it last, at once: people, devices, sites, hubs, keys and configuration."""
         await self._write(*mirroring(self.directory, told), seen=lambda: self._take_over(told))
+
+    async def learn(self, known: Directory) -> None:
+        """People, devices, sites and ended sessions as this hub decided them itself. Who is not named stays."""
+        statements = list(learning(self.directory, known))
+        if statements:
+            await self._write(*statements)
+
+    async def forget_secret(self, name: str) -> None:
+        await self._write(("DELETE FROM secret WHERE name = ?", (name,)))
 
     def _take_over(self, told: DirectoryAnswer) -> None:
         self.keys, self.config = told.keys, config_of(told.config)

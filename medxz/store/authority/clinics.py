@@ -31,6 +31,13 @@ _ADD_CERTIFICATE: Final = """
 _CERTIFICATES: Final = """
     SELECT fingerprint, kind, pem, made_at_ms FROM clinic_certificate
     WHERE clinic_id = $1 ORDER BY made_at_ms, fingerprint"""
+_FORGET: Final = tuple(
+    f"DELETE FROM {table} WHERE clinic_id = $1"
+    for table in (
+        "refresh_token", "session", "code_clinic", "code", "attempt", "secret", "clinic_user", "device_author",
+        "device_key", "device_clinic", "device", "clinic_certificate", "site", "clinic_config", "clinic",
+    )
+)  # fmt: skip
 _HAS_CONTENTS: Final = """
     SELECT 1 FROM device WHERE clinic_id = $1
     UNION ALL SELECT 1 FROM hub WHERE clinic_id = $1 LIMIT 1"""
@@ -136,6 +143,13 @@ async def add_certificate(
 async def certificates(tx: Tx, clinic_id: str) -> list[Certificate]:
     """The oldest first. Trust anchors are those of kind `root` and `adopted`."""
     return [Certificate(*row) for row in await tx.rows(_CERTIFICATES, clinic_id)]
+
+
+async def forget(tx: Tx, clinic_id: str) -> None:
+    """Drop everything that lets anybody in to the clinic here: another server does from now on. The audit stays."""
+    for drop in _FORGET:
+        await tx.rows(drop, clinic_id)
+    tx.changed(clinic_id)
 
 
 async def is_empty(tx: Tx, clinic_id: str) -> bool:

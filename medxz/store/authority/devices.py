@@ -17,6 +17,7 @@ _ADD_CLINIC: Final = "INSERT INTO device_clinic (device_id, clinic_id) VALUES ($
 _CLINICS: Final = "SELECT clinic_id FROM device_clinic WHERE device_id = $1 ORDER BY clinic_id"
 _GET: Final = f"SELECT {_COLUMNS} FROM device WHERE clinic_id = $1 AND device_id = $2"
 _ALL: Final = f"SELECT {_COLUMNS} FROM device WHERE clinic_id = $1 ORDER BY device_id"
+_SET_SCOPE: Final = "UPDATE device SET scope = $3 WHERE clinic_id = $1 AND device_id = $2"
 _REVOKE: Final = "UPDATE device SET revoked = 1 WHERE clinic_id = $1 AND device_id = $2 RETURNING device_id"
 _ADD_KEY: Final = """
     INSERT INTO device_key (clinic_id, device_id, public_key, added_at_ms) VALUES ($1, $2, $3, $4)
@@ -75,6 +76,11 @@ async def get(tx: Tx, clinic_id: str, device_id: str) -> DeviceRow | None:
 
 async def everyone(tx: Tx, clinic_id: str) -> list[DeviceRow]:
     return [_device(row) for row in await tx.rows(_ALL, clinic_id)]
+
+
+async def set_scope(tx: Tx, clinic_id: str, device_id: str, scope: Scope) -> None:
+    await tx.rows(_SET_SCOPE, clinic_id, device_id, scope)
+    await raise_revision(tx, clinic_id)
 
 
 async def revoke(tx: Tx, clinic_id: str, device_id: str) -> bool:

@@ -47,6 +47,11 @@ class UserRow:
     totp_counter: int = 0
 
 
+def no_address(user_id: str) -> str:
+    """What stands for the address of somebody who has none (RFC 2606: nobody ever will have this one)."""
+    return f"{user_id}@nobody.invalid"
+
+
 def fold_email(email: str) -> str:
     return email.strip().lower()
 

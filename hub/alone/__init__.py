@@ -1,0 +1,1 @@
+"""A hub without a cloud: it lets people and devices in by itself, and brings them along once it is claimed."""
