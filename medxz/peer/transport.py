@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import httpx
 
@@ -29,6 +29,7 @@ from medxz.peer.codings import Codings
 from medxz.peer.ear import Ear, Listening
 from medxz.peer.failures import failure_of
 from medxz.peer.live import LiveLine
+from medxz.peer.network import ClosingBackend
 from medxz.peer.request import Request
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -88,7 +89,7 @@ class Transport:
             base_url=self.url,
             # the environment's proxies are for the internet; a hub is in the next room
             trust_env=False,
-            transport=httpx.AsyncHTTPTransport(
+            transport=_Transport(
                 verify=ssl_context if ssl_context is not None else True,
                 trust_env=False,
                 socket_options=[_send_buffer()],
@@ -192,6 +193,14 @@ class Transport:
                 raise PeerUnreachable(f"{self.url} answered with more than {ANSWER_BYTES_MAX} bytes")
         body = inflated(bytes(raw), response.headers.get("Content-Encoding", "identity"))
         return Answered(response.status_code, response.headers, body)
+
+
+class _Transport(httpx.AsyncHTTPTransport):
+    """The library's, on connections that don't stay open when nobody waits for them any more."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._pool._network_backend = ClosingBackend()  # noqa: SLF001  there is no other way in
 
 
 class _Given:
