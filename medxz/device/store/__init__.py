@@ -24,6 +24,7 @@ from medxz.device.store import (
     locks,
     logs,
     recording,
+    refusals,
     renewal,
     rows,
     safety,
@@ -64,6 +65,7 @@ class DeviceStore:
         self.entities = Entities(self._file, clock)
         self.snapshots = Snapshots(self._file, clock)
         self.targets = targets.Targets(self._file, clock)
+        self.refusals = refusals.Refusals(self._file, clock)
         self.locks = locks.Locks(self._file, clock)
         if not read_only:
             try:
