@@ -19,11 +19,11 @@ from structlog.typing import FilteringBoundLogger
 
 from hub.lent import Lent
 from hub.neighbours.side import NeighbourSide
-from hub.uplink.patience import CutShort
 from hub.uplink.tokens import HubTokens, Signing
 from medxz.clock import Clock, format_time
 from medxz.errors import MedxzError, PeerUnreachable
 from medxz.ids import Ids
+from medxz.lan.waiting import first_of
 from medxz.peer import Peer
 from medxz.replicate import STREAM_ENDED, Replicator, Standing
 from medxz.store.registry import SqliteRegistry
@@ -72,8 +72,8 @@ class Neighbour:
 
     def __init__(self, hub_id: str, own: Own, urls: tuple[str, ...]) -> None:
         self._own: Final = own
-        self._clock: Final = CutShort(own.clock)
-        self._side: Final = NeighbourSide(hub_id, own.log, own.registry, own.lent, self._clock, self._heard)
+        self._side: Final = NeighbourSide(hub_id, own.log, own.registry, own.lent, own.clock, self._heard)
+        self._hurried: Final = asyncio.Event()
         self._urls = urls
         self._failures = 0
         self.state = LinkState(hub_id)
@@ -87,13 +87,14 @@ class Neighbour:
     def hurry(self) -> None:
         """It may be there again: look now."""
         if not self.state.is_online:
-            self._clock.hurry()
+            self._hurried.set()
 
     async def run(self) -> NoReturn:
         """Until it is cancelled; how far it is by then is written down."""
         keeping = asyncio.create_task(self._keep(), name="neighbour-keep")
         try:
             while True:
+                self._hurried.clear()
                 try:
                     await self._attend()
                 except MedxzError as error:
@@ -120,7 +121,7 @@ class Neighbour:
             tokens = HubTokens(found, Signing(own.key, own.hub_id, hub_id), own.clock, own.ids)
             peer = Peer(found.url, token=tokens, ssl_context=context, ids=own.ids)
             stack.push_async_callback(peer.aclose)
-            replicator = Replicator(self._side, peer, clock=self._clock, tell=self._tell)
+            replicator = Replicator(self._side, peer, clock=own.clock, tell=self._tell)
             await replicator.attend(asyncio.Event())
 
     async def _found(self, context: ssl.SSLContext, stack: AsyncExitStack) -> Peer:
@@ -165,7 +166,8 @@ class Neighbour:
             return
         await self._own.clock.sleep(PAUSE_S_MIN)
         ceiling_s = min(PAUSE_S_MAX, PAUSE_S * 2.0 ** min(self._failures, 10))
-        await self._clock.sleep(ceiling_s * random.random())  # noqa: S311  nobody gains by guessing it
+        slept = self._own.clock.sleep(ceiling_s * random.random())  # noqa: S311  nobody gains by guessing it
+        await first_of(slept, self._hurried.wait())
 
     async def _keep(self) -> NoReturn:
         while True:

@@ -151,7 +151,9 @@ class Box:
 
     @property
     def settings(self) -> hub.config.Settings:
-        return hub.config.load_settings({"data": self.folder, "plain_http": True, "port": self.port}, {})
+        return hub.config.load_settings(
+            {"data": self.folder, "plain_http": True, "port": self.port, "mdns": False}, {}
+        )
 
     @property
     def url(self) -> str:
