@@ -52,6 +52,10 @@ class Door(ScriptedServer):
         )  # fmt: skip
 
     async def login(self, request: wire.LoginRequest) -> wire.SessionAnswer:
+        if not self.reachable:
+            raise PeerUnreachable("nobody there")
+        if not self.has_cloud:
+            raise PeerRefused(503, "cloud_required", "no cloud")
         if request.password != "right" or request.email not in USERS:
             raise PeerRefused(401, "credentials_invalid", "no")
         self.family, self.used, self.revoked = [], set(), False
