@@ -17,6 +17,7 @@ import click
 
 from medxz.commandline import DONE, FAILED, NEEDS_THE_CLOUD, WRONG_USAGE, Example, Examples, Uuid
 from medxz.device.commanding import PATH, common, compact_json, read_text, tell_result, with_device
+from medxz.device.discovery_commands import DISCOVERY_COMMANDS
 from medxz.device.entity_commands import ENTITY_COMMANDS
 from medxz.device.lock_commands import LOCK_COMMANDS
 from medxz.device.session_commands import SESSION_COMMANDS
@@ -224,7 +225,7 @@ def status(store: Path, key_file: Path | None, as_json: bool) -> None:
     with_device(store, key_file, work, only_reads=True)
 
 
-for _command in (*SESSION_COMMANDS, *LOCK_COMMANDS, *ENTITY_COMMANDS):
+for _command in (*SESSION_COMMANDS, *LOCK_COMMANDS, *DISCOVERY_COMMANDS, *ENTITY_COMMANDS):
     cli.add_command(_command)
 
 

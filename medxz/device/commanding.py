@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 from collections.abc import Callable, Coroutine
@@ -13,6 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from medxz.device.device import Device
+    from medxz.device.discovery import Hear
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +34,15 @@ def common(command: F) -> F:
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def hearing() -> Hear | None:
+    """Who listens on the LAN; nobody where the environment says MEDXZ_MDNS=0."""
+    if os.environ.get("MEDXZ_MDNS") == "0":
+        return None
+    from medxz.lan.browsing import Browser
+
+    return Browser
 
 
 def tell_result(as_json: bool, answer: dict[str, Any], text: str) -> None:
@@ -66,7 +77,7 @@ def with_device(
 
 
 def _opened(store: Path, key_file: Path | None, *, only_reads: bool) -> Device:
-    from medxz.device.device import Device
+    from medxz.device.device import Device, Machine
     from medxz.device.keyfile import read_key
     from medxz.device.store.file import DATABASE
     from medxz.errors import StoreError, StoreLocked
@@ -76,12 +87,14 @@ def _opened(store: Path, key_file: Path | None, *, only_reads: bool) -> Device:
             f"there is no device's store in {store}; make one with `medxz enroll`, or `medxz init`"
         )
     key = read_key(store, key_file)
+    machine = Machine(hear=hearing())
     if not only_reads:
-        return Device.open(store, key=key)
+        return Device.open(store, key=key, machine=machine)
     try:
-        return Device.open(store, key=key, lock_wait_s=0)  # it takes in what has changed, before it answers
+        # it takes in what has changed, before it answers
+        return Device.open(store, key=key, machine=machine, lock_wait_s=0)
     except StoreLocked:
-        return Device.open(store, key=key, read_only=True)
+        return Device.open(store, key=key, machine=machine, read_only=True)
 
 
 def read_text(file: Path) -> str:

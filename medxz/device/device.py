@@ -19,6 +19,8 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
 from medxz.clock import Clock, SystemClock, format_time
+from medxz.device.discovery.calls import DiscoveryCalls
+from medxz.device.discovery.looking import Hear
 from medxz.device.entities import (
     PAGE_OPS,
     SCHEMA_VERSION,
@@ -49,12 +51,16 @@ SYNC_PATIENCE_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the device runs on: its clock, where its ids come from, who does the work that blocks, and the network."""
+    """What the device runs on: its clock, where its ids come from, who does the work that blocks, and the network.
+
+    `hear` listens for hubs on the LAN: `medxz.lan.browsing.Browser`; None: nobody does.
+    """
 
     clock: Clock = field(default_factory=SystemClock)
     ids: Ids = field(default_factory=RandomIds)
     worker: Worker = field(default_factory=lambda: ThreadWorker("medxz-device"))
     connect: Connect | None = None
+    hear: Hear | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ class SyncReport:
     status: Status
 
 
-class Device(EntityCalls, SessionCalls):
+class Device(EntityCalls, SessionCalls, DiscoveryCalls):
     """One device's store and its way to a server. Made by `enrol`, `create` or `open`."""
 
     def __init__(self, store: DeviceStore, machine: Machine) -> None:
@@ -108,6 +114,7 @@ class Device(EntityCalls, SessionCalls):
         self._ids = machine.ids
         self._worker: Worker = machine.worker
         self._connect = machine.connect
+        self._hear = machine.hear
         self._recorded = asyncio.Event()
         # one for all that runs at a time: they share the session
         self._renewal = Renewal(store, self._worker, machine.clock, machine.ids, self._server)

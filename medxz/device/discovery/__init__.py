@@ -10,7 +10,19 @@ that id itself, that it is a hub, and a protocol that is spoken here. Whoever sh
 """
 
 from medxz.device.discovery.candidates import Candidate, Kind, Known, Source
-from medxz.device.discovery.looking import DEADLINE_S, look, looking
+from medxz.device.discovery.looking import DEADLINE_S, Hear, Heard, look, looking
 from medxz.device.discovery.verdicts import Code, Probed
 
-__all__ = ["DEADLINE_S", "Candidate", "Code", "Kind", "Known", "Probed", "Source", "look", "looking"]
+__all__ = [
+    "DEADLINE_S",
+    "Candidate",
+    "Code",
+    "Hear",
+    "Heard",
+    "Kind",
+    "Known",
+    "Probed",
+    "Source",
+    "look",
+    "looking",
+]

@@ -7,8 +7,8 @@ the addresses of one announced hub the first that answers counts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -35,6 +35,11 @@ class Heard(Protocol):
 
     def found(self) -> Mapping[str, Announcement]: ...
     async def next_change(self) -> None: ...
+    async def settle(self, timeout_s: float) -> None: ...
+
+
+Hear = Callable[[], AbstractAsyncContextManager["Heard"]]
+"""How listening begins: `medxz.lan.browsing.Browser` itself is one."""
 
 
 class Memory(Protocol):
