@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from hub import ask
+from hub.clock import Standing
 from hub.config import HubPlaces, load_settings
 from hub.storage import open_storage
 from medxz.clock import SystemClock
@@ -107,10 +108,17 @@ async def _examine_stopped(
     try:
         async with open_storage(places, lambda: read_key(places.key_file, environ), SystemClock()) as storage:
             opened = Finding("store", ok=True, detail=f"opens with its key, epoch {storage.log.epoch}")
+            clock = _clock(storage.clock.standing())
             found = await storage.log.verify(lambda so_far: progress(so_far.checked, so_far.total))
     except MedxzError as error:
         return [Finding("store", ok=False, detail=str(error), hint=error.hint or _RESTORE)]
-    return [opened, _rows(found.checked, found.damaged, len(found.damaged))]
+    return [opened, clock, _rows(found.checked, found.damaged, len(found.damaged))]
+
+
+def _clock(standing: Standing) -> Finding:
+    """As this hub would go by it if it started now, without its cloud."""
+    hint = "" if standing.is_trusted else "set this machine's clock, or let it ask a time server"
+    return Finding("clock", ok=standing.is_trusted, detail=standing.detail, hint=hint)
 
 
 def _rows(checked: int, damaged: list[int], count: int) -> Finding:
