@@ -166,14 +166,17 @@ class Device(EntityCalls, SessionCalls, DiscoveryCalls):
     ) -> Self:
         """A new store, for the device that a pairing code lets in: the code and its `server`, or a QR's whole text.
 
+        With a `machine` that hears the LAN, a code may come alone, for the only hub here; and of a QR whose address keeps
+        silent, the hub of its fingerprint is taken.
+
         A hub must show the CA of this fingerprint (or be of the CA in `ca_pem`) before it is sent the code; where neither
         is known, `compare` asks a person whether these 16 characters of it stood by the code. Nobody is logged in yet.
         When it is interrupted, the same code is good for the same store again.
         """
         from medxz.device.invitation import read_invitation
 
-        invitation = read_invitation(code, server, fingerprint)
         machine = machine or Machine()
+        invitation = read_invitation(code, server, fingerprint, may_hear=machine.hear is not None)
         store = DeviceStore(Path(path), raw_key(key), machine.clock, create=True)
         try:
             await enrol(store, machine, invitation, name, ca_pem, compare)

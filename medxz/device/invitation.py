@@ -26,15 +26,23 @@ _HTTPS_PORT: Final = 443
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """Which server, by which code; and whose CA, where that is known: its fingerprint, or the 16 characters of it."""
+    """Which server, by which code; and whose CA, where that is known: its fingerprint, or the 16 characters of it.
+
+    `server_url` is empty where a code was typed alone: the only hub on the LAN is meant.
+    """
 
     code: str = field(repr=False)
     server_url: str
     fingerprint: str | None
 
 
-def read_invitation(text: str, server: str | None, fingerprint: str | None) -> Invitation:
-    """A code with its server, or a QR's text, which has both. ConfigurationError where something is missing."""
+def read_invitation(
+    text: str, server: str | None, fingerprint: str | None, *, may_hear: bool = False
+) -> Invitation:
+    """A code with its server, or a QR's text, which has both. ConfigurationError where something is missing.
+
+    `may_hear`: a code may come alone, since hubs can be heard on the LAN.
+    """
     text = text.strip()
     code, named, printed = text, None, None
     if "://" in text:
@@ -46,7 +54,7 @@ def read_invitation(text: str, server: str | None, fingerprint: str | None) -> I
     problems = []
     if not code:
         problems.append("the QR's text has no code: https://host:port/#c=CODE&fp=FINGERPRINT")
-    if named is None and server is None:
+    if named is None and server is None and not may_hear:
         problems.append("a code does not say which server it is for: give --server, or the QR's whole text")
     wanted = {_fingerprint(one) for one in (printed, fingerprint) if one is not None}
     longest = max(wanted, key=len, default=None)
@@ -56,7 +64,8 @@ def read_invitation(text: str, server: str | None, fingerprint: str | None) -> I
         problems.append("a fingerprint is the 64 hex digits of a SHA-256, or the first 16 of them")
     if problems:
         raise ConfigurationError(problems)
-    return Invitation(code, server_address(server or named or ""), longest)
+    address = server or named
+    return Invitation(code, server_address(address) if address else "", longest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +92,7 @@ class Shown:
         return next((shown for shown in self.chain if ca_fingerprint(shown).startswith(fingerprint)), None)
 
 
-def look_at(server_url: str) -> Shown:
+def look_at(server_url: str, timeout_s: float = CONNECT_TIMEOUT_S) -> Shown:
     """What the server shows to anybody. It is told nothing but that somebody connects."""
     parts = urlsplit(server_url)
     if parts.scheme != "https":
@@ -94,7 +103,7 @@ def look_at(server_url: str) -> Shown:
     place = (parts.hostname or "", parts.port or _HTTPS_PORT)
     try:
         with (
-            socket.create_connection(place, CONNECT_TIMEOUT_S) as raw,
+            socket.create_connection(place, timeout_s) as raw,
             context.wrap_socket(raw, server_hostname=parts.hostname) as connection,
         ):
             return Shown([x509.load_der_x509_certificate(der) for der in _chain(connection)])

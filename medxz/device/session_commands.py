@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from medxz.commandline import Example
-from medxz.device.commanding import PATH, common, read_text, tell_result, with_device
+from medxz.device.commanding import PATH, common, hearing, read_text, tell_result, with_device
 
 if TYPE_CHECKING:
     from medxz.device.device import Device
@@ -28,7 +28,10 @@ medxz enroll --store tablet --code 7KQ2M9XF --server https://cloud.example""",
 )
 @common
 @click.option("--code", required=True, help="The pairing code, or the whole text of its QR.")
-@click.option("--server", help="The server's address, https://host:port. [default: the QR's]")
+@click.option(
+    "--server",
+    help="The server's address, https://host:port. [default: the QR's, or the only hub on this LAN]",
+)
 @click.option(
     "--fp",
     help="The fingerprint of the clinic's CA, which a hub must show, or the 16 characters by the code. [default: the QR's]",
@@ -46,19 +49,20 @@ def enroll(
     The store is encrypted with the key in DIR.key, which is made where there is none. Interrupted, the same command
     may be given again with the same code.
     """
-    from medxz.device.device import Device
+    from medxz.device.device import Device, Machine
     from medxz.device.invitation import read_invitation
     from medxz.device.keyfile import key_file_of, read_or_make_key
 
     ca_pem = read_text(ca) if ca is not None else None
     may_ask = sys.stdin.isatty() and sys.stderr.isatty() and not as_json
-    read_invitation(code, server, fp)
+    machine = Machine(hear=hearing())
+    read_invitation(code, server, fp, may_hear=machine.hear is not None)
     key = read_or_make_key(store, key_file)  # now that nothing else is wrong
 
     async def run() -> None:
         device = await Device.enrol(
             store, key=key, code=code, server=server, fingerprint=fp, name=name, ca_pem=ca_pem,
-            compare=_compare if may_ask else None,
+            compare=_compare if may_ask else None, machine=machine,
         )  # fmt: skip
         async with device:
             status = await device.status()

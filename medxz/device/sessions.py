@@ -123,11 +123,12 @@ async def enrol(
 ) -> Enrolled:  # fmt: skip
     """Become the device that the code lets in. The key is durable before it is sent; the code goes to nobody else."""
     from medxz import wire
-    from medxz.device.invitation import holds, look_at
+    from medxz.device.discovery.invited import met
+    from medxz.device.invitation import holds
 
     worker = machine.worker
     key = await worker.run(store.key_to_enrol)
-    shown = await worker.run(look_at, invitation.server_url)
+    invitation, shown = await met(invitation, worker, machine.hear)
     if shown.is_hub and ca_pem is None and invitation.fingerprint is None:
         invitation = await _compared(invitation, shown, compare)
     tls, pem = _trusted(invitation, shown, ca_pem)
@@ -162,7 +163,9 @@ async def _compared(invitation: Invitation, shown: Shown, compare: Compare | Non
     if compare is None:
         about = f"{invitation.server_url} is a hub, and the fingerprint of its CA begins with {characters}"
         raise ConfigurationError(
-            [f"{about}: if these stood by the code too, give them (--fp '{characters}'); the code was not sent"]
+            [
+                f"{about}: if these stood by the code too, give them (--fp '{characters}'); the code was not sent"
+            ]
         )
     if not await compare(characters):
         raise PeerUntrusted(f"{invitation.server_url} is not the one that was meant: the code was not sent")
