@@ -59,7 +59,7 @@ class Commands:
             "clinic_id": self.identity.clinic_id,
             "site_id": self.identity.site_id,
             "epoch": log.epoch,
-            "ca_fingerprint": self.identity.ca_fingerprint,
+            "ca_fingerprint": (await self.desk.ca({}))["ca_fingerprint"],
             "started_at": format_time(self.started_ms),
             "ops": log.last_seq,
             "waiting_ops": log.waiting_ops,

@@ -95,5 +95,5 @@ def shown_fingerprint(identity: HubIdentity, doors: Doors) -> str:
     cloud = doors.certificate
     if cloud is None or not cloud.serves:
         return identity.ca_fingerprint
-    shown, *roots = x509.load_pem_x509_certificates(cloud.shown.certificate_pem)
-    return ca_fingerprint(next((root for root in roots if root.subject == shown.issuer), roots[0]))
+    chain = x509.load_pem_x509_certificates(cloud.shown.certificate_pem)
+    return ca_fingerprint(next(root for root in chain if root.subject == root.issuer))
