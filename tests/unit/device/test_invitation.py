@@ -12,10 +12,11 @@ from medxz.clock import SystemClock
 from medxz.device.device import Device
 from medxz.device.invitation import look_at
 from medxz.device.reach import of_clinic
+from medxz.device.sessions import Compare
 from medxz.errors import ConfigurationError, PeerRefused, PeerUnreachable, PeerUntrusted
 from medxz.peer import Peer
 from medxz.trust import certificates
-from medxz.trust.certificates import Credential, ca_fingerprint
+from medxz.trust.certificates import Credential, ca_fingerprint, to_compare
 from medxz.trust.clinic_ca import make_clinic_root
 from tests.making import CLINIC, DEVICE, fixed_id
 from tests.unit.device.scripted import KEY
@@ -93,8 +94,63 @@ async def test_look_alikes(tmp_path: Path, serve: Serve) -> None:
             )
         assert codes == []
     url, codes = await serve(hub_certificate())
-    with pytest.raises(ConfigurationError, match="--fp"):
+    with pytest.raises(ConfigurationError, match=f"--fp '{to_compare(FINGERPRINT)}'"):
         await Device.enrol(tmp_path / "none", key=KEY, code="CODE", server=url)
+    assert codes == []
+
+
+@pytest.mark.parametrize(
+    "written",
+    [lambda text: text, to_compare, lambda text: to_compare(text).upper()],
+    ids=["bare", "groups", "capitals"],
+)
+async def test_the_characters_by_the_code(
+    tmp_path: Path, serve: Serve, written: Callable[[str], str]
+) -> None:
+    """The sixteen characters that stand by a code are as good as the fingerprint; another CA's are not."""
+    given = written(FINGERPRINT[:16])
+    url, codes = await serve(hub_certificate())
+    async with await Device.enrol(tmp_path / "d", key=KEY, code="CODE", server=url, fingerprint=given):
+        assert codes == ["CODE"]
+    url, codes = await serve(hub_certificate(root=certificates.make_root(HUB, NOW_MS)))
+    with pytest.raises(PeerUntrusted):
+        await Device.enrol(tmp_path / "e", key=KEY, code="CODE", server=url, fingerprint=given)
+    assert codes == []
+
+
+async def test_a_person_compares(tmp_path: Path, serve: Serve) -> None:
+    """A typed code is sent once a person has seen these characters and said yes; by a no, nothing is told or kept."""
+    url, codes = await serve(hub_certificate())
+    shown: list[tuple[str, int]] = []
+
+    def saying(answer: bool) -> Compare:
+        async def compare(characters: str) -> bool:
+            shown.append((characters, len(codes)))
+            return answer
+
+        return compare
+
+    with pytest.raises(PeerUntrusted, match="not sent"):
+        await Device.enrol(tmp_path / "d", key=KEY, code="CODE", server=url, compare=saying(False))
+    assert codes == []
+    async with await Device.enrol(
+        tmp_path / "d", key=KEY, code="CODE", server=url, compare=saying(True)
+    ) as device:
+        assert device._store.identity().ca_pem == CA_PEM
+    assert codes == ["CODE"]
+    assert shown == [(to_compare(FINGERPRINT), 0)] * 2
+
+
+async def test_who_dresses_up_for_a_comparison(tmp_path: Path, serve: Serve) -> None:
+    """Who shows the clinic's CA beside a certificate that is not of it is told nothing, though a person said yes."""
+    another = hub_certificate(root=certificates.make_root(OTHER_HUB, NOW_MS))
+    url, codes = await serve(Credential(another.certificate_pem + CA.certificate_pem, another.key_pem))
+
+    async def agree(_characters: str) -> bool:
+        return True
+
+    with pytest.raises(PeerUntrusted):
+        await Device.enrol(tmp_path / "d", key=KEY, code="CODE", server=url, compare=agree)
     assert codes == []
 
 

@@ -117,6 +117,11 @@ def test_the_fingerprint_is_of_the_root_s_key() -> None:
     assert certificates.ca_fingerprint(ROOT.certificate) == hashlib.sha256(der).hexdigest()
 
 
+def test_what_people_compare() -> None:
+    """Sixteen characters from the fingerprint's beginning, in groups that can be read out."""
+    assert certificates.to_compare("0123456789abcdef" * 4) == "0123 4567 89ab cdef"
+
+
 def test_the_root_is_sent_along() -> None:
     """A client that has only the root's fingerprint gets the root itself in the handshake."""
     with serving(certificates.server_context(SERVER)) as port:
