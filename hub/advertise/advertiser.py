@@ -81,6 +81,7 @@ class Advertiser:
         self._doubts = 0
         self._announced: Announcement | None = None
         self._info: AsyncServiceInfo | None = None
+        self._last: tuple[str | None, tuple[str, ...]] = (None, ())
         self._heard: dict[str, str] = {}
 
     async def run(self) -> None:
@@ -145,8 +146,6 @@ class Advertiser:
             if not self._must_give_way(zeroconf, browser):
                 return
             self._say.info("mdns name is taken", host=self._host)
-            if self._info is not None:
-                say_goodbye(zeroconf, self._info)
         self._doubts = 0
         self._number += 1
         while await self._is_taken(zeroconf, browser):
@@ -213,8 +212,17 @@ class Advertiser:
         self._info, self._announced = info, announcement
         presence = self._presence
         if (presence.host, presence.addresses) != (announcement.host, announcement.addresses):
+            self._take_back(zeroconf, announcement)
             self._say.info("mdns announced", host=announcement.host, addresses=announcement.addresses)
         presence.announced(announcement.host, announcement.addresses)
+
+    def _take_back(self, zeroconf: Zeroconf, announcement: Announcement) -> None:
+        """What was announced before and is not so any longer."""
+        host, before = self._last
+        gone = set(before) - (set(announcement.addresses) if host == announcement.host else set())
+        if host is not None and gone:
+            say_goodbye(zeroconf, host, gone)
+        self._last = announcement.host, announcement.addresses
 
     def _silent(self, problem: str) -> None:
         if self._presence.problem != problem:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo
 
 RESOLVE_MS: Final = 3_000
-# records that are over stay in the cache for a second: after this they are read once more
-READ_AGAIN_S: Final = 2.5
+# addresses that are over stay in the cache for a second: after this it is read once more
+READ_AGAIN_S: Final = 1.5
 # what was heard before the interfaces changed, and is not heard again, is forgotten after this
 CONFIRM_S: Final = 6.0
 QUIET_S: Final = 0.3
@@ -42,6 +42,7 @@ class Browser:
         self._changed: Final = asyncio.Event()
         self._resolving: Final[dict[str, asyncio.Task[None]]] = {}
         self._browser: AsyncServiceBrowser | None = None
+        self._reading: asyncio.TimerHandle | None = None
         self._following: asyncio.Task[None] | None = None
         self._stack: Final = AsyncExitStack()
 
@@ -59,6 +60,8 @@ class Browser:
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+        if self._reading is not None:
+            self._reading.cancel()
         self._end()
         await self._stack.aclose()
 
@@ -103,9 +106,12 @@ class Browser:
             return
         from zeroconf.asyncio import AsyncServiceBrowser
 
-        self._browser = AsyncServiceBrowser(
-            self._multicast.zeroconf.zeroconf, SERVICE, handlers=[self._on_change]
-        )
+        from medxz.lan.records import AddressListener
+
+        zeroconf = self._multicast.zeroconf.zeroconf
+        self._browser = AsyncServiceBrowser(zeroconf, SERVICE, handlers=[self._on_change])
+        # it ends with the sockets
+        zeroconf.async_add_listener(AddressListener(self._on_addresses), None)
 
     def _end(self) -> None:
         if self._browser is not None:
@@ -139,14 +145,22 @@ class Browser:
         info = AsyncServiceInfo(SERVICE, name)
         if await info.async_request(zeroconf, RESOLVE_MS):
             self._take(name, info)
-            asyncio.get_running_loop().call_later(READ_AGAIN_S, self._read_again, zeroconf, name)
 
-    def _read_again(self, zeroconf: Zeroconf, name: str) -> None:
+    def _on_addresses(self) -> None:
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().call_later(READ_AGAIN_S, self._read_again)
+
+    def _read_again(self) -> None:
+        """Of those that are known: nothing else tells that an address has gone."""
         from zeroconf.asyncio import AsyncServiceInfo
 
-        info = AsyncServiceInfo(SERVICE, name)
-        if _instance(name) in self._found and not zeroconf.done and info.load_from_cache(zeroconf):
-            self._take(name, info)
+        self._reading = None
+        if self._multicast.zeroconf is None:
+            return
+        for instance in list(self._found):
+            info = AsyncServiceInfo(SERVICE, f"{instance}.{SERVICE}")
+            if info.load_from_cache(self._multicast.zeroconf.zeroconf):
+                self._take(info.name, info)
 
     def _take(self, name: str, info: AsyncServiceInfo) -> None:
         instance = _instance(name)

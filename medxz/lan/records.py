@@ -1,12 +1,23 @@
-"""Single records of mDNS, which the library below has no calls for: who answers for a host name, and that one is given up."""
+"""Single records of mDNS, which the library below has no calls for: who answers for a host name, and who no longer does.
+
+It loads that library: import this late.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
-if TYPE_CHECKING:
-    from zeroconf import DNSAddress, ServiceInfo, Zeroconf
+from zeroconf import (
+    DNSAddress,
+    DNSOutgoing,
+    DNSQuestion,
+    RecordUpdate,
+    RecordUpdateListener,
+    Zeroconf,
+    current_time_millis,
+)
 
 # RFC 1035, RFC 6762: the record types, the class of the internet, "answer me alone", and the kinds of message
 _A: Final = 1
@@ -19,8 +30,6 @@ _RESPONSE: Final = 0x8400
 
 def ask_addresses(zeroconf: Zeroconf, host: str) -> None:
     """Ask everybody who is called so."""
-    from zeroconf import DNSOutgoing, DNSQuestion
-
     out = DNSOutgoing(_QUERY)
     for kind in (_A, _AAAA):
         out.add_question(DNSQuestion(host + ".", kind, _INTERNET | _TO_ME_ALONE))
@@ -29,8 +38,6 @@ def ask_addresses(zeroconf: Zeroconf, host: str) -> None:
 
 def addresses_in_cache(zeroconf: Zeroconf, host: str) -> set[str]:
     """What has been answered for a host name and still holds."""
-    from zeroconf import DNSAddress, current_time_millis
-
     now = current_time_millis()
     return {
         _text(record)
@@ -39,16 +46,27 @@ def addresses_in_cache(zeroconf: Zeroconf, host: str) -> set[str]:
     }
 
 
-def say_goodbye(zeroconf: Zeroconf, info: ServiceInfo) -> None:
-    """The host is called so no longer."""
-    from zeroconf import DNSAddress, DNSOutgoing
-
+def say_goodbye(zeroconf: Zeroconf, host: str, addresses: Iterable[str]) -> None:
+    """The host of that name has these addresses no longer."""
     out = DNSOutgoing(_RESPONSE)
-    for record in info.get_address_and_nsec_records(override_ttl=0):
-        if isinstance(record, DNSAddress):
-            out.add_answer_at_time(record, 0)
+    for text in addresses:
+        packed = ipaddress.ip_address(text).packed
+        kind = _A if len(packed) == 4 else _AAAA
+        # without the bit that would have every other address of that name forgotten too
+        out.add_answer_at_time(DNSAddress(host + ".", kind, _INTERNET, 0, packed), 0)
     zeroconf.async_send(out)
 
 
 def _text(record: DNSAddress) -> str:
     return str(ipaddress.ip_address(record.address))
+
+
+class AddressListener(RecordUpdateListener):
+    """Calls back when addresses of any host were heard, or are over."""
+
+    def __init__(self, heard: Callable[[], None]) -> None:
+        self._heard: Final = heard
+
+    def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:  # noqa: ARG002  the library's
+        if any(isinstance(update.new, DNSAddress) for update in records):
+            self._heard()
