@@ -10,6 +10,7 @@ import httpx
 
 from hub.ask import ask
 from hub.neighbours import neighbour
+from hub.uplink import uplink
 from tests.making import as_json
 from tests.neighbours.conftest import are_online, figures, id_of, ops_of, states
 from tests.uplink.conftest import Box, Relay, Tablet, until
@@ -105,12 +106,34 @@ async def test_what_only_a_neighbour_has_goes_up_although_that_one_can_not(
 ) -> None:
     """Where the other hub can't reach the cloud, what it lent goes up from here, after a moment."""
     await relay_user_at(second, nora)
-    running = [task for task in asyncio.all_tasks() if task.get_name() == "uplink"]
-    assert len(running) == 2
-    running[0].cancel()  # of the first hub that was started
+    cut_uplink(north)
     [op_id] = await nora.record()
     assert not await relay_has(relay, nora, op_id)
     await until(lambda: relay_has(relay, nora, op_id), "the op, by way of the second hub")
+
+
+async def test_a_tablet_s_own_op_waits_for_no_neighbour(
+    relay: Relay, north: Box, second: Box, nora: Tablet, monkeypatch
+) -> None:
+    """However much the other hub lends just then, what is pushed here goes up at once."""
+    monkeypatch.setattr(uplink, "LENT_S", 3_600.0)
+    await relay_user_at(second, nora)
+    cut_uplink(north)
+    lent = await nora.record(5)
+    await until(lambda: ops_of(second) == 5, "what the first hub has lent")
+    nora.box = second
+    [own] = await nora.record()
+    await until(lambda: relay_has(relay, nora, own), "the tablet's own op in the cloud")
+    assert lent[0] in await relay.stored(nora.token)
+
+
+def cut_uplink(box: Box) -> None:
+    """This hub can't reach the cloud any more."""
+    uplink_of: Any = box.running.doors.link
+    for task in asyncio.all_tasks():
+        coroutine: Any = task.get_coro()
+        if task.get_name() == "uplink" and coroutine.cr_frame.f_locals["self"] is uplink_of.__self__:
+            task.cancel()
 
 
 async def relay_has(relay: Relay, tablet: Tablet, op_id: str) -> bool:
