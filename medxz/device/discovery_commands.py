@@ -94,9 +94,14 @@ def _text(found: Sequence[Probed]) -> str:
         who = probed.server_id or at.server_id or "somebody"
         took = "" if probed.rtt_s is None else f", {probed.rtt_s * 1_000:.0f} ms"
         host = f" ({at.host})" if at.host else ""
-        lines.append(f"{'taken  ' if probed.taken else 'refused'}  {at.url}{host}  {at.kind} {who}")
+        lines.append(f"{_word(probed):7}  {at.url}{host}  {at.kind} {who}")
         lines.append(f"         {_SOURCES[at.source]}{took}; {probed.code}: {probed.why}")
     return "\n".join(lines)
+
+
+def _word(probed: Probed) -> str:
+    """Without a clinic nobody can be refused."""
+    return "taken" if probed.taken else "found" if probed.code == "no_ca" else "refused"
 
 
 DISCOVERY_COMMANDS: Final = (discover,)

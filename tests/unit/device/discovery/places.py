@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Self
 
 from aiohttp import web
 
@@ -95,3 +96,31 @@ async def place(
         if there.gate is not None:
             there.gate.set()
         await runner.cleanup()
+
+
+class Ears:
+    """What is heard on a LAN, said by the test."""
+
+    def __init__(self, *announcements: Announcement) -> None:
+        self._heard = list(announcements)
+        self._changed = asyncio.Event()
+
+    def say(self, *announcements: Announcement) -> None:
+        """These are announced now, and no others."""
+        self._heard = list(announcements)
+        self._changed.set()
+
+    def found(self) -> Mapping[str, Announcement]:
+        return {str(number): heard for number, heard in enumerate(self._heard)}
+
+    async def next_change(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
+
+    async def settle(self, timeout_s: float) -> None:
+        """There is nothing to wait for."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
