@@ -71,7 +71,7 @@ class IdentityRoom(Room):
         return await self._model(call, await self._services.accounts.hub_token(message, origin_of(call)))
 
     async def _code(self, call: Call) -> web.StreamResponse:
-        require(call.authorised(), "admin")
+        require(call.authorised(), "hub_or_admin")
         message = await self._bodies.read_model(call, CodeRequest)
         return await self._model(call, await self._services.accounts.make_code(call.authorised(), message))
 
