@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol
 
 from medxz.device.discovery.candidates import Candidate, Known, is_here
@@ -29,27 +30,20 @@ _NOT_YET_VALID: Final = 9
 _HAS_EXPIRED: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server tells of itself, and how long it took from the first packet on."""
-
-    info: wire.InfoAnswer
-    took_s: float
-
-
 class Ask(Protocol):
     """How a server is asked who it is. Where none is given, by `medxz.peer.Peer`."""
 
-    async def __call__(self, url: str, ssl_context: ssl.SSLContext | None, deadline_s: float) -> Answer: ...
+    async def __call__(
+        self, url: str, ssl_context: ssl.SSLContext | None, deadline_s: float
+    ) -> wire.InfoAnswer: ...
 
 
-async def over_http(url: str, ssl_context: ssl.SSLContext | None, deadline_s: float) -> Answer:
+async def over_http(url: str, ssl_context: ssl.SSLContext | None, deadline_s: float) -> wire.InfoAnswer:
     from medxz.peer import Peer  # what only records never loads it
 
     peer = Peer(url, ssl_context=ssl_context, connect_timeout_s=deadline_s, idle_timeout_s=deadline_s)
-    begun = time.monotonic()
     try:
-        return Answer(await peer.info(), time.monotonic() - begun)
+        return await peer.info()
     finally:
         await peer.aclose()
 
@@ -82,10 +76,14 @@ async def probe(candidate: Candidate, known: Known, *, deadline_s: float, ask: A
     """Ask at `candidate.url`. Never an error: whatever happens is a verdict."""
     try:
         context = _context(candidate, known)
+        if ask is over_http:
+            import_module("medxz.peer")  # it takes a while, and is no part of a round trip
+        begun = time.monotonic()
         async with asyncio.timeout(deadline_s):
             told = await ask(candidate.url, context, deadline_s)
+            took_s = time.monotonic() - begun
             if candidate.server_id is None and candidate.url.startswith("https:"):
-                named = replace(candidate, server_id=told.info.server_id)
+                named = replace(candidate, server_id=told.server_id)
                 told = await ask(candidate.url, _context(named, known), deadline_s)
     except TimeoutError:
         return refusal(candidate, "no_answer", f"no answer within {deadline_s:.1f} s")
@@ -97,7 +95,7 @@ async def probe(candidate: Candidate, known: Known, *, deadline_s: float, ask: A
         return refusal(candidate, *_of_silence(error, candidate))
     except (ConfigurationError, UnicodeError) as error:
         return refusal(candidate, "no_answer", f"it can't be asked: {error}")
-    return _judged(candidate, told.info, told.took_s / ROUND_TRIPS)
+    return _judged(candidate, told, took_s / ROUND_TRIPS)
 
 
 def _judged(candidate: Candidate, told: wire.InfoAnswer, rtt_s: float) -> Probed:
