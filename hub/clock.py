@@ -248,20 +248,21 @@ class HubClock:
             await asyncio.wait([watching])
 
     async def _watch(self, say: FilteringBoundLogger) -> None:
-        before: Source | None = None
-        keep_at_s = self.monotonic() + KEEP_S
+        before, since_s = self.standing(), self.monotonic()
+        _say(before, say)
+        keep_at_s = since_s + KEEP_S
         while True:
-            standing = self.standing()
-            if standing.source != before:
-                tell = say.info if standing.is_trusted else say.warning
-                tell("clock", trusted=standing.is_trusted, by=standing.source, detail=standing.detail)
-            is_new, before = before not in {None, standing.source}, standing.source
-            if is_new:
-                self._turn()
-            if is_new or self.monotonic() >= keep_at_s:
-                keep_at_s = self.monotonic() + KEEP_S
-                await self.try_to_keep()
             await self._waits.sleep(LOOK_S)
+            standing, at_s = self.standing(), self.monotonic()
+            jump_ms = standing.now_ms - before.now_ms - int((at_s - since_s) * 1_000)
+            is_new = standing.source != before.source or abs(jump_ms) > OFF_MS
+            before, since_s = standing, at_s
+            if is_new:
+                _say(standing, say)
+                self._turn()
+            if is_new or at_s >= keep_at_s:
+                keep_at_s = at_s + KEEP_S
+                await self.try_to_keep()
 
     async def try_to_keep(self) -> None:
         """The same where that may fail: on a full disk there will be room again, or nothing to go by but the rest."""
@@ -275,29 +276,10 @@ class HubClock:
         self._turned = asyncio.Event()
 
     async def turned(self) -> None:
-        """Wait until another is trusted than before."""
+        """Wait until another is trusted than before, or until it jumps."""
         await self._turned.wait()
 
 
-@dataclass(frozen=True, slots=True)
-class TowardsCloud:
-    """The hub's clock as it judges the cloud's certificate, without which nobody could set it right.
-
-    Where it has doubts, a certificate has ended only where that is proved: where the clock stood may have been wrong.
-    Until the cloud has told the time none is refused for its begin, since a machine's clock may be plausible and late.
-    """
-
-    clock: HubClock
-
-    def now_ms(self) -> int:
-        standing = self.clock.standing()
-        return standing.now_ms if standing.is_trusted else self.clock.proven_ms
-
-    def latest_ms(self) -> int:
-        return self.clock.now_ms() + (0 if self.clock.is_told else AHEAD_MS_MAX)
-
-    def monotonic(self) -> float:
-        return self.clock.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await self.clock.sleep(seconds)
+def _say(standing: Standing, say: FilteringBoundLogger) -> None:
+    tell = say.info if standing.is_trusted else say.warning
+    tell("clock", trusted=standing.is_trusted, by=standing.source, detail=standing.detail)

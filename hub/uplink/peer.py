@@ -8,10 +8,11 @@ on this machine speaks, nothing does.
 from __future__ import annotations
 
 import ssl
+from dataclasses import dataclass
 from typing import Any, Final
 
 from hub.claimed import Claimed
-from hub.clock import HubClock, TowardsCloud
+from hub.clock import AHEAD_MS_MAX, HubClock
 from medxz.clock import parse_time
 from medxz.errors import PeerUnreachable
 from medxz.peer import Peer
@@ -58,3 +59,27 @@ def context_of(claim: Claimed, clock: HubClock) -> ssl.SSLContext:
     if claim.cloud_url.startswith("https:"):
         return cloud_context(claim.cloud_ca, clock)
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+@dataclass(frozen=True, slots=True)
+class TowardsCloud:
+    """The hub's clock as it judges the cloud's certificate, without which nobody could set it right.
+
+    Where it has doubts, a certificate has ended only where that is proved: where the clock stood may have been wrong.
+    Until the cloud has told the time none is refused for its begin, since a machine's clock may be plausible and late.
+    """
+
+    clock: HubClock
+
+    def now_ms(self) -> int:
+        standing = self.clock.standing()
+        return standing.now_ms if standing.is_trusted else self.clock.proven_ms
+
+    def latest_ms(self) -> int:
+        return self.clock.now_ms() + (0 if self.clock.is_told else AHEAD_MS_MAX)
+
+    def monotonic(self) -> float:
+        return self.clock.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await self.clock.sleep(seconds)

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from hub.clock import AHEAD_MS_MAX, KEEP_S, LEAP_MS, LEAP_S, RELEASED_MS, HubClock, TowardsCloud
+from hub.clock import AHEAD_MS_MAX, KEEP_S, LEAP_MS, LEAP_S, RELEASED_MS, HubClock
+from hub.uplink.peer import TowardsCloud
 from medxz.clock import format_time, has_doubts, latest_of
 from medxz.errors import StorageFull
 from medxz.ids import RandomIds
@@ -284,7 +285,7 @@ async def until(holds: Any) -> None:
 
 
 async def test_the_log_tells_whom_it_trusts_and_who_waits_is_woken(registry: SqliteRegistry) -> None:
-    """Once at the start and once for each change, with what is to be done."""
+    """Once at the start, and once for each change and each jump, with what is to be done."""
     clock, said = await restarted(registry, box := Box(IN_1970_MS)), BytesIO()
     async with watched(clock, said):
         await until(lambda: b'"floor"' in said.getvalue())
@@ -295,7 +296,12 @@ async def test_the_log_tells_whom_it_trusts_and_who_waits_is_woken(registry: Sql
             await waiting
         clock.tell(NOON_MS, box.run_s)
         await until(lambda: b'"cloud"' in said.getvalue())
-    assert said.getvalue().count(b'"clock"') == 3
+        waiting = asyncio.create_task(clock.turned())
+        await asyncio.sleep(0)
+        clock.tell(NOON_MS + DAY_MS, box.run_s)
+        async with asyncio.timeout(10):
+            await waiting
+    assert said.getvalue().count(b'"clock"') == 4
     assert b"let it ask a time server" in said.getvalue()
 
 
