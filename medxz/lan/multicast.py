@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import ipaddress
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RETRY_S: Final = 30.0
 CLOSE_S_MAX: Final = 1.0
+_HERE: Final = "127.0.0.1"
 NO_INTERFACE: Final = "no interface with an address is up"
 
 
@@ -61,8 +62,7 @@ class Multicast:
     @property
     def addresses(self) -> list[str]:
         """Those of this machine that it speaks on."""
-        found = [text for one in self.interfaces for text in one.addresses]
-        return found if self._only is None else [text for text in found if text in self._only]
+        return [text for one in self.interfaces for text in one.addresses]
 
     async def reopened(self, generation: int) -> None:
         """Wait for sockets later than of this generation."""
@@ -89,7 +89,7 @@ class Multicast:
             registry = self.zeroconf.zeroconf.registry
             registry.async_remove(registry.async_get_service_infos())
         await self._close()
-        self.interfaces = [one for one in interfaces if self._is_meant(one)]
+        self.interfaces = [one for one in map(self._meant, interfaces) if one.addresses]
         self.problem = None
         try:
             if not self.interfaces:
@@ -104,15 +104,22 @@ class Multicast:
             self.generation += 1
             self._changed.notify_all()
 
-    def _is_meant(self, interface: Interface) -> bool:
-        return self._only is None or any(text in self._only for text in interface.addresses)
+    def _meant(self, interface: Interface) -> Interface:
+        """The interface with those of its addresses that are meant. Loopback has all of 127.0.0.0/8."""
+        if self._only is None:
+            return interface
+        found = [text for text in self._only if text in interface.addresses]
+        if _HERE in interface.ipv4:
+            found += [text for text in self._only if text not in found and text.startswith("127.")]
+        ipv4, ipv6 = ([text for text in found if (":" in text) is kind] for kind in (False, True))
+        return replace(interface, ipv4=tuple(ipv4), ipv6=tuple(ipv6))
 
     def _sockets(self) -> list[str | int]:
         """What the library opens: for each interface an address of IPv4, and its number for IPv6."""
         found: list[str | int] = []
         for one in self.interfaces:
-            found += [text for text in one.ipv4 if self._only is None or text in self._only][:1]
-            if one.index and any(self._only is None or text in self._only for text in one.ipv6):
+            found += one.ipv4[:1]
+            if one.index and one.ipv6:
                 found.append(one.index)
         return found
 
@@ -121,8 +128,3 @@ class Multicast:
         if closing is not None:
             with suppress(TimeoutError, OSError):
                 await asyncio.wait_for(closing.async_close(), CLOSE_S_MAX)
-
-
-def is_on_loopback(addresses: Sequence[str]) -> bool:
-    """Whether nobody but this machine is meant."""
-    return all(ipaddress.ip_address(text).is_loopback for text in addresses)
