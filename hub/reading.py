@@ -23,7 +23,7 @@ from medxz.store.sqlite import SqliteLog
 BUSY_TRIES: Final = 20
 BUSY_S: Final = 0.25
 # what was stored here comes back out of the other log: so many are known again without a look into the file
-RECENT_OPS_MAX: Final = 10_000
+RECENT_OPS_MAX: Final = 4_096
 
 
 class Reading:
