@@ -76,8 +76,8 @@ class Avahi:
 
     def command(self, *arguments: object) -> list[str]:
         """The command that runs this one with this host's files of avahi, among whose readers is the C library."""
-        inner = shlex.join(map(str, arguments))
-        return ["sh", "-c", f"mount --bind {shlex.quote(str(self._run))} {RUN} && exec {inner}"]
+        mounted = f"mount --bind {shlex.quote(str(self._run))} {RUN}"
+        return ["sh", "-c", f'{mounted} && exec "$@"', "sh", *map(str, arguments)]
 
     def asked(self, *arguments: object) -> str:
         told = self.host.run(*self.command(*arguments), env=self._env)

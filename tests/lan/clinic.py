@@ -7,18 +7,19 @@ address the same: so a folder that was filled once can be copied, and tests begi
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import trustme
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from medxz.device.invitation import look_at
+from tests.lan.application import Application
 from tests.lan.hosts import Host, Network
 from tests.system.hub_process import DEADLINE_S, environment, wait_until
 from tests.system.world import CLOUD, DEVICE, HUB, CloudProcess, EnrolledTablet, Process, SiteHub
@@ -171,51 +172,11 @@ class LanTablet(EnrolledTablet):
         assert ended.returncode in {0, 1}, ended.stderr
         return dict(json.loads(ended.stdout))
 
-    def watch(self) -> Watch:
-        process = self.host.start(
-            *DEVICE, "watch", "--store", self.store, "--json",
-            env=lan_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        return Watch(process)
-
-
-class Watch:
-    """`medxz watch --json` as it runs, and each thing that it told with the time."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.told: list[tuple[float, dict[str, Any]]] = []
-        self._buffer = b""
-        assert process.stdout is not None
-        self._out = process.stdout
-        os.set_blocking(self._out.fileno(), False)
-
-    def read(self) -> None:
-        """Whatever it has told since."""
-        while chunk := self._out.read(65_536):
-            self._buffer += chunk
-        *lines, self._buffer = self._buffer.split(b"\n")
-        now = time.monotonic()
-        self.told += [(now, json.loads(line)) for line in lines if line.strip()]
-
-    def until(self, holds: Callable[[dict[str, Any]], bool], what: str, seconds: float = DEADLINE_S) -> float:
-        """When it told the first thing that this holds of, of those that nobody waited for yet."""
-        deadline = time.monotonic() + seconds
-        while True:
-            self.read()
-            while self.told:
-                at, event = self.told.pop(0)
-                if holds(event):
-                    return at
-            assert self.process.poll() is None, (
-                f"it ended: {self.process.stderr and self.process.stderr.read()}"
-            )
-            assert time.monotonic() < deadline, f"waited in vain: {what}"
-            time.sleep(0.005)
-
-    def end(self) -> None:
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(DEADLINE_S)
+    def application(self) -> Application:
+        """One that uses the library, and stays in step."""
+        started = Application(self.host, self.store, lan_environment())
+        started.until(lambda event: event["event"] == "ready", "the application")
+        return started
 
 
 class Clinic:
@@ -255,6 +216,27 @@ class Clinic:
     def stop(self) -> None:
         for process in (self.hub, self.second, self.cloud):
             process.end(signal.SIGTERM)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the clinic's CA, as an admin gets it with a code."""
+        return str(self.nora.code()["fp"])
+
+    def ca_certificate(self) -> str:
+        """The clinic's CA, which the hub shows; the fingerprint tells which it is."""
+        with self.nora.host.namespace.entered():
+            root = look_at(self.hub.url).root(self.fingerprint)
+        assert root is not None
+        return root.public_bytes(Encoding.PEM).decode()
+
+    def until_told(self, tablet: LanTablet, holds: Callable[[], bool], what: str) -> None:
+        """Sync until what the cloud decided has come to the tablet."""
+
+        def has_come() -> bool:
+            tablet.sync()
+            return holds()
+
+        wait_until(has_come, what)
 
     def start(self) -> Clinic:
         """The cloud and the first hub."""

@@ -205,6 +205,11 @@ class Host:
         with file.open("a") as hosts:  # the same file, so that who runs already sees it
             hosts.writelines(f"{address} {name}\n" for address in addresses)
 
+    def link_local(self) -> list[str]:
+        """Its addresses that hold on this LAN alone."""
+        told = json.loads(self.namespace.ip("-j", "address", "show", "dev", DEVICE))[0]["addr_info"]
+        return [one["local"] for one in told if one["scope"] == "link"]
+
     def traffic(self) -> tuple[int, int]:
         """Bytes that it has received and sent so far."""
         told = json.loads(self.namespace.ip("-s", "-j", "link", "show", DEVICE))[0]["stats64"]
