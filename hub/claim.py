@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 
-from hub.alone.bringing import brought
+from hub.alone.bringing import brought, keep_sessions
 from hub.alone.office import opened_office
 from hub.ask import check_path
 from hub.claimed import KEY, Claimed, hash_of, keep_claim
@@ -87,7 +87,7 @@ async def _claim_new(
         claim = made.identity.claim
         await clock.begin(made.registry)
         if claim is None or claim.code_hash != hash_of(order.code):
-            claim = await _claimed(made.registry, made.identity, order, None, clock)
+            claim, _ = await _claimed(made.registry, made.identity, order, None, clock)
             await keep_claim(made.registry, claim)
             await clock.keep()
         made.file.join_clinic(claim.clinic_id)
@@ -116,7 +116,9 @@ async def _claim_existing(
         if not is_empty:
             async with opened_office(storage, identity, ids) as office:
                 adopt = await brought(identity, directory, office)
-        claim = await _claimed(registry, identity, order, adopt, clock)
+        claim, going_on = await _claimed(registry, identity, order, adopt, clock)
+        if adopt is not None:
+            await keep_sessions(storage.sessions, adopt, frozenset(going_on), clock)
         if claim.clinic_id != identity.clinic_id:
             await storage.log.run(storage.file.join_clinic, claim.clinic_id)
         await keep_claim(registry, claim)
@@ -125,8 +127,8 @@ async def _claim_existing(
 
 async def _claimed(
     registry: SqliteRegistry, identity: HubIdentity, order: Order, adopt: Adopt | None, clock: HubClock
-) -> Claimed:
-    """Ask the cloud, and hold its answer against what was asked."""
+) -> tuple[Claimed, list[str]]:
+    """Ask the cloud, and hold its answer against what was asked. With the claim, the sessions that go on."""
     key_pem = await _hub_key(registry)
     answer = await _asked(order, _request(order, identity, key_pem, adopt), clock)
     credential = Credential(answer.certificate.encode(), key_pem)
@@ -137,7 +139,7 @@ async def _claimed(
             f"the code is of the clinic {answer.clinic_id}, which did not take in this hub's {identity.clinic_id}",
             "take a code of a clinic that has no devices and hubs yet",
         )
-    return Claimed(
+    claim = Claimed(
         hub_id=answer.hub_id,
         clinic_id=answer.clinic_id,
         site_id=answer.site_id,
@@ -151,6 +153,7 @@ async def _claimed(
         keys=answer.keys,
         config=answer.config,
     )
+    return claim, answer.sessions
 
 
 def _request(order: Order, identity: HubIdentity, key_pem: bytes, adopt: Adopt | None) -> ClaimRequest:

@@ -6,6 +6,7 @@ Sessions beyond that are left behind, those that were used longest ago.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,14 +15,17 @@ from pydantic import ValidationError
 from medxz import limits
 from medxz.program.errors import CommandFailed
 from medxz.store.authority import sessions, users
+from medxz.store.passed import PassedSession
 from medxz.wire import Adopt
 
 if TYPE_CHECKING:
     from hub.alone.office import Office
     from hub.identity import HubIdentity
+    from medxz.clock import Clock
     from medxz.store.authority.base import Tx
     from medxz.store.authority.sessions import SessionRow, Tokens
     from medxz.store.directory import DeviceEntry, Directory, User
+    from medxz.store.passed import PassedSessions
 
 _ROLES: Final = frozenset({"admin", "clinician", "front_desk"})
 
@@ -60,6 +64,26 @@ async def brought(identity: HubIdentity, directory: Directory, office: Office) -
         )
     except ValidationError as error:
         raise _too_much(directory, error) from None
+
+
+async def keep_sessions(
+    passed: PassedSessions, adopt: Adopt, going_on: AbstractSet[str], clock: Clock
+) -> None:
+    """The cloud has just stood for these: they are renewed here too when it can't be reached, as any that went through."""
+    for session in adopt.sessions:
+        if session.session_id not in going_on:
+            continue
+        known = PassedSession(
+            session.session_id,
+            session.user_id,
+            session.device_id,
+            adopt.sites[0].site_id,
+            frozenset(),
+            clock.now_ms(),
+        )
+        for digest in (session.used, session.fresh[0]):
+            if digest is not None:
+                await passed.keep_hash(bytes.fromhex(digest), known)
 
 
 async def _held(office: Office) -> _Held:

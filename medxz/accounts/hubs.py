@@ -24,7 +24,7 @@ from medxz.errors import CodeInvalid, Forbidden, Invalid, NotFound, Refusal, Ses
 from medxz.service.accounts import Origin
 from medxz.service.configuration import config_answer
 from medxz.service.gate import Caller, require
-from medxz.store.authority import attempts, clinics, codes, hubs
+from medxz.store.authority import attempts, clinics, codes, hubs, sessions
 from medxz.store.authority.attempts import NO_CLINIC
 from medxz.store.authority.audit import Entry
 from medxz.store.authority.base import TryAgain, Tx
@@ -33,6 +33,7 @@ from medxz.store.authority.known import Directories
 from medxz.trust.clinic_ca import ServerRequest, read_request
 from medxz.trust.proofs import is_signed_by, proof_issuer, verify_proof
 from medxz.wire import (
+    Adopt,
     AssertionRequest,
     ClaimAnswer,
     ClaimRequest,
@@ -107,6 +108,7 @@ class Hubs:
             keys=self._ring.jwks(),
             config=config_answer(known),
             cloud=self._place,
+            sessions=await _going_on(self._authority, clinic_id, request.adopt),
         )
 
     async def renew(self, caller: Caller, request: RenewRequest) -> RenewAnswer:
@@ -248,6 +250,15 @@ class Hubs:
             await self._authority.trail.append(tx, clinic_id, entry)
         # one answer, whether there is such a hub or not
         return TokenInvalid("the proof's signature fits no key of its issuer that is known here")
+
+
+async def _going_on(authority: Authority, clinic_id: str, adopt: Adopt | None) -> list[str]:
+    """Which of the sessions that were brought are good here."""
+    if adopt is None:
+        return []
+    held = await authority.transactions.read(lambda tx: sessions.everyone(tx, clinic_id))
+    good = {session.session_id for session in held if not session.revoked}
+    return [brought.session_id for brought in adopt.sessions if brought.session_id in good]
 
 
 def _key_of(hub: HubRow) -> EllipticCurvePublicKey:

@@ -43,8 +43,12 @@ class PassedSessions:
 
     async def keep(self, refresh_token: str, session: PassedSession) -> None:
         """The cloud has just given this token to this session."""
+        await self.keep_hash(_hash(refresh_token), session)
+
+    async def keep_hash(self, refresh_hash: bytes, session: PassedSession) -> None:
+        """The same of a token that only its SHA-256 is known of."""
         try:
-            await self._worker.run(_keep, self._connection, _hash(refresh_token), session)
+            await self._worker.run(_keep, self._connection, refresh_hash, session)
         except sqlcipher.Error as error:
             raise failure(error, self._path) from None
 

@@ -140,7 +140,7 @@ class CloudPlace(Answer):
 
 
 class ClaimAnswer(Answer):
-    """`certificate` is a chain in PEM: the hub's own, then the intermediate."""
+    """`certificate` is a chain in PEM: the hub's own, then the intermediate. `sessions`: which of those it brought go on."""
 
     hub_id: str
     clinic_id: str
@@ -150,6 +150,7 @@ class ClaimAnswer(Answer):
     keys: JwksAnswer
     config: ConfigAnswer
     cloud: CloudPlace
+    sessions: Annotated[list[str], Field(default_factory=list)]
 
 
 class RenewRequest(Message):
