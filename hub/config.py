@@ -45,7 +45,7 @@ class Settings(ServerSettings):
 
     PROGRAM: ClassVar[Program] = Program("medxz-hub", "hub")
 
-    mdns: bool = Field(True, description="make the hub known on the LAN; understood, without effect so far")
+    mdns: bool = Field(True, description="announce the hub on its LAN by mDNS")
     keep_own_days: Number = Field(
         limits.KEEP_OWN_DAYS,
         ge=1,

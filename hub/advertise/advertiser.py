@@ -160,7 +160,7 @@ class Advertiser:
 
     async def _is_taken(self, zeroconf: Zeroconf, browser: Browser) -> bool:
         if self._number > NUMBERED_MAX:
-            return False  # it has our id in it
+            return False  # the last one has our id in it: whoever else has it is up to no good
         for _ in range(PROBES):
             ask_addresses(zeroconf, self._host)
             await asyncio.sleep(PROBE_S)
@@ -173,6 +173,8 @@ class Advertiser:
         return False
 
     def _must_give_way(self, zeroconf: Zeroconf, browser: Browser) -> bool:
+        if self._number > NUMBERED_MAX:
+            return False
         hubs = self._others(browser)
         if gives_way(self._host, self._placed.server_id, hubs):
             return True
