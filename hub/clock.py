@@ -35,7 +35,7 @@ OFF_MS: Final = 120_000
 AHEAD_MS_MAX: Final = 5 * 365 * 86_400_000
 # a machine's clock that went ahead by more than this is written down only once it has stood there for so long
 LEAP_MS: Final = 31 * 86_400_000
-LEAP_S: Final = 86_400.0
+LEAP_S: Final = 6 * 3_600.0
 LOOK_S: Final = 10.0
 KEEP_S: Final = 300.0
 
@@ -230,7 +230,8 @@ class HubClock:
             self._kept = kept
 
     def _may_stand_at(self, standing: Standing, at_s: float) -> bool:
-        if standing.now_ms - standing.floor_ms <= LEAP_MS:
+        # of a hub that begins nothing is known but when its program was made
+        if self._kept is None or standing.now_ms - standing.floor_ms <= LEAP_MS:
             self._leapt_at_s = None
             return True
         if self._leapt_at_s is None:
@@ -250,7 +251,7 @@ class HubClock:
     async def _watch(self, say: FilteringBoundLogger) -> None:
         before, since_s = self.standing(), self.monotonic()
         _say(before, say)
-        keep_at_s = since_s + KEEP_S
+        keep_at_s = since_s  # the first time soon, and off the way to being ready
         while True:
             await self._waits.sleep(LOOK_S)
             standing, at_s = self.standing(), self.monotonic()

@@ -104,6 +104,13 @@ def test_the_release_lies_before_now() -> None:
     assert time.time() * 1_000 - 3 * YEAR_MS < RELEASED_MS < time.time() * 1_000
 
 
+async def test_a_new_hub_goes_by_its_machine_however_old_the_release_is(registry: SqliteRegistry) -> None:
+    """The first that is written down is no leap."""
+    clock = await restarted(registry, Box(NOON_MS + YEAR_MS))
+    await clock.keep()
+    assert says(await restarted(registry, Box(IN_1970_MS)))[0] == NOON_MS + YEAR_MS
+
+
 async def test_it_goes_on_from_where_it_stood(registry: SqliteRegistry) -> None:
     """A start in 1970 is no earlier than the last thing that this hub knew of time, however often it starts."""
     await kept_at(registry, NOON_MS)
@@ -235,7 +242,7 @@ def test_what_the_cloud_signed_moves_it_forwards() -> None:
 
 
 async def test_a_leap_that_nobody_confirmed_has_to_last(registry: SqliteRegistry) -> None:
-    """A clock that was ahead for an hour, and was then set right, leaves nothing behind; one of a day counts."""
+    """A clock that was ahead for an hour, and was then set right, leaves nothing behind; one of a day's work counts."""
     await kept_at(registry, NOON_MS)
     clock = await restarted(registry, box := Box(NOON_MS + LEAP_MS + DAY_MS))
     await clock.keep()
@@ -247,7 +254,9 @@ async def test_a_leap_that_nobody_confirmed_has_to_last(registry: SqliteRegistry
     await clock.keep()
     box.pass_s(LEAP_S)
     await clock.keep()
-    assert says(await restarted(registry, Box(IN_1970_MS)))[0] == NOON_MS + LEAP_MS + 2 * DAY_MS
+    assert says(await restarted(registry, Box(IN_1970_MS)))[0] == NOON_MS + LEAP_MS + DAY_MS + int(
+        LEAP_S * 1_000
+    )
 
 
 async def test_the_cloud_s_certificate_has_ended_only_where_that_is_sure(registry: SqliteRegistry) -> None:
