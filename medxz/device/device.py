@@ -31,8 +31,8 @@ from medxz.device.entities import (
     author_of,
     uuid,
 )
-from medxz.device.local import DeviceSide
-from medxz.device.reach import Connect, context_of, over_http, trusting
+from medxz.device.in_step import TargetStatus, target_of, target_status
+from medxz.device.reach import Connect, trusting
 from medxz.device.renewal import Renewal
 from medxz.device.sessions import Compare, LoggedIn, SessionCalls, enrol
 from medxz.device.store import LOCK_WAIT_S, DeviceStore, Draft
@@ -40,9 +40,9 @@ from medxz.device.store.drafts import check_payload, payload_bytes
 from medxz.device.store.rows import HeldOp
 from medxz.device.store.safety import Level, Levels, Parked, RefusedUpstream
 from medxz.device.token import read_claims, server_address
-from medxz.errors import LoginNeeded, OpInvalid, StoreError
+from medxz.errors import OpInvalid, StoreError
 from medxz.ids import Ids, RandomIds
-from medxz.replicate import Progress, Remote, Replicator, Report, Standing
+from medxz.replicate import Progress, Report, Standing
 from medxz.work import ThreadWorker, Worker
 
 SYNC_ATTEMPTS: Final = 4
@@ -82,7 +82,8 @@ class Status:
     parked: int
     open_conflicts: int
     refused_upstream: tuple[RefusedUpstream, ...]
-    target: str
+    target: str | None
+    targets: tuple[TargetStatus, ...]
     server_id: str | None
     clinic_id: str
     device_id: str
@@ -113,11 +114,11 @@ class Device(EntityCalls, SessionCalls, DiscoveryCalls):
         self._clock = machine.clock
         self._ids = machine.ids
         self._worker: Worker = machine.worker
-        self._connect = machine.connect
+        self._machine = machine
         self._hear = machine.hear
         self._recorded = asyncio.Event()
         # one for all that runs at a time: they share the session
-        self._renewal = Renewal(store, self._worker, machine.clock, machine.ids, self._server)
+        self._renewal = Renewal(store, self._worker, machine.clock, machine.ids, self._ask)
 
     # ------------------------------------------------------------------------------------ making and closing
 
@@ -265,12 +266,7 @@ class Device(EntityCalls, SessionCalls, DiscoveryCalls):
         patience_s: float = SYNC_PATIENCE_S,
     ) -> SyncReport:
         """Push what is new here, pull what is new there. PeerRefused or PeerUnreachable where that can't be done."""
-        peer, side = await self._reach()
-        try:
-            replicator = Replicator(side, peer, clock=self._clock, progress=progress)
-            done = await replicator.run(attempts=attempts, patience_s=patience_s)
-        finally:
-            await peer.aclose()
+        done = await self._synced(progress, attempts, patience_s)
         return SyncReport(done, await self.status())
 
     async def watch(
@@ -282,11 +278,7 @@ class Device(EntityCalls, SessionCalls, DiscoveryCalls):
         """
         position = await self._worker.run(self._store.last_position) if after is None else after
         arrived = asyncio.Event()
-        peer, side = await self._reach()
-        replicator = Replicator(side, peer, clock=self._clock, arrived=arrived.set, tell=tell)
-        following = asyncio.create_task(replicator.follow(self._recorded))
-        following.add_done_callback(lambda _: arrived.set())
-        try:
+        async with self._followed(arrived.set, tell) as following:
             while True:
                 arrived.clear()
                 while page := await self._worker.run(self._store.page, position, PAGE_OPS, True):
@@ -300,10 +292,6 @@ class Device(EntityCalls, SessionCalls, DiscoveryCalls):
                 while not arrived.is_set() and await self._refresh_some():
                     pass  # those who only read beside us see what has come
                 await arrived.wait()
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-            await peer.aclose()
 
     # -------------------------------------------------------------------------------------------- how safe
 
@@ -311,6 +299,7 @@ class Device(EntityCalls, SessionCalls, DiscoveryCalls):
         identity = await self._worker.run(self._store.identity)
         counts = await self._worker.run(self._store.counts)
         log = await self._worker.run(self._store.last_log)
+        targets = await self._worker.run(self._store.targets.everything)
         person = await self._onlooker()
         return Status(
             here=counts["here"],
@@ -319,7 +308,8 @@ class Device(EntityCalls, SessionCalls, DiscoveryCalls):
             parked=counts["parked"],
             open_conflicts=await self.open_conflicts(),
             refused_upstream=tuple(await self._worker.run(self._store.refused_upstream)),
-            target=identity.server_url,
+            target=target_of(identity, targets),
+            targets=tuple(target_status(held) for held in targets),
             server_id=log.id.server_id if log is not None else None,
             clinic_id=identity.clinic_id,
             device_id=identity.device_id,
@@ -357,16 +347,6 @@ class Device(EntityCalls, SessionCalls, DiscoveryCalls):
         """How many entries the audit has; StoreError where its chain does not hold."""
         return await self._worker.run(self._store.verify_audit)
 
-    async def _reach(self) -> tuple[Remote, DeviceSide]:
-        identity = await self._worker.run(self._store.identity)
-        if not identity.access_token:
-            raise LoginNeeded("nobody is logged in on this device, or a server has ended the session")
-        side = DeviceSide(
-            self._store, self._worker, self._clock, self._ids, identity, become_another=self._renewal.changed
-        )
-        connect = self._connect or over_http
-        return connect(identity.server_url, token=self._renewal, ssl_context=context_of(identity)), side
-
 
 class _ClosedWorker:
     """The worker of a device that was closed."""
@@ -388,6 +368,7 @@ def raw_key(key: bytes | str) -> bytes | str:
 
 
 __all__ = [
-    "Device", "HeldOp", "Level", "LoggedIn", "Machine", "Parked", "Progress", "Recorded", "Status", "SyncReport", "ToldConflict",
+    "Device", "HeldOp", "Level", "LoggedIn", "Machine", "Parked", "Progress", "Recorded", "Status", "SyncReport",
+    "TargetStatus", "ToldConflict",
     "ToldRetract", "ToldSide",
 ]  # fmt: skip

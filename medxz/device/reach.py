@@ -16,7 +16,7 @@ from medxz.replicate import Remote
 if TYPE_CHECKING:
     from medxz import wire
     from medxz.device.store import Identity
-    from medxz.peer import TokenSource
+    from medxz.peer import Ear, TokenSource
 
 
 class Server(Remote, Protocol):
@@ -26,18 +26,23 @@ class Server(Remote, Protocol):
     async def refresh(self, request: wire.RefreshRequest) -> wire.SessionAnswer: ...
     async def logout(self, request: wire.LogoutRequest) -> None: ...
     async def enrol(self, request: wire.EnrolRequest) -> wire.EnrolAnswer: ...
+    async def alive(self) -> None: ...
 
 
 class Connect(Protocol):
-    """How a server is reached. Where none is given it is `medxz.peer.Peer`, over HTTP."""
+    """How a server is reached. Where none is given it is `medxz.peer.Peer`, over HTTP. `ear`: who listens to it."""
 
-    def __call__(self, url: str, *, token: TokenSource, ssl_context: ssl.SSLContext | None) -> Server: ...
+    def __call__(
+        self, url: str, *, token: TokenSource, ssl_context: ssl.SSLContext | None, ear: Ear | None = None
+    ) -> Server: ...
 
 
-def over_http(url: str, *, token: TokenSource, ssl_context: ssl.SSLContext | None) -> Server:
+def over_http(
+    url: str, *, token: TokenSource, ssl_context: ssl.SSLContext | None, ear: Ear | None = None
+) -> Server:
     from medxz.peer import Peer  # what only records never loads it
 
-    return Peer(url, token=token, ssl_context=ssl_context)
+    return Peer(url, token=token, ssl_context=ssl_context, ear=ear)
 
 
 def no_token() -> str | None:

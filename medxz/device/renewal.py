@@ -9,26 +9,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from medxz.clock import Clock
 from medxz.device.reach import Server
 from medxz.device.store import DeviceStore
+from medxz.device.store.identity import Kind
 from medxz.device.store.sessions import Session
-from medxz.errors import PeerRefused, PeerUnreachable
+from medxz.device.token import read_claims
+from medxz.errors import ConfigurationError, PeerRefused, PeerUnreachable
 from medxz.ids import Ids
 from medxz.work import Worker
 
 if TYPE_CHECKING:
     from medxz import wire
+    from medxz.peer import Credentials
+
+T = TypeVar("T")
 
 RENEW_BEFORE_MS: Final = 60_000
 # while a renewal that is early fails, the token there is does
 TRY_AGAIN_MS: Final = 10_000
 
 
+class Ask(Protocol):
+    """How a server is had: the work is done with one that can."""
+
+    async def __call__(self, work: Callable[[Server], Awaitable[T]]) -> T: ...
+
+
 class Renewal:
-    """`medxz.peer.Credentials` of a device. `connect` gives its server, to be asked without a token."""
+    """`medxz.peer.Credentials` of a device. `ask` does something with a server of its, without a token."""
 
     def __init__(
         self,
@@ -36,13 +47,13 @@ class Renewal:
         worker: Worker,
         clock: Clock,
         ids: Ids,
-        connect: Callable[[], Awaitable[Server]],
+        ask: Ask,
     ) -> None:
         self._store = store
         self._worker = worker
         self._clock = clock
         self._ids = ids
-        self._connect = connect
+        self._ask = ask
         self._session: Session | None = None
         self._one_at_a_time = asyncio.Lock()
         self._not_before_ms = 0
@@ -51,12 +62,17 @@ class Renewal:
         """Somebody has logged in or out, or the device became another: read it again."""
         self._session = None
 
-    async def token(self) -> str | None:
+    def at(self, kind: Kind | None, server_id: str | None) -> Credentials:
+        """The tokens for one server: a cloud takes its own alone, and none that a hub signed without it."""
+        return _AtCloud(self, server_id) if kind == "cloud" and server_id is not None else self
+
+    async def token(self, issuer: str | None = None) -> str | None:
+        """`issuer`: the only one whose tokens will do."""
         session = await self._held()
-        if self._is_due(session):
+        if self._is_due(session) or _is_of_another(session, issuer):
             async with self._one_at_a_time:
                 session = await self._held()
-                if self._is_due(session):
+                if self._is_due(session) or _is_of_another(session, issuer):
                     session = await self._renewed_early(session)
         return session.access_token or None
 
@@ -94,19 +110,21 @@ class Renewal:
     async def _renew(self, session: Session) -> Session:
         from medxz import wire
 
-        server = await self._connect()
+        async def renewed(server: Server) -> wire.SessionAnswer:
+            try:
+                return await server.refresh(wire.RefreshRequest(refresh_token=session.refresh_token))
+            except PeerRefused as refused:
+                if refused.code != "cloud_required":
+                    raise
+                return await self._renew_by_proof(server, session, refused)
+
         try:
-            answer = await server.refresh(wire.RefreshRequest(refresh_token=session.refresh_token))
+            answer = await self._ask(renewed)
         except PeerRefused as refused:
             if _is_final(refused):
                 await self._worker.run(self._store.session_has_ended, session)
                 self._session = None
-                raise
-            if refused.code != "cloud_required":
-                raise
-            answer = await self._renew_by_proof(server, session, refused)
-        finally:
-            await server.aclose()
+            raise
         return await self._keep(session, answer)
 
     async def _renew_by_proof(
@@ -130,6 +148,30 @@ class Renewal:
         )  # fmt: skip
         self._session = await self._worker.run(self._store.go_on, before, after)
         return self._session
+
+
+class _AtCloud:
+    """The tokens that this cloud takes."""
+
+    def __init__(self, renewal: Renewal, server_id: str) -> None:
+        self._renewal = renewal
+        self._server_id = server_id
+
+    async def token(self) -> str | None:
+        return await self._renewal.token(self._server_id)
+
+    async def ended(self, token: str) -> bool:
+        return await self._renewal.ended(token)
+
+
+def _is_of_another(session: Session, issuer: str | None) -> bool:
+    if issuer is None or session.refresh_token is None or not session.access_token:
+        return False
+    try:
+        signed_by = read_claims(session.access_token).server_id
+    except ConfigurationError:
+        return False  # a server will say what it thinks of it
+    return signed_by not in {None, issuer}
 
 
 def _is_final(error: PeerRefused | PeerUnreachable) -> bool:

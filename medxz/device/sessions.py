@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from medxz.clock import Clock
+from medxz.device.in_step import InStepCalls
 from medxz.device.locking import LockCalls, hash_of
-from medxz.device.reach import Connect, Server, by_address, context_of, no_token, of_clinic, over_http
-from medxz.device.renewal import Renewal
+from medxz.device.reach import by_address, no_token, of_clinic, over_http
 from medxz.device.store import DeviceStore
 from medxz.device.store.identity import public_key_text
 from medxz.device.store.sessions import Enrolled, Session
@@ -48,13 +47,10 @@ class LoggedIn:
     roles: Sequence[str]
 
 
-class SessionCalls(LockCalls):
+class SessionCalls(LockCalls, InStepCalls):
     """What `Device` has of sessions."""
 
-    _clock: Clock
     _ids: Ids
-    _connect: Connect | None
-    _renewal: Renewal
 
     async def login(self, email: str, password: str, totp: str | None = None) -> LoggedIn:
         """Begin a session: ops are recorded as this user's from now on. PeerRefused says why not."""
@@ -62,15 +58,12 @@ class SessionCalls(LockCalls):
 
         identity = await self._worker.run(self._store.identity)
         request = wire.LoginRequest(email=email, password=password, device_id=identity.device_id, totp=totp)
-        server = await self._server()
         try:
-            told = await server.login(request)
+            told = await self._ask(lambda server: server.login(request))
         except (PeerUnreachable, PeerRefused) as error:
             if _is_offline(error):
                 error.hint = _NOBODY_ELSE
             raise
-        finally:
-            await server.aclose()
         if told.clinic.clinic_id != identity.clinic_id:
             raise PeerUnreachable(f"{identity.server_url} logged in to another clinic: nothing was changed")
         ends_ms = self._clock.now_ms() + told.expires_in * 1_000
@@ -98,23 +91,14 @@ class SessionCalls(LockCalls):
         session = await self._worker.run(self._store.session)
         is_told = True
         if session.refresh_token is not None:
-            server = await self._server()
+            request = wire.LogoutRequest(refresh_token=session.refresh_token)
             try:
-                await server.logout(wire.LogoutRequest(refresh_token=session.refresh_token))
+                await self._ask(lambda server: server.logout(request))
             except (PeerUnreachable, PeerRefused) as error:
                 is_told = isinstance(error, PeerRefused) and error.status < 500  # it knows of no such session
-            finally:
-                await server.aclose()
         await self._worker.run(self._store.log_out)
         self._renewal.changed()
         return is_told
-
-    async def _server(self) -> Server:
-        """The device's server, to be asked without a token."""
-        identity = await self._worker.run(self._store.identity)
-        return (self._connect or over_http)(
-            identity.server_url, token=no_token, ssl_context=context_of(identity)
-        )
 
 
 async def enrol(

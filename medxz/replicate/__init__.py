@@ -34,8 +34,9 @@ from medxz.replicate.sides import (
 )
 
 __all__ = [
-    "START", "STREAM_ENDED", "Local", "LogId", "Meeting", "Outgoing", "Progress", "Remote", "Replicator", "Report", "SnapshotHead",
+    "LIVE_ROUND_S", "LIVE_S_MIN", "START", "STREAM_ENDED", "Local", "LogId", "Meeting", "Outgoing", "Progress", "Remote", "Replicator", "Report", "SnapshotHead",
     "SnapshotPart", "Standing", "StreamPage",
+    "first_of",
 ]  # fmt: skip
 
 LIVE_ROUND_S: Final = 30.0
@@ -111,7 +112,7 @@ class Replicator:
     async def _live(
         self, wake: asyncio.Event, meeting: Meeting, can_wait: Callable[[PeerRefused], bool] = lambda _: True
     ) -> None:
-        await _first_of(self._read_stream(meeting.log), self._push_when_woken(wake, meeting, can_wait))
+        await first_of(self._read_stream(meeting.log), self._push_when_woken(wake, meeting, can_wait))
 
     async def _session(self, wake: asyncio.Event) -> None:
         """Catch up, then live on the stream until it ends. Returns where that stream had lived for a while."""
@@ -146,7 +147,7 @@ class Replicator:
         """Push what is recorded, and now and then look for what waits and how far the cloud has got."""
         met_at = self._clock.monotonic()
         while True:
-            await _first_of(wake.wait(), self._clock.sleep(LIVE_ROUND_S))
+            await first_of(wake.wait(), self._clock.sleep(LIVE_ROUND_S))
             wake.clear()
             async for attempt in self._retry.while_refused(can_wait):
                 with attempt:
@@ -160,7 +161,7 @@ class Replicator:
                     await self._cycle.push_all(meeting)
 
 
-async def _first_of(*works: Awaitable[object]) -> None:
+async def first_of(*works: Awaitable[object]) -> None:
     """Until the first of them ends; the others are cancelled, and its error is ours."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:

@@ -109,6 +109,12 @@ class Report:
     def settled(self) -> int:
         return self.pushed + self.rejected
 
+    def add(self, other: Report) -> None:
+        """What came of another server, or of another time. What is to be offered again is counted by the last."""
+        for name in ("accepted", "duplicate", "conflict", "rejected", "pulled", "entities", "recorded_again"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.retry = other.retry
+
     def count(self, status: wire.ResultStatus) -> None:
         setattr(self, status, getattr(self, status) + 1)
 

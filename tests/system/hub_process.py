@@ -29,12 +29,13 @@ EAGER_PROGRAM = (
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a process is started with: it hears nobody on the LAN of the machine that tests run on."""
     clean = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("MEDXZ_HUB_", "MEDXZ_CLOUD_")) and name not in NOT_HANDED_ON
     }
-    return {**clean, **(more or {})}
+    return {**clean, "MEDXZ_MDNS": "0", **(more or {})}
 
 
 def command(*arguments: object, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

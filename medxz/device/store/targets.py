@@ -108,14 +108,18 @@ class Targets:
                 put_told(connection, told, now_ms)
             _drop_oldest(connection)
 
-    def go_to(self, url: str | None) -> None:
+    def go_to(self, url: str | None, rtt_s: float | None = None) -> None:
         """The device is in step with the server there now; None: with nobody."""
         with self._file.transaction() as connection:
             connection.execute(
                 "UPDATE target SET is_current = 0 WHERE is_current = 1 AND url IS NOT ?", (url,)
             )
             if url is not None:
-                connection.execute("UPDATE target SET is_current = 1 WHERE url = ?", (url,))
+                connection.execute(
+                    "UPDATE target SET is_current = 1, state = 'ready', why = NULL, code = NULL,"
+                    " rtt_ms = coalesce(?, rtt_ms), last_ok_ms = ? WHERE url = ?",
+                    (_ms(rtt_s), self._clock.now_ms(), url),
+                )
 
     def looked(self) -> None:
         """The LAN was searched, and no hub found."""
@@ -167,7 +171,7 @@ def note_answer(connection: Connection, told: Told, rtt_s: float | None, now_ms:
     connection.execute(
         "UPDATE target SET kind = ?, server_id = ?, state = 'ready', tried_ms = ?, last_ok_ms = ?,"
         " rtt_ms = coalesce(?, rtt_ms), code = NULL, why = NULL WHERE url = ?",
-        (told.kind, told.server_id, now_ms, now_ms, None if rtt_s is None else round(rtt_s * 1_000, 1), told.url),
+        (told.kind, told.server_id, now_ms, now_ms, _ms(rtt_s), told.url),
     )  # fmt: skip
 
 
@@ -220,6 +224,10 @@ def trust_hubs(connection: Connection, ca_certificates: Sequence[str], now_ms: i
 
 def joined(ca_certificates: Sequence[str]) -> str:
     return "".join(text if text.endswith("\n") else text + "\n" for text in ca_certificates)
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1_000, 1)
 
 
 def _drop_oldest(connection: Connection) -> None:

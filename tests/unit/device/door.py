@@ -38,7 +38,7 @@ class Door(ScriptedServer):
     reachable: bool = True
     roles: tuple[str, ...] = ("clinician",)
 
-    def connect(self, url: str, *, token: object, ssl_context: object) -> Door:
+    def connect(self, url: str, *, token: object, ssl_context: object, ear: object = None) -> Door:
         return self
 
     async def enrol(self, request: wire.EnrolRequest) -> wire.EnrolAnswer:

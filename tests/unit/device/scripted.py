@@ -104,6 +104,8 @@ class ScriptedServer:
 
     # the requests
 
+    async def alive(self) -> None: ...
+
     async def info(self) -> wire.InfoAnswer:
         return wire.InfoAnswer(
             server_id=self.server_id, kind=self.kind, epoch=self.epoch, protocol=["1.0"], version="0",  # type: ignore[arg-type]

@@ -41,10 +41,10 @@ def door() -> Door:
 
 
 def renewal_of(store: DeviceStore, door: Door) -> Renewal:
-    async def connect() -> Door:
-        return door
+    async def ask(work):
+        return await work(door)
 
-    return Renewal(store, InlineWorker(), door.clock, SeededIds(door.clock, 6), connect)
+    return Renewal(store, InlineWorker(), door.clock, SeededIds(door.clock, 6), ask)
 
 
 async def logged_in(folder: Path, door: Door) -> DeviceStore:
