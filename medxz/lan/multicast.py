@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
+import socket
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 RETRY_S: Final = 30.0
 CLOSE_S_MAX: Final = 1.0
+# of Linux; the module socket has no names for them
+_IP_MULTICAST_ALL: Final = 49
+_IPV6_MULTICAST_ALL: Final = 29
 _HERE: Final = "127.0.0.1"
 NO_INTERFACE: Final = "no interface with an address is up"
 
@@ -97,6 +103,7 @@ class Multicast:
             else:
                 self.zeroconf = AsyncZeroconf(interfaces=self._sockets())
                 await self.zeroconf.zeroconf.async_wait_for_start()
+                _hear_own_interfaces_alone(self.zeroconf)
         except (OSError, RuntimeError) as error:  # the system forbids it; an interface went in between
             self.problem = getattr(error, "strerror", None) or str(error)
             await self._close()
@@ -128,3 +135,14 @@ class Multicast:
         if closing is not None:
             with suppress(TimeoutError, OSError):
                 await asyncio.wait_for(closing.async_close(), CLOSE_S_MAX)
+
+
+def _hear_own_interfaces_alone(zeroconf: AsyncZeroconf) -> None:
+    """Linux hands a socket whatever any program of the machine has joined: a hub on loopback would answer the LAN."""
+    if sys.platform != "linux":
+        return
+    for reader in zeroconf.zeroconf.engine.readers:
+        with socket.socket(fileno=os.dup(reader.fileno)) as listening:
+            listening.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+            if listening.family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)

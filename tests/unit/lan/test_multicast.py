@@ -1,10 +1,14 @@
 """mDNS on loopback, for real: who is heard, who goes, and machines on which it is not possible."""
 
 import asyncio
+import os
+import socket
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import pytest
 from zeroconf.asyncio import AsyncServiceInfo
 
 from medxz.ids import RandomIds
@@ -105,6 +109,16 @@ async def test_who_is_called_so_is_known_by_the_answers() -> None:
         assert hearing is not None
         assert addresses_in_cache(multicast.zeroconf.zeroconf, "nobody.local") == set()
         assert addresses_in_cache(hearing.zeroconf, one.host) == {"127.0.0.1"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands out what others have joined")
+async def test_other_programs_groups_are_not_heard() -> None:
+    """A socket hears the interfaces that were asked for, and not what any program of the machine has joined elsewhere."""
+    async with Multicast(HERE) as multicast:
+        assert multicast.zeroconf is not None
+        for reader in multicast.zeroconf.zeroconf.engine.readers:
+            with socket.socket(fileno=os.dup(reader.fileno)) as listening:
+                assert listening.getsockopt(socket.IPPROTO_IP, 49) == 0  # IP_MULTICAST_ALL
 
 
 async def test_a_machine_without_mdns_hears_nobody_and_says_why() -> None:
