@@ -113,9 +113,8 @@ class Neighbour:
         """Read from it until the stream ends."""
         own, hub_id = self._own, self.state.hub_id
         context = client_context(own.roots(), hub_id)
-        judge_dates_by(
-            context, own.clock
-        )  # both boxes may have booted in 1970, with no cloud to tell them the time
+        # both boxes may have booted in 1970, with no cloud to tell them the time
+        judge_dates_by(context, own.clock)
         async with AsyncExitStack() as stack:
             found = await self._found(context, stack)
             tokens = HubTokens(found, Signing(own.key, own.hub_id, hub_id), own.clock, own.ids)

@@ -15,10 +15,13 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from hub.ask import ask
+from hub.config import HubPlaces
 from medxz.trust.certificates import client_context
 from tests.making import as_json, make_op
 from tests.system.hub_process import DEADLINE_S, wait_until
-from tests.system.world import HUB, PASSWORD, CloudProcess, SiteHub, done, free_port
+from tests.system.test_clock import Machine
+from tests.system.world import PASSWORD, CloudProcess, SiteHub, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two-hubs")]
 
@@ -41,7 +44,7 @@ class SecureHub(SiteHub):
         return self
 
     def status(self) -> dict[str, Any]:
-        return done(HUB, "status", "--data", self.data)
+        return ask(HubPlaces(self.data).socket, "status")
 
     def neighbours(self) -> dict[str, str]:
         return {told["hub_id"]: told["state"] for told in self.status()["neighbours"]}
@@ -192,7 +195,33 @@ async def test_hubs_that_moved_find_each_other_by_mdns(
     async with tablet.at(first) as http:
         [op_id] = await tablet.push(http, 1)
     async with tablet.at(second) as http:
-        deadline = time.monotonic() + DEADLINE_S
-        while op_id not in await pulled(http):
-            assert time.monotonic() < deadline, second.said()
-            await asyncio.sleep(0.02)
+        await until_there(http, op_id)
+
+
+async def test_hubs_that_boot_in_1970_read_each_other(
+    folder: Path, cloud: CloudProcess, hubs: list[SecureHub], tablet: Tablet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut at a site whose internet is gone: neither box knows what time it is, and both go on."""
+    first, second, _ = hubs
+    cloud.end()
+    with monkeypatch.context() as set_back:
+        for number, hub in enumerate((first, second)):
+            machine = Machine(folder, f"machine-{number}")
+            machine.boot_in_1970()
+            for name, value in machine.environment.items():
+                set_back.setenv(name, value)
+            hub.end()
+            hub.start()
+    wait_until(lambda: first.reads(second) and second.reads(first), "the two hubs, with wrong clocks")
+    assert not first.status()["clock"]["trusted"]
+    async with tablet.at(second) as http:
+        [op_id] = await tablet.push(http, 1)
+    async with tablet.at(first) as http:
+        await until_there(http, op_id)
+
+
+async def until_there(http: httpx.AsyncClient, op_id: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while op_id not in await pulled(http):
+        assert time.monotonic() < deadline, "the op at the other hub"
+        await asyncio.sleep(0.02)
