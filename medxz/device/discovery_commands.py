@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +15,7 @@ from medxz.device.commanding import PATH, hearing, tell_result, with_device
 if TYPE_CHECKING:
     from medxz.device.device import Device
     from medxz.device.discovery import Probed
+    from medxz.device.discovery.calls import Discovered
 
 WAIT_S: Final = 2.0
 WAIT_S_MAX: Final = 60.0
@@ -45,29 +46,35 @@ def discover(
     Each is asked who it is, and taken when its certificate is of the clinic's CA and names it. Status 0: one was taken;
     1: none. Without --store it lists what announces itself.
     """
-    found: list[Probed] = []
+    is_taken = False
+
+    def tell(discovered: Discovered) -> None:
+        nonlocal is_taken
+        is_taken = any(probed.taken for probed in discovered.found)
+        answer = {"found": [_members(probed) for probed in discovered.found], "deaf": discovered.deaf}
+        tell_result(as_json, answer, "\n".join(_lines(discovered)))
 
     async def work(device: Device) -> None:
-        found.extend(await device.discover(servers, wait_s=wait_s))
+        tell(await device.discover(servers, wait_s=wait_s))
 
     if store is not None:
         with_device(store, key_file, work, only_reads=True)
     else:
-        found.extend(asyncio.run(_without_a_store(servers, wait_s)))
-    tell_result(as_json, {"found": [_members(probed) for probed in found]}, _text(found))
-    return DONE if any(probed.taken for probed in found) else FAILED
+        tell(asyncio.run(_without_a_store(servers, wait_s)))
+    return DONE if is_taken else FAILED
 
 
-async def _without_a_store(servers: Sequence[str], wait_s: float) -> list[Probed]:
+async def _without_a_store(servers: Sequence[str], wait_s: float) -> Discovered:
     from medxz.device.discovery import Known, look
+    from medxz.device.discovery.calls import NOT_HEARD, Discovered
     from medxz.device.token import server_address
 
     known = Known(typed=[server_address(url) for url in servers])
     hear = hearing()
     if hear is None:
-        return await look(known)
+        return Discovered(await look(known), NOT_HEARD)
     async with hear() as browser:
-        return await look(known, browser=browser, hearing_s=wait_s)
+        return Discovered(await look(known, browser=browser, hearing_s=wait_s), browser.problem)
 
 
 def _members(probed: Probed) -> dict[str, Any]:
@@ -85,23 +92,24 @@ _SOURCES: Final = {
 }  # fmt: skip
 
 
-def _text(found: Sequence[Probed]) -> str:
-    if not found:
-        return "nobody was found: is the hub on, and on this network? mDNS crosses no router: --server URL"
-    lines = []
-    for probed in found:
+def _lines(discovered: Discovered) -> Iterator[str]:
+    for probed in discovered.found:
         at = probed.candidate
         who = probed.server_id or at.server_id or "somebody"
         took = "" if probed.rtt_s is None else f", {probed.rtt_s * 1_000:.0f} ms"
         host = f" ({at.host})" if at.host else ""
-        lines.append(f"{_word(probed):7}  {at.url}{host}  {at.kind} {who}")
-        lines.append(f"         {_SOURCES[at.source]}{took}; {probed.code}: {probed.why}")
-    return "\n".join(lines)
+        yield f"{_word(probed):7}  {at.url}{host}  {at.kind} {who}"
+        yield f"         {_SOURCES[at.source]}{took}; {probed.code}: {probed.why}"
+    if discovered.deaf is not None:
+        yield f"nobody could be heard on this network: {discovered.deaf}"
+    elif not discovered.found:
+        yield "nobody was found: is the hub on, and on this network?"
+    if not discovered.found:
+        yield "mDNS crosses no router: where the hub is on another network, give its address (--server URL)"
 
 
 def _word(probed: Probed) -> str:
-    """Without a clinic nobody can be refused."""
-    return "taken" if probed.taken else "found" if probed.code == "no_ca" else "refused"
+    return {"taken": "taken", "no_ca": "found", "no_answer": "silent"}.get(probed.code, "refused")
 
 
 DISCOVERY_COMMANDS: Final = (discover,)

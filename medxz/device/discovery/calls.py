@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from medxz.device.discovery.looking import DEADLINE_S, HEARING_S, look
 from medxz.device.discovery.remembering import StoreMemory, known_by
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     from medxz.device.discovery.verdicts import Probed
     from medxz.device.store import DeviceStore
 
+NOT_HEARD: Final = "mDNS is switched off here"
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """All verdicts, those that were taken first; and why nobody could be heard on the LAN, where that was so."""
+
+    found: Sequence[Probed]
+    deaf: str | None
+
 
 class DiscoveryCalls:
     """Looking around."""
@@ -27,7 +38,7 @@ class DiscoveryCalls:
 
     async def discover(
         self, servers: Sequence[str] = (), *, wait_s: float = HEARING_S, deadline_s: float = DEADLINE_S
-    ) -> list[Probed]:
+    ) -> Discovered:
         """Every server that is remembered, named by the clinic or heard on the LAN, and the `servers` given here.
 
         Those that were taken come first, and are kept as places to go to. `wait_s`: how long the LAN is listened to.
@@ -42,10 +53,11 @@ class DiscoveryCalls:
                 known, browser=browser, memory=StoreMemory(self._store, self._worker, known),
                 deadline_s=deadline_s, hearing_s=wait_s,
             )  # fmt: skip
+            deaf = NOT_HEARD if browser is None else browser.problem
         # a device that was given a token has the one server that the token is of
         if not self._store.is_read_only and trust.tls != "token":
             await self._keep(found)
-        return found
+        return Discovered(found, deaf)
 
     async def _keep(self, found: Sequence[Probed]) -> None:
         targets = self._store.targets

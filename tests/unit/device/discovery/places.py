@@ -101,6 +101,8 @@ async def place(
 class Ears:
     """What is heard on a LAN, said by the test."""
 
+    problem: str | None = None
+
     def __init__(self, *announcements: Announcement) -> None:
         self._heard = list(announcements)
         self._changed = asyncio.Event()
