@@ -292,6 +292,18 @@ async def test_a_device_without_a_password(folder: Path) -> None:
     tablet.store.close()
 
 
+async def test_a_login_while_a_password_is_checked(folder: Path, door: Door) -> None:
+    """Whose password was right opens nothing once somebody else has logged in."""
+    async with await in_use(folder, door) as device:
+        await device.lock()
+        kept = device._store.locks.password_tried()
+        await device.login("dan@clinic.example", "right")
+        await device.lock()
+        with pytest.raises(DeviceLocked, match="somebody else"):
+            device._store.locks.opened(kept)
+        assert (await device.status()).locked
+
+
 async def test_what_is_kept_of_a_password(folder: Path, door: Door) -> None:
     """The store has an Argon2id hash of it, and nothing after a logout."""
     async with await in_use(folder, door) as device:

@@ -154,6 +154,15 @@ async def test_roles_that_change(device: Device, door: Door) -> None:
     assert actions.count("roles") == 1
 
 
+async def test_what_is_told_while_nobody_is_there(device: Device) -> None:
+    """After a logout the conflicts are not even counted, and no op is shown as it arrives."""
+    [held, *_] = [held async for held in device.ops()]
+    assert (await device.status()).open_conflicts == 2
+    await device.logout()
+    assert (await device.status()).open_conflicts == 0
+    assert (await device._onlooker()).shown(held) is None
+
+
 def test_roles_of_a_token(tmp_path: Path) -> None:
     """A device that is made by a token follows its roles; one that says none shows what it holds; none of them shows nothing."""
     seen = {}
