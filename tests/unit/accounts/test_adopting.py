@@ -3,15 +3,17 @@
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from cryptography import x509
 
-from medxz.errors import Forbidden, Invalid
+from medxz.accounts.sessions import RefreshToken
+from medxz.errors import CredentialsInvalid, Forbidden, Invalid
 from medxz.store.authority.audit import CHAIN_BEGAN
 from medxz.store.authority.proof import verify
 from medxz.trust.certificates import issue_server, make_root
 from medxz.trust.clinic_ca import verify_chain
-from medxz.wire import Adopt, ClaimAnswer
-from tests.unit.accounts.house import EMAIL, IDS, Box, House, Relay, Tablet
+from medxz.wire import Adopt, ClaimAnswer, RefreshRequest
+from tests.unit.accounts.house import EMAIL, HERE, IDS, PASSWORD, Box, House, Relay, Tablet
 
 
 class Alone:
@@ -207,3 +209,85 @@ async def test_another_clinic_s_tablets_are_not_brought(house: House, relay: Rel
     assert await relay.is_known(house.clinic_id)
     alone.tablets = own
     assert (await relay.claim(code.code, alone.box, adopt=alone.adopt())).clinic_id == alone.clinic_id
+
+
+def kept_hash(password: str = PASSWORD) -> str:
+    """As another server with lawful parameters keeps it."""
+    return PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(password)
+
+
+def a_session(
+    alone: Alone, user_id: str, tablet: int = 0, **changes: Any
+) -> tuple[RefreshToken, dict[str, Any]]:
+    """A session that the hub began, with its refresh token."""
+    token = RefreshToken.new(alone.clinic_id, IDS.uuid7())
+    told = {
+        "session_id": token.session_id, "user_id": user_id, "device_id": alone.tablets[tablet].device_id,
+        "fresh": [token.digest.hex()],
+    }  # fmt: skip
+    return token, {**told, **changes}
+
+
+async def test_nobody_logs_in_anew(house: House, relay: Relay) -> None:
+    """A person comes along with their password and their session; the answer says which sessions go on."""
+    alone, nora = Alone(house), IDS.uuid7()
+    token, session = a_session(alone, nora)
+    users = [
+        {"user_id": nora, "email": "nora@example.org", "name": "Nora", "roles": ["clinician"], "password_hash": kept_hash()}
+    ]  # fmt: skip
+    answer = await adopted(house, relay, alone, users=users, sessions=[session])
+    assert answer.sessions == [token.session_id]
+    renewed = await relay.accounts.refresh(RefreshRequest(refresh_token=token.text), HERE)
+    assert (renewed.user.user_id, renewed.roles) == (nora, ["clinician"])
+    assert (await relay.login(alone.tablets[0], "nora@example.org")).user.user_id == nora
+
+
+async def test_a_session_of_somebody_with_more_here_is_left_behind(house: House, relay: Relay) -> None:
+    """Of a person whom the clinic knows with another role, or a second factor, no session goes on, and no password."""
+    alone = Alone(house)
+    _, session = a_session(alone, alone.ada)
+    users = [
+        {
+            "user_id": alone.ada,
+            "email": EMAIL,
+            "roles": ["clinician"],
+            "password_hash": kept_hash("another of hers"),
+        }
+    ]
+    answer = await adopted(house, relay, alone, users=users, sessions=[session])
+    assert answer.sessions == []
+    with pytest.raises(CredentialsInvalid):
+        await relay.login(alone.tablets[0], password="another of hers")
+    assert (await relay.login(alone.tablets[0])).user.user_id == alone.ada
+
+
+@pytest.mark.parametrize(
+    "kept", ["x", "$argon2i$v=19$m=65536,t=3,p=1$" + "A" * 22 + "$" + "A" * 43, "4194304", "t=99"]
+)
+async def test_a_hash_that_is_none_of_ours_is_not_taken(house: House, relay: Relay, kept: str) -> None:
+    """Another algorithm, or a cost that would stop the cloud, refuses the claim, and nothing is changed."""
+    alone = Alone(house)
+    if kept.isdigit():
+        kept = kept_hash().replace("m=8192", f"m={kept}")
+    elif kept.startswith("t="):
+        kept = kept_hash().replace("t=1", kept)
+    users = [{"user_id": alone.ada, "email": EMAIL, "roles": ["clinician"], "password_hash": kept}]
+    with pytest.raises(Invalid) as refusal:
+        await adopted(house, relay, alone, users=users)
+    assert refusal.value.field == "adopt.users"
+    assert await relay.is_known(house.clinic_id)
+
+
+async def test_sessions_that_do_not_fit_are_refused(house: House, relay: Relay) -> None:
+    """A session of nobody, on a revoked device, or with another's token, refuses the claim."""
+    alone = Alone(house)
+    _, good = a_session(alone, alone.nameless)
+    for bad in (
+        a_session(alone, IDS.uuid7())[1],
+        a_session(alone, alone.nameless, tablet=1)[1],
+        a_session(alone, alone.nameless, fresh=good["fresh"])[1],
+        a_session(alone, alone.nameless, session_id=good["session_id"])[1],
+    ):
+        with pytest.raises(Invalid) as refusal:
+            await adopted(house, relay, alone, sessions=[good, bad])
+        assert refusal.value.field == "adopt.sessions"

@@ -62,6 +62,29 @@ async def test_an_admin_makes_codes(house: House, relay: Relay) -> None:
         await relay.accounts.make_code(bob, request)
 
 
+async def test_a_hub_makes_codes_for_devices_of_its_own_site(house: House, relay: Relay) -> None:
+    """By the site's id or name, noted with the hub; for another site, a hub, or nobody's site it is one refusal."""
+    box = await relay.box(house.clinic_id)
+    caller = await relay.caller(await relay.hub_token(box))
+    for site in (house.site_id, "North"):
+        request = CodeRequest(kind="device", site=site, scope="front_desk", name="Reception")
+        made = await relay.accounts.make_code(caller, request)
+        answer = await relay.enrol(made.code, Tablet())
+        assert (answer.site_id, answer.scope) == (house.site_id, "front_desk")
+    named = [row.name for row in await relay.admin.devices.list(house.clinic_id)]
+    assert named == ["Reception", "Reception"]
+    noted = await relay.events(house.clinic_id, "code_made")
+    assert [(entry.hub_id, entry.user_id) for entry in noted[-2:]] == [(box.hub_id, None)] * 2
+    refused = [CodeRequest(kind="device", site=site) for site in ("South", IDS.uuid7())]
+    refused.append(CodeRequest(kind="hub", site=house.site_id))
+    told = set()
+    for request in refused:
+        with pytest.raises(Forbidden) as refusal:
+            await relay.accounts.make_code(caller, request)
+        told.add(refusal.value.message)
+    assert len(told) == 1
+
+
 async def test_codes_that_are_not_made(house: House, relay: Relay) -> None:
     """A code for what is not there, or that lasts too long, names the field that is wrong."""
     make, clinic = relay.admin.codes.make, house.clinic_id
