@@ -18,7 +18,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from hub.advertise.presence import OFF, Presence
+from hub.advertise.presence import OFF, Presence, served_alone
 from hub.ask import check_path
 from hub.clock import HubClock
 from hub.commands import Commands
@@ -33,6 +33,7 @@ from hub.storage import Storage, open_storage
 from hub.tls import Tls, shown_fingerprint
 from medxz.clock import Clock, SystemClock
 from medxz.ids import Ids, RandomIds
+from medxz.lan.multicast import Multicast
 from medxz.program import memory
 from medxz.program.keys import read_key
 from medxz.program.notify import Notifier, Probe
@@ -98,6 +99,7 @@ class Hub:
     services: Services
     clinic: ClinicServices
     presence: Presence
+    multicast: Multicast
 
 
 @asynccontextmanager
@@ -117,13 +119,15 @@ async def open_hub(
         identity, clock = await load_identity(storage), storage.clock
         started_ms = clock.now_ms()
         with bound_socket(settings) as bound:
-            around = Surroundings(settings, local_url(settings, bound), clock, ids, log)
+            url = local_url(settings, bound)
+            multicast = Multicast(served_alone(settings, url))
+            around = Surroundings(settings, url, clock, ids, log, multicast=multicast)
             async with open_doors(storage, identity, around) as doors:
                 follower = Follower(
                     storage.log, storage.views, clock, lambda what: log.info("views", why=what)
                 )
                 services, clinic = hub_services(storage, follower, doors, around, VERSION)
-                hub = Hub(around.url, storage, identity, doors, services, clinic, around.presence)
+                hub = Hub(around.url, storage, identity, doors, services, clinic, around.presence, multicast)
                 async with AsyncExitStack() as stack:
                     await stack.enter_async_context(_controlled(hub, around, started_ms))
                     await stack.enter_async_context(_served(hub, around, follower, bound))
@@ -199,7 +203,7 @@ async def _advertise(hub: Hub, settings: Settings, clock: Clock, log: FilteringB
     from hub.advertise.advertiser import Advertiser, Placed
 
     placed = Placed.of(settings, hub.url, hub.identity, lambda: shown_fingerprint(hub.identity, hub.doors))
-    await Advertiser(placed, hub.presence, clock, log).run()
+    await Advertiser(placed, hub.multicast, hub.presence, clock, log).run()
 
 
 def _writer_probe(storage: Storage) -> Probe:

@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from hub.advertise.presence import Presence
 from hub.alone.accounts import LoneAccounts
+from hub.alone.by_token import ByToken
 from hub.alone.office import forget_accounts, keeping_office
 from hub.config import Settings
 from hub.identity import HubIdentity
@@ -22,10 +23,10 @@ from hub.trusted import Trusted
 from medxz.clock import Clock
 from medxz.errors import MedxzError
 from medxz.ids import Ids
+from medxz.lan.multicast import Multicast
 from medxz.program.addresses import machine_addresses
 from medxz.program.settings import EVERY_INTERFACE, EVERY_IPV4
 from medxz.service import Accounts, Link
-from medxz.service.alone import Alone
 from medxz.service.audit import Audit, AuditNotes, AuditView
 from medxz.service.audited import Audited
 from medxz.service.list_cursor import ListCursors
@@ -68,6 +69,7 @@ class Surroundings:
     ids: Ids
     say: FilteringBoundLogger
     presence: Presence = field(default_factory=Presence)
+    multicast: Multicast = field(default_factory=Multicast)
 
     def lan_url(self) -> str:
         """Where devices of the site find this hub: by an address, which every device can go to."""
@@ -92,7 +94,7 @@ async def open_doors(storage: Storage, identity: HubIdentity, around: Surroundin
     try:
         if identity.claim is None:
             registry.config = _own_config(around, identity)
-            by_token = Alone(registry, identity.signer(clock), trusted.jwks(), around.ids, clock)
+            by_token = ByToken(registry, identity.signer(clock), trusted.jwks(), around.ids, clock)
             async with keeping_office(storage, identity, transactions, around.ids, trail) as office:
                 yield Doors(
                     trusted.verifier(clock, clock.witness), LoneAccounts(office, registry, by_token, around.lan_url),

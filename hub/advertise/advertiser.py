@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NoReturn, Self
 from urllib.parse import urlsplit
 
 from structlog.typing import FilteringBoundLogger
@@ -27,7 +28,7 @@ from medxz.lan.browsing import Browser
 from medxz.lan.multicast import NO_INTERFACE, Multicast
 from medxz.lan.records import addresses_in_cache, ask_addresses, say_goodbye
 from medxz.lan.waiting import first_of
-from medxz.program.settings import EVERY_INTERFACE, EVERY_IPV4, PORT_DEFAULT
+from medxz.program.settings import EVERY_IPV4, PORT_DEFAULT, is_loopback
 from medxz.web.log import told
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 10.0
 ANNOUNCE_AGAIN_S: Final = 60.0
+GOODBYE_S_MAX: Final = 1.0
 BROKEN_S: Final = 30.0
 PROBES: Final = 3
 PROBE_S: Final = 0.25
@@ -47,13 +49,13 @@ DOUBTS_MAX: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """What the hub is and where it serves. `only`: the one address; None: all, or all of IPv4."""
+    """What the hub is and where it serves. `is_here`: nobody else is served."""
 
     server_id: str
     site_id: str
     port: int
     is_tls: bool
-    only: str | None
+    is_here: bool
     ipv4_alone: bool
     fingerprint: Callable[[], str]
 
@@ -61,18 +63,25 @@ class Placed:
     def of(cls, settings: Settings, url: str, identity: HubIdentity, fingerprint: Callable[[], str]) -> Self:
         """By what it was told to serve on, and where it came to serve."""
         met = urlsplit(url)
-        is_everywhere = settings.bind_host in {EVERY_INTERFACE, EVERY_IPV4}
         return cls(
             identity.server_id, identity.site_id, met.port or PORT_DEFAULT, met.scheme == "https",
-            None if is_everywhere else met.hostname, settings.bind_host == EVERY_IPV4, fingerprint,
+            is_loopback(settings.bind_host), settings.bind_host == EVERY_IPV4, fingerprint,
         )  # fmt: skip
 
 
 class Advertiser:
     """One running hub's."""
 
-    def __init__(self, placed: Placed, presence: Presence, clock: Clock, say: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        placed: Placed,
+        multicast: Multicast,
+        presence: Presence,
+        clock: Clock,
+        say: FilteringBoundLogger,
+    ) -> None:
         self._placed: Final = placed
+        self._multicast: Final = multicast
         self._presence: Final = presence
         self._clock: Final = clock
         self._say: Final = say
@@ -95,18 +104,30 @@ class Advertiser:
             await self._clock.sleep(BROKEN_S)
 
     async def _advertise(self) -> None:
-        only = None if self._placed.only is None else [self._placed.only]
-        async with Multicast(only) as multicast, Browser(multicast=multicast) as browser:
-            generation = 0
-            announced_at = self._clock.monotonic()
-            while True:
-                if is_anew := multicast.generation != generation:
-                    generation, self._info = multicast.generation, None
-                now = self._clock.monotonic()
-                if is_anew or now - announced_at >= ANNOUNCE_AGAIN_S or self._is_disturbed(browser):
-                    announced_at, self._announced = now, None
-                await self._step(multicast, browser)
-                await first_of(multicast.reopened(generation), browser.next_change(), timeout_s=LOOK_S)
+        async with self._multicast as multicast, Browser(multicast=multicast) as browser:
+            try:
+                await self._keep_announced(multicast, browser)
+            finally:
+                await self._withdraw(multicast)
+
+    async def _keep_announced(self, multicast: Multicast, browser: Browser) -> NoReturn:
+        generation, announced_at = 0, self._clock.monotonic()
+        while True:
+            if is_anew := multicast.generation != generation:
+                generation, self._info = multicast.generation, None
+            now = self._clock.monotonic()
+            if is_anew or now - announced_at >= ANNOUNCE_AGAIN_S or self._is_disturbed(browser):
+                announced_at, self._announced = now, None
+            await self._step(multicast, browser)
+            await first_of(multicast.reopened(generation), browser.next_change(), timeout_s=LOOK_S)
+
+    async def _withdraw(self, multicast: Multicast) -> None:
+        """Whoever heard of the hub hears that it goes."""
+        if multicast.zeroconf is not None and self._info is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GOODBYE_S_MAX):
+                    await multicast.zeroconf.async_unregister_all_services()
+        self._info = None
 
     async def _step(self, multicast: Multicast, browser: Browser) -> None:
         """Announce what is true now, where that was not announced yet."""
@@ -130,7 +151,7 @@ class Advertiser:
         found = list(dict.fromkeys(multicast.addresses))
         if self._placed.ipv4_alone:
             found = [text for text in found if ":" not in text]
-        if self._placed.only is None:
+        if not self._placed.is_here:
             found = [text for text in found if not ipaddress.ip_address(text).is_loopback]
         found = in_order(found)[: limits.ANNOUNCED_ADDRESSES_MAX]
         now = self._clock.monotonic()

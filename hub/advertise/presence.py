@@ -8,11 +8,21 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
+from hub.config import Settings
+from medxz.program.settings import EVERY_INTERFACE, EVERY_IPV4
 from medxz.wire import Check
 
 OFF = "off: by --no-mdns or the setting `mdns`"
 NOT_YET = "not announced yet"
+
+
+def served_alone(settings: Settings, url: str) -> list[str] | None:
+    """The addresses on which a hub is known that serves at this one: that one, or None for those of all interfaces."""
+    if settings.bind_host in {EVERY_INTERFACE, EVERY_IPV4}:
+        return None
+    return [urlsplit(url).hostname or settings.bind_host]
 
 
 @dataclass(slots=True)

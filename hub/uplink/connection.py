@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from hub.accounts import Cloud, HubAccounts, Kept
 from hub.lent import Lent
@@ -24,8 +23,8 @@ from hub.uplink.side import CloudSide
 from hub.uplink.tokens import HubTokens, Signing
 from hub.uplink.uplink import Uplink, Ways
 from medxz.lan.browsing import Browser
+from medxz.lan.multicast import Multicast
 from medxz.peer import Peer
-from medxz.program.settings import EVERY_INTERFACE, EVERY_IPV4
 
 if TYPE_CHECKING:
     from hub.claimed import Claimed
@@ -122,14 +121,11 @@ def _neighbours(storage: Storage, claim: Claimed, around: Surroundings, lent: Le
         around.say,
         lent,
     )
-    return Neighbours(own, claim.site_id, _hearing(around) if around.settings.mdns else None)
+    return Neighbours(own, claim.site_id, _hearing(around.multicast) if around.settings.mdns else None)
 
 
-def _hearing(around: Surroundings) -> Callable[[], Browser]:
-    """Who serves on one address alone listens there alone."""
-    is_everywhere = around.settings.bind_host in {EVERY_INTERFACE, EVERY_IPV4}
-    host = urlsplit(around.url).hostname
-    return lambda: Browser(None if is_everywhere or host is None else [host])
+def _hearing(multicast: Multicast) -> Callable[[], Browser]:
+    return lambda: Browser(multicast=multicast)
 
 
 def _noting(claim: Claimed, notes: Audit, neighbours: Neighbours) -> Callable[[int, int], Awaitable[None]]:

@@ -7,8 +7,9 @@ Nothing here is trusted, and nothing is asked of a hub: who uses an announcement
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -34,23 +35,23 @@ class Browser:
     def __init__(
         self, interfaces: Sequence[str] | None = None, *, multicast: Multicast | None = None
     ) -> None:
-        """With `multicast`, hear by sockets that somebody else has open."""
-        self._own: Final = multicast is None
+        """With `multicast`, hear by sockets that others use too."""
         self._multicast: Final = multicast or Multicast(interfaces)
         self._found: Final[dict[str, Announcement]] = {}
         self._unconfirmed: set[str] = set()
         self._changed: Final = asyncio.Event()
         self._resolving: Final[dict[str, asyncio.Task[None]]] = {}
         self._browser: AsyncServiceBrowser | None = None
+        self._unlisten: Callable[[], None] = lambda: None
         self._reading: asyncio.TimerHandle | None = None
         self._following: asyncio.Task[None] | None = None
         self._stack: Final = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        if self._own:
-            await self._stack.enter_async_context(self._multicast)
+        await self._stack.enter_async_context(self._multicast)
+        generation = self._multicast.generation
         self._begin()
-        self._following = asyncio.create_task(self._follow(), name="mdns-browsing")
+        self._following = asyncio.create_task(self._follow(generation), name="mdns-browsing")
         return self
 
     async def __aexit__(
@@ -88,9 +89,8 @@ class Browser:
                     seen = dict(self._found)
                     await asyncio.sleep(QUIET_S)
 
-    async def _follow(self) -> None:
+    async def _follow(self, generation: int) -> None:
         """Listen on the sockets that there are, whenever they are others."""
-        generation = self._multicast.generation
         while True:
             await self._multicast.reopened(generation)
             generation = self._multicast.generation
@@ -110,13 +110,15 @@ class Browser:
 
         zeroconf = self._multicast.zeroconf.zeroconf
         self._browser = AsyncServiceBrowser(zeroconf, SERVICE, handlers=[self._on_change])
-        # it ends with the sockets
-        zeroconf.async_add_listener(AddressListener(self._on_addresses), None)
+        listener = AddressListener(self._on_addresses)
+        zeroconf.async_add_listener(listener, None)
+        self._unlisten = partial(zeroconf.async_remove_listener, listener)
 
     def _end(self) -> None:
         if self._browser is not None:
             self._browser._async_cancel()  # noqa: SLF001  what its coroutine does; nothing is awaited in it
             self._browser = None
+            self._unlisten()
 
     def _forget_unconfirmed(self) -> None:
         for name in set(self._unconfirmed):

@@ -32,12 +32,16 @@ NO_INTERFACE: Final = "no interface with an address is up"
 
 
 class Multicast:
-    """mDNS on this machine, for as long as it is entered. `only`: on these addresses of it; None: on all."""
+    """mDNS on this machine, for as long as anybody has entered it. `only`: on these addresses of it; None: on all.
+
+    Whoever in a program speaks mDNS shares one: of two, each would miss what is answered to one socket alone.
+    """
 
     def __init__(self, only: Sequence[str] | None = None) -> None:
         self._only: Final = only
         self._watch: Final = InterfaceWatch()
         self._following: asyncio.Task[None] | None = None
+        self._users = 0
         self._changed: Final = asyncio.Condition()
         self.zeroconf: AsyncZeroconf | None = None
         self.problem: str | None = None
@@ -46,22 +50,39 @@ class Multicast:
         self.generation = 0
 
     async def __aenter__(self) -> Self:
+        self._users += 1
+        if self._users == 1:
+            try:
+                await self._start()
+            except BaseException:
+                await self._leave()
+                raise
+        return self
+
+    async def _start(self) -> None:
         try:
             await asyncio.to_thread(importlib.import_module, "zeroconf.asyncio")
         except ImportError as error:
             self.problem = f"mDNS can't be loaded: {error}"
-            return self
+            return
         await self._watch.start()
+        before = self.generation
         self._following = asyncio.create_task(self._follow(), name="mdns-interfaces")
-        await self.reopened(0)
-        return self
+        await self.reopened(before)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._leave()
+
+    async def _leave(self) -> None:
+        self._users -= 1
+        if self._users:
+            return
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
+            self._following = None
         self._watch.stop()
         await self._close()
 

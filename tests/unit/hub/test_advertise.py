@@ -17,7 +17,7 @@ from medxz.clock import SystemClock
 from medxz.ids import RandomIds
 from medxz.lan.announcement import Announcement, instance_name
 from medxz.lan.browsing import Browser
-from medxz.lan.multicast import NO_INTERFACE
+from medxz.lan.multicast import NO_INTERFACE, Multicast
 from medxz.web import make_log
 
 LESSER, GREATER = "0197a2b4-0000-7000-8000-000000000001", "0197a2b4-0000-7000-8000-00000000000f"
@@ -76,12 +76,12 @@ async def advertised(
 ) -> AsyncIterator[Running]:
     """A hub that is announced on one address of this machine."""
     placed = Placed(
-        str(uuid.uuid4()), RandomIds().uuid7(), next(PORTS), is_tls, address, False, lambda: fingerprint
+        str(uuid.uuid4()), RandomIds().uuid7(), next(PORTS), is_tls, True, False, lambda: fingerprint
     )
     running = Running(placed, Presence(), io.BytesIO())
     clock = SystemClock()
     log = make_log(running.log, clock, "info")
-    task = asyncio.create_task(Advertiser(placed, running.presence, clock, log).run())
+    task = asyncio.create_task(Advertiser(placed, Multicast([address]), running.presence, clock, log).run())
     try:
         yield running
     finally:
