@@ -90,7 +90,8 @@ class Transport:
             # the environment's proxies are for the internet; a hub is in the next room
             trust_env=False,
             transport=_Transport(
-                verify=ssl_context if ssl_context is not None else True,
+                # what the system trusts takes a while to load, and is for TLS alone
+                verify=ssl_context if ssl_context is not None else not self.url.startswith("http:"),
                 trust_env=False,
                 socket_options=[_send_buffer()],
             ),

@@ -21,11 +21,11 @@ PING_S: Final = 1.0
 """How often a hub's stream is asked to say that it lives."""
 QUIET_S: Final = 0.6
 """How long an answer may take before there are doubts."""
-LATE_S: Final = 0.25
+LATE_S: Final = 0.2
 """How late a ping may come."""
 LATE_S_MAX: Final = 1.0
 """Later than that it is no longer the way that is slow."""
-ANSWER_S: Final = 0.6
+ANSWER_S: Final = 0.5
 """How long a server about which there are doubts has to answer; five round trips, where that is longer."""
 FIRST_ANSWER_S: Final = 1.2
 """The same while nothing is known of the way there."""
@@ -148,12 +148,13 @@ class Pulse:
             ROUND_TRIPS * (self.rtt_s or 0.0),
             2 * self._late_s,
         )
-        silent_since = self._heard_at
+        silent_since, begun = self._heard_at, self._clock.monotonic()
         asking: set[asyncio.Future[None]] = set()
         try:
             for number in range(KNOCKS):
                 asking.add(asyncio.ensure_future(self._asked(is_new=number > 0)))
-                waiting = asyncio.ensure_future(self._clock.sleep(patience_s / KNOCKS))
+                left_s = begun + patience_s * (number + 1) / KNOCKS - self._clock.monotonic()
+                waiting = asyncio.ensure_future(self._clock.sleep(max(0.0, left_s)))
                 asking.add(waiting)
                 while not waiting.done():
                     done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)

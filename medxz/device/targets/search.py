@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from medxz import wire
     from medxz.device.discovery import Probed
 
-LEAD_S: Final = 0.5
+LEAD_S: Final = 0.3
 """How long those who are preferred are waited for, once somebody else has answered."""
 
 
