@@ -250,7 +250,8 @@ class HubClock:
 
     async def _watch(self, say: FilteringBoundLogger) -> None:
         before, since_s = self.standing(), self.monotonic()
-        _say(before, say)
+        if not before.is_trusted:  # else there is nothing to tell
+            _say(before, say)
         keep_at_s = since_s  # the first time soon, and off the way to being ready
         while True:
             await self._waits.sleep(LOOK_S)

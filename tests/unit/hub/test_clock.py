@@ -294,7 +294,7 @@ async def until(holds: Any) -> None:
 
 
 async def test_the_log_tells_whom_it_trusts_and_who_waits_is_woken(registry: SqliteRegistry) -> None:
-    """Once at the start, and once for each change and each jump, with what is to be done."""
+    """Once at a doubtful start, and once for each change and each jump, with what is to be done."""
     clock, said = await restarted(registry, box := Box(IN_1970_MS)), BytesIO()
     async with watched(clock, said):
         await until(lambda: b'"floor"' in said.getvalue())
@@ -312,6 +312,14 @@ async def test_the_log_tells_whom_it_trusts_and_who_waits_is_woken(registry: Sql
             await waiting
     assert said.getvalue().count(b'"clock"') == 4
     assert b"let it ask a time server" in said.getvalue()
+
+
+async def test_a_clock_that_nobody_doubts_says_nothing(registry: SqliteRegistry) -> None:
+    """A log is not for what is as it should be."""
+    clock, said = await restarted(registry, box := Box()), BytesIO()
+    async with watched(clock, said):
+        await until(lambda: box.run_s > 10 * KEEP_S)
+    assert said.getvalue() == b""
 
 
 class Patient(Box):
