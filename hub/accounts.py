@@ -14,6 +14,7 @@ from typing import Final
 
 from hub.claimed import Claimed
 from hub.neighbours.door import NeighbourDoor
+from hub.no_authority import NoAuthority
 from hub.offline import OfflineSessions, Shown
 from hub.uplink.mirror import Mirror
 from hub.uplink.passing import Passing
@@ -28,7 +29,6 @@ from medxz.errors import (
 )
 from medxz.peer import Peer
 from medxz.service.accounts import Origin
-from medxz.service.alone import NoAuthority
 from medxz.service.audit import Audit
 from medxz.service.gate import Caller, require
 from medxz.store.passed import PassedSession, PassedSessions

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from hub.no_authority import NoAuthority
 from medxz.errors import Forbidden
-from medxz.service.alone import Alone, NoAuthority
 from medxz.service.gate import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hub.alone.by_token import ByToken
     from hub.alone.office import Office
     from medxz.service.accounts import Origin
     from medxz.service.gate import Caller
@@ -36,7 +37,7 @@ class LoneAccounts(NoAuthority):
     """The `Accounts` of a hub by itself."""
 
     def __init__(
-        self, office: Office, registry: SqliteRegistry, by_token: Alone, url: Callable[[], str]
+        self, office: Office, registry: SqliteRegistry, by_token: ByToken, url: Callable[[], str]
     ) -> None:
         """`by_token` is what there is before anybody has an account; `url` where devices find the hub."""
         self._office: Final = office

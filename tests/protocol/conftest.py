@@ -17,6 +17,9 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from hub.alone.accounts import LoneAccounts
+from hub.alone.by_token import ByToken
+from hub.alone.office import Office
 from medxz.clock import Clock, SystemClock
 from medxz.ids import Ids, RandomIds
 from medxz.op import Operation
@@ -36,7 +39,6 @@ from medxz.service import (
     only,
     only_clinic,
 )
-from medxz.service.alone import Alone
 from medxz.service.health import health_of
 from medxz.service.metrics import gauges_of, no_results
 from medxz.service.upstream import ServerKind
@@ -54,6 +56,17 @@ from tests.making import CLINIC, DEVICE, USER, as_json, fixed_id
 from tests.protocol.real_cloud import running_cloud
 
 SITE = fixed_id(0x51)
+
+
+class NoOffice:
+    """That of a hub on which nobody has an account."""
+
+    async def if_founded(self) -> None:
+        return None
+
+
+def _by_token_alone(registry: SqliteRegistry, by_token: ByToken) -> LoneAccounts:
+    return LoneAccounts(cast(Office, NoOffice()), registry, by_token, lambda: "")
 
 
 @dataclass(slots=True)
@@ -153,7 +166,7 @@ class Server:
         self.services = assemble(
             ServerParts(
                 kind=self.kind, version="test", server_id=log.server_id, epoch=lambda: log.epoch, gate=gate,
-                throttle=throttle, accounts=Alone(registry, self.signer, jwks_of([public]), ids, clock),
+                throttle=throttle, accounts=_by_token_alone(registry, ByToken(registry, self.signer, jwks_of([public]), ids, clock)),
                 clinic=only(self.clinic),
                 health=health_of(log, self.follower, upstream, self.path.parent),
                 gauges=gauges_of(log, self.follower, self.clinic.pull, self.clinic.snapshot, results),
