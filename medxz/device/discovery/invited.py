@@ -6,7 +6,9 @@ the only hub that announces itself here: where there are several, a person says 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -19,10 +21,10 @@ from medxz.device.invitation import CONNECT_TIMEOUT_S, Invitation, Shown, look_a
 from medxz.errors import ConfigurationError, PeerUnreachable, PeerUntrusted
 
 if TYPE_CHECKING:
-    from medxz.device.discovery.looking import Hear
+    from medxz.device.discovery.looking import Hear, Heard
     from medxz.work import Worker
 
-HEARING_S: Final = 3.0
+HEARING_S: Final = 6.0
 """How long is listened for a hub when nobody is met otherwise."""
 FIRST_LOOK_S: Final = 4.0
 """How long the address of an invitation may keep silent while there is somebody else to listen to."""
@@ -48,26 +50,51 @@ async def met(invitation: Invitation, worker: Worker, hear: Hear | None) -> tupl
 
 
 async def _heard(invitation: Invitation, worker: Worker, hear: Hear | None) -> tuple[Invitation, Shown]:
-    hubs = [] if hear is None else await _announced(invitation, hear)
-    if invitation.fingerprint is None and len({hub.server_id for hub in hubs}) > 1:
-        listed = "; ".join(f"{hub.url} ({hub.host}, {hub.server_id})" for hub in hubs)
-        raise ConfigurationError([f"several hubs are here, give the one that is meant (--server): {listed}"])
-    for hub in hubs:
-        for url in hub.urls:
-            shown = await _proven(replace(hub, url=url, others=()), invitation, worker)
-            if shown is not None:
-                return replace(invitation, server_url=url), shown
+    found = None
+    if hear is not None:
+        async with hear() as browser:
+            if invitation.fingerprint is None:
+                found = await _only(invitation, worker, browser)
+            else:
+                found = await _of_fingerprint(invitation, worker, browser)
+    if found is not None:
+        return found
     whose = " of that fingerprint" if invitation.fingerprint is not None else ""
     unheard = PeerUnreachable(f"no hub{whose} was found on this LAN")
     unheard.hint = "give its address (--server https://host:port); what announces itself crosses no router"
     raise unheard
 
 
-async def _announced(invitation: Invitation, hear: Hear) -> Sequence[Candidate]:
+async def _only(invitation: Invitation, worker: Worker, browser: Heard) -> tuple[Invitation, Shown] | None:
+    """The one hub that is heard; ConfigurationError where there are several."""
+    await browser.settle(HEARING_S)
+    hubs = _announced(invitation, browser)
+    if len({hub.server_id for hub in hubs}) > 1:
+        listed = "; ".join(f"{hub.url} ({hub.host}, {hub.server_id})" for hub in hubs)
+        raise ConfigurationError([f"several hubs are here, give the one that is meant (--server): {listed}"])
+    return await _first_met(hubs, invitation, worker)
+
+
+async def _of_fingerprint(
+    invitation: Invitation, worker: Worker, browser: Heard
+) -> tuple[Invitation, Shown] | None:
+    """The first that proves itself, however many others are heard before."""
+    tried: set[Candidate] = set()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(HEARING_S):
+            while True:
+                new = [hub for hub in _announced(invitation, browser) if hub not in tried]
+                tried.update(new)
+                found = await _first_met(new, invitation, worker)
+                if found is not None:
+                    return found
+                await browser.next_change()
+    return None
+
+
+def _announced(invitation: Invitation, browser: Heard) -> list[Candidate]:
     """With TLS, and of that fingerprint where one is known."""
-    async with hear() as browser:
-        await browser.settle(HEARING_S)
-        hubs = [announced(announcement) for announcement in browser.found().values()]
+    hubs = [announced(announcement) for announcement in browser.found().values()]
     return [
         hub
         for hub in hubs
@@ -75,6 +102,17 @@ async def _announced(invitation: Invitation, hear: Hear) -> Sequence[Candidate]:
         and hub.url.startswith("https:")
         and (hub.fingerprint or "").startswith(invitation.fingerprint or "")
     ]
+
+
+async def _first_met(
+    hubs: Sequence[Candidate], invitation: Invitation, worker: Worker
+) -> tuple[Invitation, Shown] | None:
+    for hub in hubs:
+        for url in hub.urls:
+            shown = await _proven(replace(hub, url=url, others=()), invitation, worker)
+            if shown is not None:
+                return replace(invitation, server_url=url), shown
+    return None
 
 
 async def _proven(hub: Candidate, invitation: Invitation, worker: Worker) -> Shown | None:

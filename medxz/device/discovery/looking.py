@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol
 
 from medxz import limits
@@ -111,6 +112,8 @@ class _Search:
 
     async def run(self, browser: Heard | None, hearing_s: float) -> None:
         candidates = remembered(self._known)
+        if self._ask is over_http:
+            import_module("medxz.peer")  # it takes a while, and is no part of a round trip, or of listening
         try:
             async with asyncio.TaskGroup() as judging:
                 has_lead = bool(candidates) and candidates[0].source == "last"

@@ -11,7 +11,6 @@ import asyncio
 import ssl
 import time
 from dataclasses import replace
-from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol
 
 from medxz.device.discovery.candidates import Candidate, Known, is_here
@@ -76,8 +75,6 @@ async def probe(candidate: Candidate, known: Known, *, deadline_s: float, ask: A
     """Ask at `candidate.url`. Never an error: whatever happens is a verdict."""
     try:
         context = _context(candidate, known)
-        if ask is over_http:
-            import_module("medxz.peer")  # it takes a while, and is no part of a round trip
         begun = time.monotonic()
         async with asyncio.timeout(deadline_s):
             told = await ask(candidate.url, context, deadline_s)

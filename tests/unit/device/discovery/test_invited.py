@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
+from medxz.device.discovery import invited
 from medxz.device.discovery.invited import met
 from medxz.device.invitation import Invitation, Shown, read_invitation
 from medxz.errors import ConfigurationError, PeerUnreachable
@@ -26,6 +28,12 @@ GONE = "https://127.0.0.1:1"
 ALONE = Invitation("CODE", "", None)
 QR = Invitation("CODE", GONE, FINGERPRINT)
 THEIRS = ca_fingerprint(THEIR_CA.certificate)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody who is not here yet will come."""
+    monkeypatch.setattr(invited, "HEARING_S", 0.5)
 
 
 async def both(invitation: Invitation, ears: Ears | None) -> tuple[Invitation, Shown]:
@@ -82,11 +90,27 @@ async def test_a_qr_whose_address_is_silent() -> None:
         ears = Ears(one.announcing(), two.announcing(), hub.announcing())
         assert await meet(QR, ears) == hub.url
         assert await meet(replace(QR, fingerprint=FINGERPRINT[:16]), ears) == hub.url
-        with pytest.raises(PeerUnreachable, match=GONE):
-            await meet(QR, Ears(one.announcing(), two.announcing()))
         assert one.asked == two.asked == []
 
 
+@pytest.mark.usefixtures("soon")
+async def test_nobody_but_look_alikes() -> None:
+    """Who can't prove himself is told nothing, also where there is nobody else."""
+    async with place(HUB, shown=credential(HUB, THEIR_CA)) as other:
+        with pytest.raises(PeerUnreachable, match=GONE):
+            await meet(QR, Ears(other.announcing()))
+        assert other.asked == []
+
+
+async def test_the_hub_is_heard_after_others() -> None:
+    """Whoever was heard first, the hub of that fingerprint is waited for."""
+    async with place() as hub, place(HUB, shown=credential(HUB, THEIR_CA)) as other:
+        ears = Ears(other.announcing(), other.announcing(OTHER_HUB, THEIRS))
+        asyncio.get_running_loop().call_later(0.3, ears.say, hub.announcing())
+        assert await meet(QR, ears) == hub.url
+
+
+@pytest.mark.usefixtures("soon")
 async def test_nobody_here() -> None:
     """Who is silent where nobody is heard, or nobody with that fingerprint, is told of by its address."""
     async with place() as hub:

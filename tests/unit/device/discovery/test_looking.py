@@ -127,6 +127,16 @@ async def test_several_addresses() -> None:
         assert probed.code == "no_answer"
 
 
+async def test_an_address_that_keeps_silent() -> None:
+    """The next address of a hub is asked long before the deadline of the first is over."""
+    async with place(host="127.0.0.2") as hub:
+        with socket.create_server(("127.0.0.1", hub.port)):
+            both = replace(hub.announcing(), addresses=("127.0.0.1", "127.0.0.2"))
+            async with aclosing(looking(KNOWN, browser=Ears(both), hearing_s=0.1, deadline_s=60)) as verdicts:
+                async with asyncio.timeout(30):
+                    assert (await anext(verdicts)).candidate.url == hub.url
+
+
 async def test_of_several_answers_the_telling_one() -> None:
     """Where no address is taken, the one that says most is told: a look-alike rather than a silence."""
     async with place(HUB, shown=credential(HUB, THEIR_CA), host="127.0.0.2") as look_alike:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medxz.device.discovery import Candidate, Known, look
+from medxz.device.discovery import Candidate, look
 from medxz.device.discovery.remembering import StoreMemory, known_by
 from medxz.device.discovery.verdicts import refusal
 from medxz.device.store.refusals import REFUSALS_MAX, REFUSED_MS, REFUSED_MS_MAX, Refused
@@ -92,10 +92,9 @@ async def test_a_look_alike_is_not_asked_at_every_turn(tablet: Tablet) -> None:
         assert (again.code, again.why, again.taken) == ("refused_before", probed.why, False)
         [moved] = await look(KNOWN, browser=Ears(hub.announcing()), memory=memory, hearing_s=0.1)
         assert moved.taken
-        [other] = await look(
-            Known(hub_cas=CA_PEM + THEIR_CA.certificate_pem.decode()), browser=ears,
-            memory=StoreMemory(tablet.store, InlineWorker(), replace(KNOWN, hub_cas="others")), hearing_s=0.1,
-        )  # fmt: skip
+        both = replace(KNOWN, hub_cas=CA_PEM + THEIR_CA.certificate_pem.decode())
+        others = StoreMemory(tablet.store, InlineWorker(), both)
+        [other] = await look(both, browser=ears, memory=others, hearing_s=0.1)
         assert other.taken
 
 
