@@ -36,7 +36,6 @@ from medxz.errors import (
 
 if TYPE_CHECKING:
     from medxz.device.device import Device
-    from medxz.replicate import Standing
 
 LOG_LIMIT: Final = 100
 LOG_LIMIT_MAX: Final = 10_000
@@ -195,14 +194,10 @@ def watch(store: Path, key_file: Path | None, as_json: bool, payload: bool) -> N
     """
     from medxz.device import show
 
-    def tell(standing: Standing, why: str) -> None:
-        if as_json:
-            show.json_line({"event": standing} | ({"why": why} if why else {}))
-        else:
-            click.echo(f"{standing}: {why}" if why else standing, err=True)
-
     async def work(device: Device) -> None:
-        async for held in device.watch(tell=tell):
+        async for held in device.watch(
+            tell=lambda standing, why: show.standing(device.at, standing, why, as_json)
+        ):
             if as_json:
                 show.json_line({"event": "op"} | show.op_members(held, None, payload=payload))
             else:
@@ -211,18 +206,29 @@ def watch(store: Path, key_file: Path | None, as_json: bool, payload: bool) -> N
     with_device(store, key_file, work, until_interrupted=True)
 
 
-@cli.command(cls=Example, example="medxz status --store tablet")
+@cli.command(cls=Example, example="medxz status --store tablet --watch")
 @common
-def status(store: Path, key_file: Path | None, as_json: bool) -> None:
-    """Show how safe this device's ops are: each counts for the safest place that it has reached."""
+@click.option(
+    "--watch", "is_live", is_flag=True, help="Stay in step, and show each change until interrupted."
+)
+def status(store: Path, key_file: Path | None, as_json: bool, is_live: bool) -> None:
+    """Show how safe this device's ops are, each at the safest place that it has reached, and which servers there are.
+
+    With --watch and --json, each change is an object on a line, with "event": "status".
+    """
     from medxz.device import show
 
     async def work(device: Device) -> None:
+        if is_live:
+            from medxz.device.live_status import show_live
+
+            await show_live(device, as_json=as_json)
+            return
         standing, parked = await device.status(), await device.parked()
         text = "\n".join(show.status_lines(standing, parked))
         tell_result(as_json, show.status_members(standing, parked), text)
 
-    with_device(store, key_file, work, only_reads=True)
+    with_device(store, key_file, work, only_reads=True, until_interrupted=is_live)
 
 
 for _command in (*SESSION_COMMANDS, *LOCK_COMMANDS, *DISCOVERY_COMMANDS, *ENTITY_COMMANDS):

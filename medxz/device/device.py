@@ -203,6 +203,11 @@ class Device(EntityCalls, SessionCalls, DiscoveryCalls):
             raise
         return cls(store, machine)
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether another process has the store, or may."""
+        return self._store.is_read_only
+
     def close(self) -> None:
         """Let the work that has begun end, and close the store. Closing twice is nothing."""
         worker, self._worker = self._worker, _ClosedWorker()

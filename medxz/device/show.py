@@ -7,13 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
 
 from medxz.device.device import HeldOp, Parked, Progress, Status, SyncReport
 from medxz.device.store.safety import Levels
+
+if TYPE_CHECKING:
+    from medxz.device.targets.ways import Target
+    from medxz.replicate import Standing
 
 _LINE_EVERY_S: Final = 2.0
 _DOING: Final = {"push": "pushing", "pull": "pulling", "snapshot": "taking in entities"}
@@ -46,6 +50,16 @@ def op_line(held: HeldOp, levels: Levels | None, *, payload: bool) -> str:
     return f"{held.position:>6}  {safe}{op.device_time}  {op.op_type:7}  {op.entity_type}/{op.entity_id}  {op.op_id}{text}"
 
 
+def standing(at: Target | None, standing: Standing, why: str, as_json: bool) -> None:
+    """The connection begins or ends; of several servers, which one it is."""
+    where = {"kind": at.kind, "url": at.url} if at is not None and standing == "live" else {}
+    if as_json:
+        json_line({"event": standing} | where | ({"why": why} if why else {}))
+    else:
+        about = why or " ".join(str(part) for part in where.values())
+        click.echo(f"{standing}: {about}" if about else standing, err=True)
+
+
 def status_members(status: Status, parked: list[Parked]) -> dict[str, object]:
     return asdict(status) | {"parked_ops": [asdict(op) for op in parked]}
 
@@ -56,7 +70,10 @@ def status_lines(status: Status, parked: list[Parked]) -> Iterator[str]:
     yield f"{status.cloud:>7}  in the cloud"
     yield f"{status.parked:>7}  parked: rejected for good, kept here alone"
     yield f"{status.open_conflicts:>7}  open conflicts"
-    yield f"server {status.target}, device {status.device_id}"
+    yield f"server {status.target or 'none: offline'}, device {status.device_id}"
+    for one in status.targets:
+        about = f": {one.why}" if one.why else f", {one.rtt_ms:.0f} ms" if one.rtt_ms is not None else ""
+        yield f"  {one.kind or 'server':6} {one.url}  {one.state}{about}"
     locked = "; the device is locked: `medxz unlock`" if status.locked else ""
     yield f"{status.email or status.user_id or 'nobody'} is logged in{locked}"
     for op in parked:

@@ -53,6 +53,8 @@ def changed(store: Path, **columns: object) -> None:
     """As time, or another place, would have it."""
     held = DeviceStore(store, raw_key(read_key(store, None)), SystemClock())
     with held._file.transaction() as connection:
+        if url := columns.get("server_url"):
+            connection.execute("UPDATE target SET url = ? WHERE kind = 'cloud'", (url,))
         change_identity(connection, **columns)
     held.close()
 

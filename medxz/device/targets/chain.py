@@ -172,7 +172,7 @@ class Chain:
     async def _with_somebody(self, work: Callable[[Way], Awaitable[T]], renewal: Renewal | None) -> T:
         errors: list[Exception] = []
         standings = await self.standings()
-        async with aclosing(self.turns(standings, self.at)) as targets:
+        async with aclosing(self.turns(standings, self.at if renewal is None else None)) as targets:
             async for target in targets:
                 try:
                     async with self.way(target, standings, renewal=renewal) as way:
@@ -187,13 +187,11 @@ class Chain:
     async def _cycle(self, way: Way, progress: Callable[[Progress], None], report: Report) -> None:
         side = await self.side(way.target)
         replicator = Replicator(side, way.server, clock=self._clock, progress=progress)
-        self.at = way.target
+        before, self.at = self.at, way.target
         try:
             await replicator.run(attempts=1, patience_s=0)
-        except BaseException:
-            self.at = None
-            raise
         finally:
+            self.at = before
             report.add(replicator.report)
         await self.note_answer(way.target, way.rtt_s)
 
