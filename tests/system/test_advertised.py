@@ -29,8 +29,10 @@ async def main():
     await watch.start()
     print([one.addresses for one in watch.interfaces], flush=True)
     for state in ("up", "down"):
+        told = asyncio.ensure_future(watch.changed())
+        await asyncio.sleep(0.5)  # by then it waits, and looks no more by itself
         subprocess.run(["ip", "link", "set", "lo", state], check=True)
-        changed = await asyncio.wait_for(watch.changed(), 10)
+        changed = await asyncio.wait_for(told, 10)
         print([one.ipv4 for one in changed], flush=True)
     watch.stop()
 
@@ -83,24 +85,31 @@ async def test_without_tls_it_says_so(hub: HubProcess) -> None:
         assert urls(browser.found()[name]) == [hub.url]
 
 
-def test_it_tells_its_name_and_is_certified_under_it(hub: HubProcess) -> None:
-    """Status, health and doctor tell the host name, and the certificate names it as soon as the hub has it."""
-    hub.start()
-    wait_until(lambda: mdns(hub)["problem"] is None, "the announcement")
-    assert mdns(hub)["addresses"] == ["127.0.0.1"]
+def test_it_tells_its_name_and_is_certified_under_it(hub: HubProcess, tmp_path: Path) -> None:
+    """Of two hubs each tells its own host name, and its certificate names it as soon as it has it."""
+    (tmp_path / "other").mkdir()
+    other = HubProcess(tmp_path / "other")
+    try:
+        hub.start()
+        other.start("--host", "127.0.0.2")
+        wait_until(lambda: mdns(hub)["problem"] is None, "the announcement")
+        wait_until(lambda: mdns(other)["host"] not in {None, mdns(hub)["host"]}, "a name of its own")
+        assert mdns(hub)["addresses"] == ["127.0.0.1"]
+        for one in (hub, other):
+            wait_until(lambda one=one: mdns(one)["host"] in certified(one), "a certificate with the name")  # type: ignore[misc]
+        checks = {check["name"]: check for check in answer("doctor", "--data", hub.data)["checks"]}
+        assert checks["hub: mdns"]["ok"]
+        assert ".local at 127.0.0.1" in checks["hub: mdns"]["detail"]
+    finally:
+        other.kill()
 
-    def is_named() -> bool:
-        shown = ssl.get_server_certificate(("127.0.0.1", int(hub.url.rpartition(":")[2])))
-        named = x509.load_pem_x509_certificate(shown.encode()).extensions.get_extension_for_class(
-            x509.SubjectAlternativeName
-        )
-        # hubs of other tests have names too: it may have to give way meanwhile
-        return mdns(hub)["host"] in named.value.get_values_for_type(x509.DNSName)
 
-    wait_until(is_named, "a certificate with the name")
-    checks = {check["name"]: check for check in answer("doctor", "--data", hub.data)["checks"]}
-    assert checks["hub: mdns"]["ok"]
-    assert ".local at 127.0.0.1" in checks["hub: mdns"]["detail"]
+def certified(hub: HubProcess) -> list[str]:
+    """The names in what it shows."""
+    host, _, port = hub.url.removeprefix("https://").rpartition(":")
+    shown = x509.load_pem_x509_certificate(ssl.get_server_certificate((host, int(port))).encode())
+    named = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    return named.value.get_values_for_type(x509.DNSName)
 
 
 def test_who_does_not_want_it_is_not_announced(hub: HubProcess) -> None:
