@@ -7,10 +7,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from cryptography import x509
 
-from hub.alone.desk import LoneDesk
 from hub.alone.office import Office, opened_office
 from hub.ask import Json
 from hub.config import HubPlaces
@@ -22,6 +23,10 @@ from medxz.ids import RandomIds
 from medxz.program.keys import read_key
 from medxz.trust.certificates import ca_fingerprint
 
+DECISIONS: Final = (
+    "user_add", "user_list", "user_disable", "user_passwd", "user_roles", "device_list", "device_revoke",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Desk:
@@ -29,7 +34,7 @@ class Desk:
 
     identity: HubIdentity
     tokens: TokenDesk
-    people: LoneDesk
+    office: Office | None
 
     async def token(self, arguments: Json) -> Json:
         """A token, as `medxz-hub token` prints it."""
@@ -46,14 +51,24 @@ class Desk:
         return {"ca_certificate": roots, "ca_fingerprint": ca_fingerprint(first)}
 
     def table(self) -> dict[str, Callable[[Json], Awaitable[Json]]]:
-        return {"token": self.token, "ca": self.ca, **self.people.table()}
+        return {
+            "token": self.token,
+            "ca": self.ca,
+            **{name: partial(self._decide, name) for name in DECISIONS},
+        }
+
+    async def _decide(self, command: str, arguments: Json) -> Json:
+        """What the operator of a hub alone decides about people and devices."""
+        from hub.alone.desk import LoneDesk  # and its forms, when somebody asks
+
+        return await LoneDesk(self.identity, self.office).table()[command](arguments)
 
 
 def desk_of(storage: Storage, identity: HubIdentity, office: Office | None) -> Desk:
     """That of an open store; `office` is not there on a hub that was claimed."""
     own = office if identity.claim is None else None
     tokens = TokenDesk(identity, storage.registry, storage.clock, RandomIds(), own)
-    return Desk(identity, tokens, LoneDesk(identity, own))
+    return Desk(identity, tokens, own)
 
 
 def answer_stopped(places: HubPlaces, environ: Mapping[str, str], command: str, arguments: Json) -> Json:

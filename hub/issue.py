@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field, model_validator
 
-from hub.alone.office import LetIn, Office
+from hub.alone.office import Office
 from hub.arguments import Arguments
 from hub.identity import HubIdentity
 from medxz import limits
@@ -21,6 +21,7 @@ from medxz.clock import Clock
 from medxz.errors import Forbidden, Invalid
 from medxz.ids import Ids
 from medxz.program.errors import CommandFailed
+from medxz.scope import Scope
 from medxz.store.registry import SqliteRegistry
 from medxz.wire import Uuid
 
@@ -44,6 +45,17 @@ class TokenRequest(Arguments):
         if self.role != "hub" and self.device is None:
             raise ValueError(f"a token of role {self.role} needs a device")
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class LetIn:
+    """Whom a token makes known: a user with a role, on a device."""
+
+    user_id: str
+    role: str
+    device_id: str
+    scope: Scope | None
+    public_key: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +95,9 @@ class TokenDesk:
             raise Forbidden(f"the device {device_id} was revoked")
         scope = request.scope or (known.scope if known is not None else "full")
         key = _public_key(request.public_key) if request.public_key is not None else None
-        if self.office is not None and await self.office.if_founded() is not None:
-            await self.office.let_in(LetIn(request.user, request.role, device_id, request.scope, key))
+        accounts = await self.office.if_founded() if self.office is not None else None
+        if accounts is not None:
+            await accounts.taking.let_in(LetIn(request.user, request.role, device_id, request.scope, key))
         else:
             await self.registry.put_user(request.user, {request.role})
             await self.registry.put_device(device_id, scope, key)

@@ -66,7 +66,7 @@ class LoneAccounts(NoAuthority):
         accounts = await self._office.if_founded()
         if accounts is None:
             return await self._by_token.reenrol(caller, request)
-        await self._office.take_session(caller)
+        await accounts.taking.take_session(caller)
         return await accounts.enrolment.reenrol(caller, request)
 
     async def make_code(self, caller: Caller, request: CodeRequest) -> CodeAnswer:

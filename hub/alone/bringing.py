@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from medxz import limits
 from medxz.program.errors import CommandFailed
-from medxz.store.authority import sessions, users
 from medxz.store.passed import PassedSession
 from medxz.wire import Adopt
 
@@ -90,6 +89,8 @@ async def _held(office: Office) -> _Held:
     accounts = await office.if_founded()
     if accounts is None:
         return _Held()
+
+    from medxz.store.authority import sessions, users
 
     async def read(tx: Tx) -> _Held:
         tokens = await sessions.tokens_of_all(tx, office.clinic_id)

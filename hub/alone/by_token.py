@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from medxz.accounts.base import raw_key
 from medxz.errors import Forbidden
 from medxz.service.configuration import config_answer
 from medxz.service.gate import Caller, require
@@ -32,6 +31,8 @@ class ByToken:
 
     async def reenrol(self, caller: Caller, request: ReenrolRequest) -> ReenrolAnswer:
         """The same tablet with another id: its scope, its authors, its user's session and its key go with it."""
+        from medxz.accounts.base import raw_key
+
         require(caller, "device")
         old = self._registry.directory.devices.get(caller.name)
         if old is None:

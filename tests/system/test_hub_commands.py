@@ -15,7 +15,9 @@ pytestmark = pytest.mark.slow
 IDS = RandomIds()
 DEVICE, USER = IDS.uuid7(), IDS.uuid7()
 RUNNING_OR_NOT = pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
-COMMANDS = ("init", "claim", "run", "token", "ca", "status", "doctor")
+COMMANDS = ("init", "claim", "run", "token", "ca", "pair", "status", "doctor")
+GROUPS = {"user": ("add", "list", "disable", "passwd", "roles"), "device": ("list", "revoke")}
+TYPED = [*COMMANDS, *(f"{group} {name}" for group, names in GROUPS.items() for name in names)]
 
 
 @pytest.fixture
@@ -249,10 +251,10 @@ def test_the_program_alone(arguments: tuple[str, ...]) -> None:
     assert "Example:" in shown
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", TYPED)
 def test_every_command_has_an_example(name: str) -> None:
     """--help of every command ends with an example, and every command speaks JSON."""
-    told = command(name, "--help")
+    told = command(*name.split(), "--help")
     assert told.returncode == 0
     assert "Example:\n" in told.stdout
     assert f"medxz-hub {name} " in told.stdout.partition("Example:\n")[2]
@@ -263,7 +265,7 @@ def test_no_command_is_forgotten_here() -> None:
     """The list of commands above is the program's own."""
     listed = command("--help").stdout.partition("Commands:\n")[2].partition("Example:")[0]
     assert tuple(sorted(line.split()[0] for line in listed.splitlines() if line.strip())) == tuple(
-        sorted(COMMANDS)
+        sorted([*COMMANDS, *GROUPS])
     )
     assert command("--version").stdout.startswith("medxz-hub, version ")
 
