@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,5 +63,5 @@ def test_a_bounded_number_of_moves(turns: list[tuple[bool, float]]) -> None:
             if health.taken_at is None and health.may_be_taken(now):
                 taken.append((now, health.hold_s))
                 health.taken(now)
-    for (before, _), (after, hold_s) in zip(taken, taken[1:], strict=False):
+    for (before, _), (after, hold_s) in pairwise(taken):
         assert after - before >= hold_s
