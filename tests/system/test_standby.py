@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.store.conftest import PostgresBackend
 from tests.store.seen import Seen, id_of
+from tests.system.cloud_process import Desk
+from tests.system.cloud_process import Relay as CloudRelay
+from tests.system.hub_process import DEADLINE_S
 from tests.system.standby import WithStandby
 
 Acknowledged = dict[str, int]
@@ -94,3 +100,47 @@ async def test_no_acknowledged_op_is_missing_after_a_fail_over() -> None:
         assert len(acknowledged) > 1_000
         assert (await log.verify()).damaged == []
         await backend.close()
+
+
+def push_until_acknowledged(desk: Desk, relay: CloudRelay, count: int = 3) -> list[str]:
+    """As a device does: the same ops again, until they are answered as stored."""
+    body = {"ops": [desk.an_op() for _ in range(count)]}
+    give_up_at = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            told = httpx.post(f"{relay.url}/v1/sync/push", json=body, headers=desk.headers, timeout=10)
+        except httpx.TransportError:
+            told = httpx.Response(503)
+        if told.status_code == 200:
+            assert {result["status"] for result in told.json()["results"]} <= {"accepted", "duplicate"}
+            return [str(op["op_id"]) for op in body["ops"]]
+        assert told.status_code == 503, told.text
+        assert time.monotonic() < give_up_at, relay.said()
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+async def test_a_cloud_of_two_relays_outlives_one_of_them_and_its_primary(tmp_path: Path) -> None:
+    """`medxz-cloud` twice on one database: ops, logins and the audit go on at the other relay and at the standby."""
+    async with WithStandby() as database:
+        one, other = (CloudRelay(tmp_path, name, database.url) for name in ("one", "other"))
+        try:
+            await asyncio.to_thread(one.init)
+            for relay in (one, other):
+                await asyncio.to_thread(relay.start)
+            desk = await asyncio.to_thread(Desk, one)
+            acknowledged = [op for _ in range(10) for op in push_until_acknowledged(desk, one)]
+            one.end()  # killed
+            desk.relay = other
+            acknowledged += [op for _ in range(10) for op in push_until_acknowledged(desk, other)]
+            failing_over = asyncio.create_task(asyncio.to_thread(database.fail_over))
+            while not failing_over.done():
+                acknowledged += await asyncio.to_thread(push_until_acknowledged, desk, other)
+            await failing_over
+            acknowledged += [op for _ in range(10) for op in push_until_acknowledged(desk, other)]
+            assert desk.pulled() == acknowledged
+            desk.login()
+            assert desk.get("/v1/audit/verify").json()["ok"]
+        finally:
+            for relay in (one, other):
+                relay.end()
