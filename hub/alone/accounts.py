@@ -4,6 +4,7 @@ operator's. What is about other hubs needs the cloud.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hub.no_authority import NoAuthority
@@ -59,7 +60,10 @@ class LoneAccounts(NoAuthority):
             await (accounts or await self._office.accounts()).sessions.logout(caller, request)
 
     async def enrol(self, request: EnrolRequest, origin: Origin) -> EnrolAnswer:
-        return await (await self._office.accounts()).enrolment.enrol(request, origin)
+        accounts = await self._office.accounts()
+        # a wrong code is of nobody else's clinic: it counts against this one's budget, and stands in its audit
+        here = replace(origin, clinic_id=self._office.clinic_id)
+        return await accounts.enrolment.enrol(request, here)
 
     async def reenrol(self, caller: Caller, request: ReenrolRequest) -> ReenrolAnswer:
         require(caller, "device")

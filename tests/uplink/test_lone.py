@@ -6,7 +6,7 @@ import asyncio
 import base64
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -14,13 +14,15 @@ from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hub.alone import office
+from hub.alone.accounts import LoneAccounts
+from hub.alone.by_token import ByToken
 from hub.alone.office import FOUNDED, Accounts, Office
 from hub.making import make_hub
 from hub.pairing import PairRequest
 from medxz import limits
 from medxz.accounts import passwords
 from medxz.clock import SystemClock
-from medxz.errors import RateLimited
+from medxz.errors import CodeInvalid, RateLimited
 from medxz.ids import RandomIds
 from medxz.program.errors import CommandFailed
 from medxz.service.accounts import Origin
@@ -109,7 +111,10 @@ async def test_a_tablet_comes_in_by_the_hub_itself(alone: Box) -> None:
 
 
 async def test_a_code_is_good_once_and_guessing_is_locked_out(alone: Box) -> None:
-    """The same key gets the same answer again, another none; after ten wrong codes their address has to wait."""
+    """The same key gets the same answer again, another none; after ten wrong codes their address has to wait.
+
+    A hundred from anywhere, and the whole clinic waits, until somebody makes a code.
+    """
     made = await alone.running.doors.pairing.pair(PairRequest())
     key = Ed25519PrivateKey.generate()
     first = await enrol(alone, made.code, key)
@@ -118,10 +123,26 @@ async def test_a_code_is_good_once_and_guessing_is_locked_out(alone: Box) -> Non
     wrong = [await enrol(alone, "AAAA2222", Ed25519PrivateKey.generate()) for _ in range(12)]
     assert [answer.status_code for answer in wrong][-2:] == [429, 429]
     assert wrong[-1].headers["Retry-After"]
-    accounts = await office_of(alone).accounts()
+    accounts = LoneAccounts(office_of(alone), alone.running.storage.registry, cast(ByToken, None), lambda: "")
     request = EnrolRequest(code="AAAA2222", name="x", public_key="A" * 43)
-    with pytest.raises(RateLimited):
-        await accounts.enrolment.enrol(request, Origin.of("127.0.0.1"))
+    codes = []
+    for number in range(95):
+        with pytest.raises((CodeInvalid, RateLimited)) as refused:
+            await accounts.enrol(request, Origin.of(f"192.0.2.{number}"))
+        codes.append(refused.value.code)
+    assert codes[0] == "code_invalid"
+    assert codes[-1] == "rate_limited"
+    await add_user(alone, ADA, "admin")
+    await clear_addresses(alone)
+    noted = [entry["event"] for entry in await events(alone, "enrol_refused", "locked_out")]
+    assert noted.count("enrol_refused") >= 100
+    assert noted.count("locked_out") == 2
+
+
+async def clear_addresses(box: Box) -> None:
+    """As if the tests' own address had waited."""
+    accounts = await office_of(box).accounts()
+    await accounts.authority.decide(lambda tx: tx.rows("DELETE FROM attempt WHERE subject LIKE 'codes:%'"))
 
 
 async def test_administrators_make_codes_and_no_others(alone: Box) -> None:
