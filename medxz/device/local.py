@@ -51,14 +51,14 @@ class DeviceSide:
         if status.scope is not None:
             await self._worker.run(self._store.snapshots.hold_only, status.scope)
         meeting = await self._worker.run(self._store.meet, status, self._url, kind)
-        await self._configure(remote, at_once=not known)
+        await self._configure(remote, log, at_once=not known)
         return meeting
 
-    async def _configure(self, remote: Remote, *, at_once: bool) -> None:
+    async def _configure(self, remote: Remote, log: LogId, *, at_once: bool) -> None:
         identity = await self._worker.run(self._store.identity)
         age_ms = self._clock.now_ms() - (identity.configured_ms or 0)
         if at_once or not 0 <= age_ms < CONFIG_EVERY_MS:
-            await self._worker.run(self._store.configure, await remote.config())
+            await self._worker.run(self._store.configure, await remote.config(), log)
 
     async def report(self, remote: Remote, log: LogId) -> None:
         """A device's rejections are kept where they happen: there is nothing to tell."""

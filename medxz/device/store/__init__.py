@@ -115,9 +115,13 @@ class DeviceStore:
         with self._file.reading() as connection:
             return read_identity(connection)
 
-    def configure(self, config: wire.ConfigAnswer) -> None:
+    def configure(self, config: wire.ConfigAnswer, log: LogId) -> None:
+        """What the server with this log tells of the clinic."""
         with self._file.transaction() as connection:
             targets.take_config(connection, config, self._clock.now_ms())
+            told_by = logs.find_log(connection, log)
+            if told_by is not None and told_by.kind == "hub":
+                targets.trust_cloud(connection, config.cloud_ca_certificates, self._clock.now_ms())
             change_identity(
                 connection, keep_own_days=config.keep_own_days, require_signed_ops=config.require_signed_ops,
                 configured_ms=self._clock.now_ms(),

@@ -222,6 +222,16 @@ def trust_hubs(connection: Connection, ca_certificates: Sequence[str], now_ms: i
     audit.append(connection, now_ms, "trusted", ca_certificates=len(ca_certificates))
 
 
+def trust_cloud(connection: Connection, ca_certificates: Sequence[str], now_ms: int) -> None:
+    """The roots by which this device's hub trusts the cloud; none: those of the system. What was given by hand stays."""
+    pem = joined(ca_certificates) or None
+    [(held, is_given)] = connection.execute("SELECT cloud_cas, cloud_cas_given FROM device").fetchall()
+    if is_given or pem == held or (pem is not None and len(pem) > CERTIFICATES_CHARS_MAX):
+        return
+    change_identity(connection, cloud_cas=pem)
+    audit.append(connection, now_ms, "trusted_cloud", ca_certificates=len(ca_certificates))
+
+
 def joined(ca_certificates: Sequence[str]) -> str:
     return "".join(text if text.endswith("\n") else text + "\n" for text in ca_certificates)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import jwt
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from medxz.device.device import Device
 from medxz.device.reach import context_of
 from medxz.device.renewal import RENEW_BEFORE_MS, TRY_AGAIN_MS, Renewal
-from medxz.device.store import DeviceStore
+from medxz.device.store import DeviceStore, logs
 from medxz.device.store.identity import change_identity
 from medxz.errors import (
     ConfigurationError,
@@ -26,6 +27,7 @@ from medxz.errors import (
     StoreError,
 )
 from medxz.ids import SeededIds
+from medxz.replicate import LogId
 from medxz.trust import certificates
 from medxz.trust.certificates import ca_fingerprint
 from medxz.trust.proofs import verify_proof
@@ -33,6 +35,9 @@ from medxz.work import InlineWorker
 from tests.making import CLINIC, DEVICE, NOON_MS, USER, fixed_id
 from tests.unit.device.door import OTHER_USER, Door, enrolled, machine
 from tests.unit.device.scripted import KEY, URL
+
+HUB_LOG = LogId(fixed_id(0xB1), fixed_id(0xB2))
+CLOUD_LOG = LogId(fixed_id(0xB3), fixed_id(0xB4))
 
 
 @pytest.fixture
@@ -299,8 +304,27 @@ async def test_the_clinics_cas_of_now(tmp_path: Path, door: Door) -> None:
         change_identity(connection, tls="hub", ca_pem=old)
     config = await door.config()
     for told, held in (([old], old), ([], old), ([old, new], old + new)):
-        store.configure(config.model_copy(update={"ca_certificates": told}))
+        store.configure(config.model_copy(update={"ca_certificates": told}), HUB_LOG)
         assert store.identity().ca_pem == held
+    store.close()
+
+
+@pytest.mark.parametrize("is_given", [False, True])
+async def test_the_roots_that_prove_the_cloud(tmp_path: Path, door: Door, *, is_given: bool) -> None:
+    """Those that a hub of the clinic tells of, and the system's where it tells of none; the cloud itself changes nothing,
+    and what was given by hand stays.
+    """
+    root = "-----BEGIN CERTIFICATE-----\nb2xk\n"
+    store = await logged_in(tmp_path / "d", door)
+    with store._file.transaction() as connection:
+        change_identity(connection, cloud_cas="given" if is_given else None, cloud_cas_given=int(is_given))
+        hub, cloud = (logs.get_log(connection, log, URL) for log in (HUB_LOG, CLOUD_LOG))
+        logs.put_log(connection, replace(hub, kind="hub"), 1)
+        logs.put_log(connection, replace(cloud, kind="cloud"), 1)
+    config = await door.config()
+    for told, by, held in (([root], HUB_LOG, root), ([], CLOUD_LOG, root), ([], HUB_LOG, None)):
+        store.configure(config.model_copy(update={"cloud_ca_certificates": told}), by)
+        assert store.targets.trust().cloud_cas == ("given" if is_given else held)
     store.close()
 
 
