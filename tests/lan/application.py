@@ -39,6 +39,7 @@ class Application:
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
         self.events: list[Event] = []
+        self.target: str | None = None  # as it told last
         self._buffer = b""
 
     def record(self, count: int = 1, every_s: float = 0.0) -> None:
@@ -79,22 +80,31 @@ class Application:
         told, self.events = self.events, []
         return told
 
+    def end(self) -> None:
+        """As when a person closes it: the store is free afterwards."""
+        self.process.terminate()
+        self.process.wait(DEADLINE_S)
+
     def _read(self) -> None:
         assert self.process.stdout is not None
         while chunk := self.process.stdout.read(_LINE_BYTES_MAX):
             self._buffer += chunk
         *lines, self._buffer = self._buffer.split(b"\n")
         self.events += [json.loads(line) for line in lines]
+        self.target = next(
+            (event["target"] for event in reversed(self.events) if event["event"] == "status"), self.target
+        )
 
 
 # ------------------------------------------------------------------------------------------- the program
 
 
 async def main(store: Path) -> None:
-    from medxz import Device
+    from medxz import Device, Machine
     from medxz.device.keyfile import read_key
+    from medxz.lan.browsing import Browser
 
-    async with Device.open(store, key=read_key(store, None)) as device:
+    async with Device.open(store, key=read_key(store, None), machine=Machine(hear=Browser)) as device:
         tell("ready")
         async with asyncio.TaskGroup() as group:
             group.create_task(follow(device))

@@ -10,9 +10,10 @@ import json
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 import trustme
@@ -22,12 +23,14 @@ from medxz.device.invitation import look_at
 from tests.lan.application import Application
 from tests.lan.hosts import Host, Network
 from tests.system.hub_process import DEADLINE_S, environment, wait_until
-from tests.system.world import CLOUD, DEVICE, HUB, CloudProcess, EnrolledTablet, Process, SiteHub
+from tests.system.world import CLOUD, DEVICE, HUB, IDS, CloudProcess, EnrolledTablet, Process, SiteHub
 
 PORT: Final = 8_443
 NURSE: Final = "nora@clinic.example"
 DOCTOR: Final = "dan@clinic.example"
 SITE: Final = "North"
+HUB_NAME: Final = "hub.riverside.example"
+"""By which the clinic's DNS knows its hub, where a test says so."""
 
 
 def lan_environment() -> dict[str, str]:
@@ -35,13 +38,13 @@ def lan_environment() -> dict[str, str]:
     return {name: value for name, value in environment().items() if name != "MEDXZ_MDNS"}
 
 
-def answered(command: list[str], text: str | None = None) -> dict[str, Any]:
-    """What it answers with --json, once it has succeeded."""
+def answered(command: list[str], *, fails: bool = False) -> dict[str, Any]:
+    """What it answers with --json, once it has succeeded; or has failed, where it answers all the same."""
     ended = subprocess.run(
         [*command, "--json"],
-        env=lan_environment(), capture_output=True, text=True, timeout=DEADLINE_S, check=False, input=text,
+        env=lan_environment(), capture_output=True, text=True, timeout=DEADLINE_S, check=False,
     )  # fmt: skip
-    assert ended.returncode == 0, f"{command[4:]}: {ended.stderr or ended.stdout}"
+    assert ended.returncode == 0 or (fails and ended.stdout), f"{command[4:]}: {ended.stderr or ended.stdout}"
     told: dict[str, Any] = json.loads(ended.stdout)
     return told
 
@@ -98,6 +101,7 @@ class LanHub(Housed, SiteHub):
     """A hub on the clinic's LAN, which makes itself known there."""
 
     def __init__(self, folder: Path, cloud: LanCloud, host: Host, name: str) -> None:
+        folder.mkdir(exist_ok=True)
         SiteHub.__init__(self, folder, cloud, SITE, name)
         self.ca_file = cloud.ca_file
         self.house(host)
@@ -111,9 +115,14 @@ class LanHub(Housed, SiteHub):
         self.run(*flags)
         return self
 
+    def begin_alone(self) -> None:
+        """Without any cloud, for a clinic of its own."""
+        self.told("init", "--clinic", IDS.uuid7())
+        self.start()
+
     def told(self, command: str, *arguments: object) -> dict[str, Any]:
         """A command of its operator's."""
-        return answered(self.host.command(*HUB, command, "--data", self.data, *arguments))
+        return answered(self.host.command(*HUB, command, *arguments, "--data", self.data))
 
     @property
     def server_id(self) -> str:
@@ -125,6 +134,18 @@ class LanHub(Housed, SiteHub):
     def upstream(self) -> str:
         """`online` or `offline`."""
         return str(self.told("status")["upstream"])
+
+    def is_at(self, url: str | None) -> bool:
+        """Whether this is one of its addresses: a tablet may find it by IPv6 as well."""
+        place = urlsplit(url or "")
+        mine = {self.host.address, self.host.address6, *self.host.link_local()}
+        return place.port == PORT and (place.hostname or "").partition("%")[0] in mine
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it knows everything that it has to be in the cloud."""
+        told = self.told("status")
+        return bool(told["upstream"] == "online" and told["backlog"] == 0)
 
     def has(self, count: int) -> bool:
         """Whether its log is that long."""
@@ -172,6 +193,17 @@ class LanTablet(EnrolledTablet):
         assert ended.returncode in {0, 1}, ended.stderr
         return dict(json.loads(ended.stdout))
 
+    def until_heard(self, count: int) -> list[dict[str, Any]]:
+        """Those that announce themselves on its LAN, once there are so many; its store is not asked."""
+        told: list[dict[str, Any]] = []
+
+        def are_there() -> bool:
+            told[:] = answered(self.host.command(*DEVICE, "discover", "--wait", "2"), fails=True)["found"]
+            return len({one["server_id"] for one in told}) == count
+
+        wait_until(are_there, f"{count} hubs to be heard")
+        return told
+
     def application(self) -> Application:
         """One that uses the library, and stays in step."""
         started = Application(self.host, self.store, lan_environment())
@@ -204,6 +236,7 @@ class Clinic:
         """Users, claimed hubs, tablets that were enrolled at the first hub with people logged in; then all stops."""
         self.cloud.add_user(NURSE)
         self.cloud.add_user(DOCTOR)
+        self.cloud.command("clinic", "config", "set", f'hub_names=["{HUB_NAME}"]')
         self.cloud.start()
         for hub in (self.hub, self.second):
             hub.claim()
@@ -228,15 +261,6 @@ class Clinic:
             root = look_at(self.hub.url).root(self.fingerprint)
         assert root is not None
         return root.public_bytes(Encoding.PEM).decode()
-
-    def until_told(self, tablet: LanTablet, holds: Callable[[], bool], what: str) -> None:
-        """Sync until what the cloud decided has come to the tablet."""
-
-        def has_come() -> bool:
-            tablet.sync()
-            return holds()
-
-        wait_until(has_come, what)
 
     def start(self) -> Clinic:
         """The cloud and the first hub."""
