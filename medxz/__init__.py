@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Device", "HeldOp", "History", "Level", "LoggedIn", "Machine", "Operation", "Parked", "Portion", "Progress", "Recorded",
-    "Status", "SyncReport", "ToldConflict", "ToldRetract", "ToldSide", "View",
+    "Status", "SyncReport", "TargetStatus", "ToldConflict", "ToldRetract", "ToldSide", "View",
     "ConfigurationError", "DeviceLocked", "LoginNeeded", "MedxzError", "OpInvalid", "PayloadInvalid", "PeerRefused",
     "PeerUnreachable", "PeerUntrusted", "RoleForbids", "StoreError", "StoreKeyWrong", "StoreLocked", "UnlockRefused",
 ]  # fmt: skip
@@ -60,7 +60,7 @@ _HOMES: Final = {
 } | dict.fromkeys(
     (
         "Device", "HeldOp", "Level", "LoggedIn", "Machine", "Parked", "Progress", "Recorded", "Status", "SyncReport",
-        "ToldConflict", "ToldRetract", "ToldSide",
+        "TargetStatus", "ToldConflict", "ToldRetract", "ToldSide",
     ),
     "medxz.device.device",
 )  # fmt: skip

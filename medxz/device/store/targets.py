@@ -155,23 +155,31 @@ def read_trust(connection: Connection) -> Trust:
 
 
 def put_told(connection: Connection, told: Told, now_ms: int) -> None:
-    """What was met there counts for more than what is said; what a person typed stays typed."""
+    """What was met there counts for more than what is said, but by the clinic; what a person typed stays typed."""
     connection.execute(
         "INSERT INTO target (url, kind, server_id, source, seen_ms) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (url) DO UPDATE SET seen_ms = excluded.seen_ms,"
-        " kind = CASE WHEN last_ok_ms IS NULL THEN excluded.kind ELSE kind END,"
-        " server_id = CASE WHEN last_ok_ms IS NULL THEN excluded.server_id ELSE server_id END,"
+        " state = CASE WHEN excluded.source = 'config' AND server_id IS NOT excluded.server_id"
+        " THEN 'unknown' ELSE state END,"
+        " kind = CASE WHEN last_ok_ms IS NULL OR excluded.source = 'config' THEN excluded.kind ELSE kind END,"
+        " server_id = CASE WHEN last_ok_ms IS NULL OR excluded.source = 'config'"
+        " THEN excluded.server_id ELSE server_id END,"
         " source = CASE source WHEN 'typed' THEN source ELSE excluded.source END",
         (told.url, told.kind, told.server_id, told.source, now_ms),
     )
 
 
 def note_answer(connection: Connection, told: Told, rtt_s: float | None, now_ms: int) -> None:
-    put_told(connection, told, now_ms)
+    """This server was met there; who named the address stays as it is."""
     connection.execute(
-        "UPDATE target SET kind = ?, server_id = ?, state = 'ready', tried_ms = ?, last_ok_ms = ?,"
-        " rtt_ms = coalesce(?, rtt_ms), code = NULL, why = NULL WHERE url = ?",
-        (told.kind, told.server_id, now_ms, now_ms, _ms(rtt_s), told.url),
+        "INSERT INTO target (url, kind, server_id, source, seen_ms, state, tried_ms, last_ok_ms, rtt_ms)"
+        " VALUES (:url, :kind, :server_id, :source, :now_ms, 'ready', :now_ms, :now_ms, :rtt_ms)"
+        " ON CONFLICT (url) DO UPDATE SET kind = :kind, server_id = :server_id, seen_ms = :now_ms, state = 'ready',"
+        " tried_ms = :now_ms, last_ok_ms = :now_ms, rtt_ms = coalesce(:rtt_ms, rtt_ms), code = NULL, why = NULL",
+        {
+            "url": told.url, "kind": told.kind, "server_id": told.server_id, "source": told.source,
+            "now_ms": now_ms, "rtt_ms": _ms(rtt_s),
+        },
     )  # fmt: skip
 
 
