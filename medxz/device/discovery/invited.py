@@ -116,13 +116,14 @@ async def _first_met(
 
 
 async def _proven(hub: Candidate, invitation: Invitation, worker: Worker) -> Shown | None:
-    """What it shows; None where nobody answers, or it is not by the CA of that fingerprint."""
+    """What it shows; None where nobody answers, it is no hub, or not by the CA of that fingerprint."""
     try:
         shown = await worker.run(look_at, hub.url, FIRST_LOOK_S)
     except PeerUnreachable:
         return None
     if invitation.fingerprint is None:
-        return shown
+        # who is heard and says to be no hub would be taken by what the system trusts, and nobody would be asked to compare
+        return shown if shown.is_hub else None
     root = shown.root(invitation.fingerprint)
     if root is None:
         return None

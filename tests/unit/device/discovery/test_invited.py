@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from medxz.device.discovery import invited
 from medxz.device.discovery.invited import met
 from medxz.device.invitation import Invitation, Shown, read_invitation
 from medxz.errors import ConfigurationError, PeerUnreachable
-from medxz.trust.certificates import Credential, ca_fingerprint
+from medxz.trust.certificates import Credential, begun_server, ca_fingerprint, finished, key_text
 from medxz.work import ThreadWorker
 from tests.unit.device.discovery.places import (
     CA,
     FINGERPRINT,
     HUB,
+    NOW_MS,
     OTHER_HUB,
     THEIR_CA,
     Ears,
@@ -68,6 +72,18 @@ async def test_the_only_hub_here() -> None:
         assert (found.server_url, found.fingerprint, shown.is_hub) == (hub.url, None, True)
         assert ca_fingerprint(shown.chain[-1]) == FINGERPRINT
         assert hub.asked == []
+
+
+@pytest.mark.usefixtures("soon")
+async def test_who_announces_itself_and_is_no_hub() -> None:
+    """Whoever has a certificate that the whole world trusts is not sent a code that nobody has compared."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    named = [x509.IPAddress(ip_address("127.0.0.1"))]
+    pem = finished(begun_server(CA.certificate, HUB, key.public_key(), NOW_MS, named), CA.key_pem)
+    async with place(shown=Credential(pem, key_text(key))) as other:
+        with pytest.raises(PeerUnreachable, match="no hub was found"):
+            await meet(ALONE, Ears(other.announcing()))
+        assert other.asked == []
 
 
 async def test_several_hubs_here() -> None:
