@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Recorded,
         Status,
         SyncReport,
+        TargetStatus,
         ToldConflict,
         ToldRetract,
         ToldSide,
