@@ -44,7 +44,9 @@ class Person:
                 raise RoleForbids(f"{self._who()} does not read {entity_type}")
 
     def require_writing(self, entity_type: str) -> None:
-        """RoleForbids where the servers would reject it."""
+        """RoleForbids where the servers would reject it; LoginNeeded where nobody is there, whoever is named as the author."""
+        if self.user_id is None:
+            raise LoginNeeded("nobody is logged in on this device, so nothing was recorded")
         if self.roles is not None and entity_type not in writable(self.roles):
             raise RoleForbids(f"{self._who()} does not write {entity_type}: nothing was recorded")
 

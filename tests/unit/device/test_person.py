@@ -11,7 +11,7 @@ import pytest
 from medxz.device.device import Device
 from medxz.device.renewal import RENEW_BEFORE_MS
 from medxz.device.token import TokenClaims
-from medxz.errors import PeerRefused, RoleForbids
+from medxz.errors import LoginNeeded, PeerRefused, RoleForbids
 from medxz.roles import ROLES
 from medxz.scope import FRONT_DESK_TYPES
 from tests.making import CLINIC, DEVICE, OTHER_DEVICE, USER, fixed_id, make_op
@@ -161,6 +161,20 @@ async def test_what_is_told_while_nobody_is_there(device: Device) -> None:
     await device.logout()
     assert (await device.status()).open_conflicts == 0
     assert (await device._onlooker()).shown(held) is None
+
+
+async def test_what_is_recorded_while_nobody_is_there(device: Device, door: Door) -> None:
+    """A logout is no way round the role: nothing is written in the name of somebody who used the device before."""
+    allergic = next(
+        told for told in (await device.conflicts()).rows if told.entity_type == "AllergyIntolerance"
+    )
+    await logged_in(device, door, "front_desk")
+    await device.logout()
+    with pytest.raises(LoginNeeded):
+        await device.record("Observation", {"value": 1}, user_id=USER)
+    with pytest.raises(LoginNeeded):
+        await device.resolve(allergic.conflict_id, reason="r", take=allergic.sides[0].op_id, user_id=USER)
+    assert (await device.status()).last_seq == 0
 
 
 def test_roles_of_a_token(tmp_path: Path) -> None:
