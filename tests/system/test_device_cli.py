@@ -91,9 +91,9 @@ def test_what_the_hub_rejects_is_parked(first: Tablet) -> None:
     token = answer(
         "token", "--data", first.hub.data, "--device", first.device_id, "--user", USER, "--role", "front_desk"
     )["access_token"]
-    first.ask("init", "--server", first.hub.url, "--token", token)
     condition = '{"subject":{"display":"Mbeki"}}'
     bad = first.ask("record", "--type", "Condition", "--op", "create", "--payload", condition)
+    first.ask("init", "--server", first.hub.url, "--token", token)
     good = first.record('{"n":1}')
     done = first.ask("sync")
     assert (done["rejected"], done["accepted"]) == (1, 1)
