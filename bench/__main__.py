@@ -15,9 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench import report
 from bench.context import FULL, QUICK, Context
 from bench.figure import Figure
-from bench.figures import FIGURES, OF_THE_CLOUD, OF_THE_HUB
+from bench.figures import FIGURES, OF_THE_CLOUD, OF_THE_HUB, OF_THE_LAN
 
-PAGES: Final = ((report.HUB_PAGE, set(OF_THE_HUB)), (report.CLOUD_PAGE, set(OF_THE_CLOUD)))
+PAGES: Final = (
+    (report.HUB_PAGE, set(OF_THE_HUB)),
+    (report.CLOUD_PAGE, set(OF_THE_CLOUD)),
+    (report.LAN_PAGE, set(OF_THE_LAN)),
+)
 
 
 @click.command(epilog="Example: python -m bench push singles --quick")
@@ -29,12 +33,12 @@ def main(names: tuple[str, ...], *, as_json: bool, quick: bool, write: bool) -> 
     """Measure the hub against its limits. NAME: one of those below; all without one.
 
     push, singles, replay, pull, mixed, stream, disk, syncs, memory, start, snapshot, search, meaning, scale, wan, sites,
-    relay, idle, clinics
+    relay, idle, clinics, found, moves
     """
     names = names or tuple(FIGURES)
     pages = [(page, own) for page, own in PAGES if write and own <= set(names)]
     if write and not pages:
-        raise click.UsageError("--write goes with all figures of a page; without a NAME, of both")
+        raise click.UsageError("--write goes with all figures of a page; without a NAME, of all")
     begun, others = time.monotonic(), report.OthersWatch()
     measured = measure(names, quick=quick)
     figures = [figure for own in measured.values() for figure in own]

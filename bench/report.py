@@ -22,7 +22,8 @@ _OF_THE_HUB: Final = """\
 
 What the hub does, held against what the machine allows: `make bench` measures both in the same run, in turns, because
 absolute figures mean little on another machine and not much on a noisy one. This page is written by
-`python -m bench --write`; what goes on between sites and in a cloud is in [performance-cloud.md](performance-cloud.md).
+`python -m bench --write`; what goes on between sites and in a cloud is in [performance-cloud.md](performance-cloud.md), on a clinic's LAN in
+[performance-lan.md](performance-lan.md).
 
 The hub is a process of its own with its default settings: encrypted store, tokens verified, rate limits counted,
 metrics, structured logs. It is pushed to and pulled from over plain HTTP on loopback, uncompressed. The ops come from
@@ -72,6 +73,23 @@ What PostgreSQL and the programs of `sites` use counts among "others" in the lin
 the socket, request heads and tokens included; TLS would add 22 to each write.
 """
 
+_OF_THE_LAN: Final = """\
+# Performance on a clinic's LAN
+
+How soon a hub that was plugged in serves its tablets, how soon one that is cut off is left and taken again, and what that
+costs in bytes. [performance.md](performance.md) has the hub itself and how to read a figure. This page is written by
+`python -m bench found moves --write`; it needs root, for hosts made of network namespaces.
+"""
+
+_LAN_LIMITS: Final = """\
+## What it is measured on
+
+A cloud, a hub and two tablets, each on a host of its own with its own cable, over TLS; between the clinic's LAN and the
+cloud stands a router. All of them share the machine's cores. The hub is found by mDNS. A tablet runs an application that
+stays in step (`tests/lan/application.py`). Bytes are those of all frames on the tablet's cable, both ways. A pulled cable is
+silence: nobody is told that nobody is there any more.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -84,6 +102,7 @@ class Page:
 
 HUB_PAGE: Final = Page(_DOCS / "performance.md", _OF_THE_HUB, _HUB_LIMITS)
 CLOUD_PAGE: Final = Page(_DOCS / "performance-cloud.md", _OF_THE_CLOUD, _CLOUD_LIMITS)
+LAN_PAGE: Final = Page(_DOCS / "performance-lan.md", _OF_THE_LAN, _LAN_LIMITS)
 
 
 class OthersWatch:

@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.context import Context
 from bench.figure import Figure
-from bench.figures import footprint, meaning, pulls, pushes, relay, scale, search, sites, snapshot, wan
+from bench.figures import footprint, lan, meaning, pulls, pushes, relay, scale, search, sites, snapshot, wan
 
 Measure = Callable[[Context], list[Figure]]
 
@@ -34,4 +34,8 @@ OF_THE_CLOUD: Final[dict[str, Measure]] = {
     "idle": relay.idle,
     "clinics": relay.scale,
 }
-FIGURES: Final = OF_THE_HUB | OF_THE_CLOUD
+OF_THE_LAN: Final[dict[str, Measure]] = {
+    "found": lan.found,
+    "moves": lan.moves,
+}
+FIGURES: Final = OF_THE_HUB | OF_THE_CLOUD | OF_THE_LAN

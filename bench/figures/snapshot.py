@@ -15,7 +15,7 @@ from bench.figure import Bound, Figure, Series, ratio
 from bench.stage import Subject
 from medxz.device.device import Device, Machine
 from medxz.errors import PeerRefused
-from medxz.peer import Peer, TokenSource
+from medxz.peer import Ear, Peer, TokenSource
 from medxz.replicate import SnapshotPart
 
 KEY: Final = bytes(32)
@@ -32,8 +32,10 @@ class WithoutSnapshots(Peer):
         raise PeerRefused(404, "not_found", "not here")
 
 
-def _whole_log(url: str, *, token: TokenSource, ssl_context: ssl.SSLContext | None) -> WithoutSnapshots:
-    return WithoutSnapshots(url, token=token, ssl_context=ssl_context)
+def _whole_log(
+    url: str, *, token: TokenSource, ssl_context: ssl.SSLContext | None, ear: Ear | None = None
+) -> WithoutSnapshots:
+    return WithoutSnapshots(url, token=token, ssl_context=ssl_context, ear=ear)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,11 +80,17 @@ class Snapshots:
         self._clock = clock
 
     def are_wanted(self) -> bool:
-        """Whether nothing of others is here yet, and snapshots have not been broken off time and again."""
+        """Whether nothing of others was ever read, and snapshots have not been broken off time and again.
+
+        Who has read one server to its end, and found nothing there but his own, need not be told it all by the next.
+        """
         with self._file.reading() as connection:
             [(complete, reading)] = connection.execute("SELECT complete, reading FROM snapshot").fetchall()
-            arrived = connection.execute("SELECT 1 FROM op WHERE mine = 0 LIMIT 1").fetchall()
-            return complete == 0 and not arrived and reading < TRIES_MAX
+            has_read = connection.execute(
+                "SELECT 1 WHERE EXISTS (SELECT 1 FROM op WHERE mine = 0)"
+                " OR EXISTS (SELECT 1 FROM log WHERE cursor != '')"
+            ).fetchall()
+            return complete == 0 and not has_read and reading < TRIES_MAX
 
     def begin(self, head: SnapshotHead) -> int | None:
         """Clear the way for its lines; the number under which they come. None after too many that never ended."""

@@ -102,7 +102,7 @@ class Search:
         source: Source = "config" if candidate.source == "last" else candidate.source
         if probed.taken:
             targets.answered(Told(candidate.url, candidate.kind, probed.server_id, source), probed.rtt_s)
-        else:
+        elif candidate.source != "mdns":  # what anybody may announce speaks against no address that is known
             targets.failed(candidate.url, probed.why, None if probed.code == "no_answer" else probed.code)
 
 

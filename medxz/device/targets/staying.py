@@ -219,7 +219,7 @@ class Staying:
                 if health.may_be_taken(now) and await self._is_in_step(found, standings):
                     stay.better = found
                     return
-                pause_s = max(LOOK_S, health.hold_s / 10)
+                pause_s = max(LOOK_S, health.hold_s / 4)
             await self._wait(pause_s)
 
     async def _anybody(self, standings: Standings, kinds: Sequence[Kind]) -> Target | None:

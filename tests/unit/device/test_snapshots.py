@@ -67,6 +67,16 @@ async def test_what_it_told_is_not_asked_for_again(tablet: Tablet) -> None:
     assert second.resumed[0][OTHER_DEVICE].through() == 9
 
 
+async def test_who_has_read_one_server_needs_no_snapshot_of_the_next(tablet: Tablet) -> None:
+    """A device to whom nobody has written yet moves to another server without being sent its own ops as entities."""
+    own = [tablet.record() for _ in range(3)]
+    await tablet.sync(serving([]))
+    second = serving(own, kind="cloud")
+    second.server_id = OTHER_DEVICE
+    report = await tablet.sync(second, url="http://second.test")
+    assert (second.snapshots, report.entities, report.pulled) == (0, 0, 0)
+
+
 async def test_a_server_without_snapshots_has_its_log(tablet: Tablet) -> None:
     """Where there is none to be had, the whole log is read."""
     server = ScriptedServer(log=run_of(1, 5, OTHER_DEVICE))
