@@ -62,9 +62,7 @@ class InStepCalls:
         """Which server of several the device is with while it syncs or watches."""
         return self._made_chain.at if self._made_chain is not None else None
 
-    async def _synced(
-        self, progress: Callable[[Progress], None], attempts: int, patience_s: float
-    ) -> Report:
+    async def _synced(self, progress: Callable[[Progress], None], attempts: int, patience_s: float) -> Report:
         if await self._has_several():
             return await self._chain.sync(progress, attempts, patience_s)
         peer, side = await self._reach()

@@ -52,7 +52,9 @@ def server_address(url: str) -> str:
     if scheme not in {"http", "https"} or not host:
         raise ConfigurationError([f"{url!r} is no address of a server; write https://host:port"])
     if scheme == "http" and not is_this_machine(host):
-        raise ConfigurationError([f"{url!r} would send tokens and records unencrypted; write https://host:port"])
+        raise ConfigurationError(
+            [f"{url!r} would send tokens and records unencrypted; write https://host:port"]
+        )
     return url.rstrip("/")
 
 

@@ -130,7 +130,13 @@ def has_ended(connection: Connection, before: Session, now_ms: int) -> None:
 def log_out(connection: Connection, now_ms: int) -> None:
     user_id = read_identity(connection).user_id
     change_identity(
-        connection, user_id=NOBODY, email=None, access_token="", refresh_token=None, token_ends_ms=None, roles=None
+        connection,
+        user_id=NOBODY,
+        email=None,
+        access_token="",
+        refresh_token=None,
+        token_ends_ms=None,
+        roles=None,
     )
     locks.put_password(connection, None, now_ms)
     audit.append(connection, now_ms, "logged_out", user_id=user_id)

@@ -71,7 +71,9 @@ def told(tablet: Tablet) -> list[object]:
     open_conflicts = tablet.store.entities.count_open(None)
     while tablet.store.entities.refresh("all"):
         pass
-    assert tablet.store.entities.count_open(None) == open_conflicts, "what was put off had no part in a conflict"
+    assert tablet.store.entities.count_open(None) == open_conflicts, (
+        "what was put off had no part in a conflict"
+    )
     said: list[object] = []
     for which, entity_type in enumerate(TYPES):
         entity = Entity(CLINIC, entity_type, fixed_id(which + 1))

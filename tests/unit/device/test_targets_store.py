@@ -52,7 +52,9 @@ def test_what_an_enrolment_leaves(store: DeviceStore) -> None:
 
 def test_the_configuration_says_who_is_there(store: DeviceStore) -> None:
     """A hub that took another's place at its address is expected there; who is named no longer is forgotten."""
-    store.configure(config(targets=[named(OTHER, 1)], routing={"admin": ["cloud"]}, ca_certificates=["NEW"]), LOG)
+    store.configure(
+        config(targets=[named(OTHER, 1)], routing={"admin": ["cloud"]}, ca_certificates=["NEW"]), LOG
+    )
     store.targets.answered(Told(OTHER, "hub", fixed_id(1), "config"), 0.01)
     store.configure(config(targets=[named(OTHER, 2)]), LOG)
     other = next(one for one in store.targets.everything() if one.url == OTHER)
