@@ -18,6 +18,7 @@ from medxz.accounts.lockout import clear, code_subjects, fail, locked
 from medxz.accounts.sessions import RefreshToken
 from medxz.errors import CodeInvalid, Forbidden, Refusal
 from medxz.service.accounts import Origin
+from medxz.service.configuration import targets_at
 from medxz.service.gate import Caller, require
 from medxz.store.authority import codes, devices, sessions
 from medxz.store.authority.attempts import NO_CLINIC
@@ -26,8 +27,7 @@ from medxz.store.authority.base import TryAgain, Tx
 from medxz.store.authority.codes import CodeKind, CodeRow
 from medxz.store.authority.devices import DeviceRow
 from medxz.store.authority.sessions import SessionRow
-from medxz.store.directory import Known
-from medxz.wire import EnrolAnswer, EnrolRequest, ReenrolAnswer, ReenrolRequest, Target
+from medxz.wire import EnrolAnswer, EnrolRequest, ReenrolAnswer, ReenrolRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +212,3 @@ class Enrolment:
         session = SessionRow(token.session_id, caller.user_id, device.device_id, now_ms, now_ms)
         await sessions.add(tx, caller.clinic_id, session, token.digest)
         return token
-
-
-def targets_at(known: Known, site_id: str) -> list[Target]:
-    """Where a device of this site may push: the hubs of its own site, then the cloud."""
-    elsewhere = {hub.hub_id for hub in known.directory.hubs.values() if hub.site_id != site_id}
-    return [target for target in known.config.targets if target.server_id not in elsewhere]

@@ -7,7 +7,7 @@ from typing import Final
 
 from medxz.service.gate import Caller, require
 from medxz.store.directory import Known
-from medxz.wire import ConfigAnswer
+from medxz.wire import ConfigAnswer, Target
 
 
 class Configuration:
@@ -21,7 +21,10 @@ class Configuration:
     def told(self, caller: Caller) -> ConfigAnswer:
         require(caller, "device_or_hub")
         told = config_answer(self._known)
-        return told.model_copy(update={"cloud_ca_certificates": self._cloud_roots})
+        changes: dict[str, object] = {"cloud_ca_certificates": self._cloud_roots}
+        if caller.hub_id is None:
+            changes["targets"] = targets_at(self._known, caller.site_id)
+        return told.model_copy(update=changes)
 
 
 def config_answer(known: Known) -> ConfigAnswer:
@@ -38,3 +41,9 @@ def config_answer(known: Known) -> ConfigAnswer:
         ca_certificates=list(clinic.ca_certificates),
         hub_names=list(clinic.hub_names),
     )
+
+
+def targets_at(known: Known, site_id: str) -> list[Target]:
+    """Where a device of this site may push: the hubs of its own site, then the cloud."""
+    elsewhere = {hub.hub_id for hub in known.directory.hubs.values() if hub.site_id != site_id}
+    return [target for target in known.config.targets if target.server_id not in elsewhere]

@@ -8,6 +8,7 @@ import pytest
 
 from medxz.accounts.codes import ALPHABET, printed
 from medxz.errors import CodeInvalid, Forbidden, Invalid, NotFound, SessionRevoked
+from medxz.service.configuration import Configuration
 from medxz.trust.certificates import ca_fingerprint
 from medxz.wire import CodeRequest, EnrolAnswer, EnrolRequest, ReenrolRequest, RefreshRequest
 from tests.unit.accounts.house import HERE, IDS, URL, House, Relay, Tablet
@@ -238,13 +239,19 @@ async def test_a_revoked_session_takes_no_id(house: House, relay: Relay) -> None
 
 
 async def test_targets_are_the_site_s_own(house: House, relay: Relay) -> None:
-    """A device is told of its own site's hubs before the cloud, and of no other site's."""
+    """A device is told of its own site's hubs before the cloud, and of no other site's: as it comes in, and ever after."""
     north, south = await relay.box(house.clinic_id, "North"), await relay.box(house.clinic_id, "South")
     await relay.hub_token(north, "https://192.168.1.2:8443")
     await relay.hub_token(south, "https://192.168.2.2:8443")
     [code] = await relay.admin.codes.make(house.clinic_id, "device", "South")
     answer = await relay.enrol(code.code, Tablet())
     assert [target.server_id for target in answer.targets] == [south.hub_id, relay.server_id]
+    tablet = await relay.tablet(house.clinic_id, "South")
+    caller = await relay.caller((await relay.login(tablet)).access_token)
+    told = Configuration(caller.known).told(caller)
+    assert [target.server_id for target in told.targets] == [south.hub_id, relay.server_id]
+    hub = await relay.caller(await relay.hub_token(north, "https://192.168.1.2:8443"))
+    assert len(Configuration(hub.known).told(hub).targets) == 3
 
 
 async def test_revoking_a_device_revokes_all_its_ids(house: House, relay: Relay) -> None:
