@@ -37,7 +37,7 @@ def at_the_hub(clinic: Clinic, application: Application) -> Application:
 )
 def test_everything_arrives(slow: Clinic, delay_s: float, loss: float, moves_max: int) -> None:
     """What two tablets record arrives at each other and in the cloud, though the link of one is bad; and that one does
-    not move from server to server because of it.
+    not move from server to server because of it, nor think that it has lost its own.
     """
     nora, dan = (at_the_hub(slow, tablet.application()) for tablet in (slow.nora, slow.dan))
     slow.nora.host.shape(delay_s, loss)
@@ -48,6 +48,8 @@ def test_everything_arrives(slow: Clinic, delay_s: float, loss: float, moves_max
     moves = sum(one != other for one, other in pairwise(targets))
     assert moves <= moves_max, targets
     assert slow.hub.is_at(targets[-1])
+    losses = [event for event in events[nora] if event.get("standing") == "offline"]
+    assert len(losses) <= moves_max, losses
     wait_until(lambda: slow.hub.has(2 * OPS) and slow.hub.is_settled, "all of it in the cloud")
 
 
