@@ -108,6 +108,7 @@ class _Search:
         self._deadline_s = deadline_s
         self._ask = ask
         self._asked: Final[dict[tuple[str, str, str | None], asyncio.Task[Probed]]] = {}
+        self._told: Final[set[tuple[str, str, str | None, str]]] = set()
         self._lead_is_over: Final = asyncio.Event()
 
     async def run(self, browser: Heard | None, hearing_s: float) -> None:
@@ -157,9 +158,17 @@ class _Search:
             probed = await self._best(candidate)
             if self._memory is not None:
                 await self._memory.keep(probed)
-        self.verdicts.put_nowait(probed)
+        self._tell(probed)
         if leads:
             self._lead_is_over.set()
+
+    def _tell(self, probed: Probed) -> None:
+        """Once: a hub whose addresses are heard one after the other announces itself anew with each."""
+        at = probed.candidate
+        verdict = (at.source, at.url, at.server_id, probed.code)
+        if verdict not in self._told:
+            self._told.add(verdict)
+            self.verdicts.put_nowait(probed)
 
     async def _best(self, candidate: Candidate) -> Probed:
         """Of its addresses, one after the other as they keep silent: the first that is taken, or what says most."""

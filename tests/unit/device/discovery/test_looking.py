@@ -127,6 +127,20 @@ async def test_several_addresses() -> None:
         assert probed.code == "no_answer"
 
 
+async def test_one_verdict_though_it_is_heard_twice() -> None:
+    """A hub of which another address is heard later is one hub, and listed once."""
+    async with place() as hub:
+        hub.gate = asyncio.Event()
+        ears = Ears(hub.announcing())
+        searching = asyncio.create_task(look(KNOWN, browser=ears, hearing_s=0.5))
+        while not hub.asked:
+            await asyncio.sleep(0.01)
+        ears.say(replace(hub.announcing(), addresses=("127.0.0.1", "127.0.0.2")))
+        hub.gate.set()
+        [probed] = await searching
+        assert (probed.taken, probed.candidate.url) == (True, hub.url)
+
+
 async def test_an_address_that_keeps_silent() -> None:
     """The next address of a hub is asked long before the deadline of the first is over."""
     async with place(host="127.0.0.2") as hub:
