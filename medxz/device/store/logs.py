@@ -129,6 +129,9 @@ def note_cloud(connection: Connection, held: HeldLog, through: int, epoch: str |
         higher = max(through, known.cloud_through) if known.cloud_epoch == epoch else through
         if (higher, epoch) != (known.cloud_through, known.cloud_epoch):
             change_identity(connection, cloud_through=higher, cloud_epoch=epoch)
+        if epoch != known.cloud_epoch:
+            # a hub that began alone tells of the clinic's CA and its other hubs only once it was claimed
+            change_identity(connection, configured_ms=None)
     return replace(held, cloud_epoch=epoch)
 
 

@@ -240,6 +240,20 @@ async def test_the_cloud_may_fall_with_a_new_epoch(tablet: Tablet) -> None:
     assert tablet.store.counts()["cloud"] == 2
 
 
+async def test_a_hub_that_was_claimed_is_asked_for_the_configuration(tablet: Tablet) -> None:
+    """With the first word of a cloud the clinic's CAs are asked for at once: its other hubs are proven by them."""
+    server = ScriptedServer()
+    await tablet.sync(server)
+    alone = tablet.store.identity().configured_ms
+    tablet.clock.time_ms += 1_000
+    await tablet.sync(server)
+    assert tablet.store.identity().configured_ms == alone
+    server.cloud_through, server.cloud_epoch = 0, fixed_id(70)
+    tablet.clock.time_ms += 1_000
+    await tablet.sync(server)
+    assert tablet.store.identity().configured_ms == tablet.clock.time_ms
+
+
 async def test_what_the_cloud_itself_acknowledged_is_in_the_cloud(tablet: Tablet) -> None:
     """An op that the cloud has taken counts as there, also above a number that it has not."""
     tablet.record()
