@@ -41,6 +41,8 @@ __all__ = [
 
 LIVE_ROUND_S: Final = 30.0
 LIVE_S_MIN: Final = 5.0
+# how soon a hub is asked how far the cloud is with what it has just been given; then after twice as long each time
+CLOUD_ROUND_S: Final = 1.0
 STREAM_ENDED: Final = "the stream ended"  # as each does when its token ends
 
 assert STALL_S > limits.STREAM_PING_S_MAX
@@ -145,9 +147,10 @@ class Replicator:
         self, wake: asyncio.Event, meeting: Meeting, can_wait: Callable[[PeerRefused], bool]
     ) -> None:
         """Push what is recorded, and now and then look for what waits and how far the cloud has got."""
-        met_at = self._clock.monotonic()
+        met_at, round_s = self._clock.monotonic(), CLOUD_ROUND_S
         while True:
-            await first_of(wake.wait(), self._clock.sleep(LIVE_ROUND_S))
+            await first_of(wake.wait(), self._clock.sleep(round_s if meeting.awaits_cloud else LIVE_ROUND_S))
+            round_s = CLOUD_ROUND_S if wake.is_set() else min(LIVE_ROUND_S, 2 * round_s)
             wake.clear()
             async for attempt in self._retry.while_refused(can_wait):
                 with attempt:

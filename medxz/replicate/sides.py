@@ -46,13 +46,15 @@ class Meeting:
     """How a server was found. Where the identity is taken, nothing may be pushed under it.
 
     `doubtful` is an op that the server says to have and that is not known to be ours there: it goes first and alone.
-    For `good_for_s` the server need not be met anew before each push.
+    For `good_for_s` the server need not be met anew before each push. `awaits_cloud`: it is a hub, and how far the cloud
+    is with what it took is worth asking soon.
     """
 
     log: LogId
     identity_taken: bool = False
     doubtful: Outgoing | None = None
     good_for_s: float = 0.0
+    awaits_cloud: bool = False
 
 
 class StreamPage(msgspec.Struct, frozen=True):

@@ -49,6 +49,7 @@ def meet(
         log,
         bool(identity.identity_taken),
         doubtful[0] if doubtful and doubtful[0].position == through else None,
+        awaits_cloud=held.kind == "hub" and read_identity(connection).cloud_through < identity.last_seq,
     )
 
 

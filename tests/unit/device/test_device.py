@@ -141,6 +141,21 @@ async def test_watch_shows_what_others_write(device: Device, server: ScriptedSer
     assert {held.op.op_id async for held in device.ops()} == set(server.stored_ids())
 
 
+async def test_how_far_the_cloud_is_with_an_op_is_soon_told(device: Device, server: ScriptedServer) -> None:
+    """What a hub took is known to be in the cloud a moment after it got there, though nothing else is recorded."""
+    async with aclosing(device.watch()) as arriving:
+        waiting = asyncio.ensure_future(anext(aiter(arriving)))
+        mine = await device.record("Patient", {"n": 1})
+        async with asyncio.timeout(LIVE_ROUND_S / 2):
+            await server._moved(lambda: mine.op_id in server.stored_ids())
+            assert (await device.status()).cloud == 0
+            server.cloud_through, server.cloud_epoch = 1, fixed_id(9)
+            while (await device.status()).cloud == 0:
+                await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+
 async def test_watch_tells_once_that_it_is_live(tmp_path: Path) -> None:
     """A stream that stands is told of when it begins to, not with each of its pings."""
     pings_came = asyncio.Event()
