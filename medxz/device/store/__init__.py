@@ -88,6 +88,7 @@ class DeviceStore:
                 held = read_identity(connection)
                 _is_for(claims, held)
                 locks.refuse_if_locked(connection, self._clock.now_ms())
+                _takes_tokens(held)
                 change_identity(
                     connection, user_id=claims.user_id, server_url=server_url, access_token=access_token,
                     ca_pem=ca_pem or held.ca_pem, tls="token", email=None, refresh_token=None, token_ends_ms=None,
@@ -300,3 +301,9 @@ def _is_for(claims: TokenClaims, held: Identity) -> None:
         raise ConfigurationError(
             [f"the token is for device {claims.device_id}, this store is device {held.device_id}"]
         )
+
+
+def _takes_tokens(held: Identity) -> None:
+    # nobody here can tell a token from what somebody wrote himself, and it says what may be seen
+    if held.tls != "token":
+        raise ConfigurationError(["people log in on this device, it takes no tokens: `medxz login`"])

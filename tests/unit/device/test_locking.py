@@ -20,6 +20,7 @@ from medxz.device.store.locks import (
 )
 from medxz.device.token import TokenClaims
 from medxz.errors import (
+    ConfigurationError,
     DeviceLocked,
     LoginNeeded,
     PeerRefused,
@@ -290,6 +291,20 @@ async def test_a_device_without_a_password(folder: Path) -> None:
     with pytest.raises(DeviceLocked):
         tablet.store.begin(claims, name="", server_url=URL, access_token="v", ca_pem=None)
     tablet.store.close()
+
+
+async def test_a_token_is_no_login(folder: Path, door: Door) -> None:
+    """Where people log in, nobody becomes another, or gets other roles, by a token that he wrote himself."""
+    door.roles = ("front_desk",)
+    async with await in_use(folder, door) as device:
+        for who_is_there in (("front_desk",), None):
+            with pytest.raises(ConfigurationError, match="medxz login"):
+                device._store.begin(
+                    TokenClaims(CLINIC, DEVICE, USER, roles=("admin",)),
+                    name="", server_url=URL, access_token="t", ca_pem=None,
+                )  # fmt: skip
+            assert (await device.status()).roles == who_is_there
+            await device.logout()
 
 
 async def test_a_login_while_a_password_is_checked(folder: Path, door: Door) -> None:
