@@ -282,6 +282,25 @@ class HubClock:
         await self._turned.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """The hub's clock without a leap that has not lasted yet, for what drops things: a year that is mended must not have
+    cost what can't be had back.
+    """
+
+    clock: HubClock
+
+    def now_ms(self) -> int:
+        standing = self.clock.standing()
+        return min(standing.now_ms, standing.floor_ms)
+
+    def monotonic(self) -> float:
+        return self.clock.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await self.clock.sleep(seconds)
+
+
 def _say(standing: Standing, say: FilteringBoundLogger) -> None:
     tell = say.info if standing.is_trusted else say.warning
     tell("clock", trusted=standing.is_trusted, by=standing.source, detail=standing.detail)

@@ -113,10 +113,11 @@ class Office:
     async def keep(self) -> None:
         """For as long as the hub runs, once there are any: drop what is over."""
         await self._is_open.wait()
+        from hub.clock import Lasting
         from medxz.accounts.sessions import UNUSED_MS
         from medxz.store.authority.forgetting import keep_forgetting
 
-        await keep_forgetting(await self._transactions(), self._clock, UNUSED_MS)
+        await keep_forgetting(await self._transactions(), Lasting(self._storage.clock), UNUSED_MS)
 
     def close(self) -> None:
         if self._opened is not None:

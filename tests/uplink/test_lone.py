@@ -249,6 +249,30 @@ async def claimed(alone: Box, relay: Relay) -> None:
     await until(lambda: alone.is_online, "that it runs with its cloud")
 
 
+async def test_a_wrong_year_that_is_mended_costs_nobody_their_session(
+    alone: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who plays time server sets the box ahead: what is dropped meanwhile would be gone when it is set right."""
+    await add_user(alone, NORA, "clinician")
+    tablet = await paired(alone, NORA)
+    clock = office_of(alone)._storage.clock
+    await clock.keep()
+
+    class Leapt(SystemClock):
+        def now_ms(self) -> int:
+            return super().now_ms() + 60 * 86_400_000
+
+        async def sleep(self, seconds: float) -> None:
+            raise TimeoutError
+
+    with monkeypatch.context() as wrong:
+        wrong.setattr(clock, "_machine", Leapt())
+        assert clock.standing().is_trusted
+        with pytest.raises(TimeoutError):
+            await office_of(alone).keep()
+    assert (await tablet.refresh()).status_code == 200
+
+
 async def test_sessions_and_passwords_come_along(alone: Box, relay: Relay) -> None:
     """After the claim the tablet's session is renewed by the cloud, and its person logs in with the password of then."""
     await add_user(alone, NORA, "clinician")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hub.clock import AHEAD_MS_MAX, KEEP_S, LEAP_MS, LEAP_S, RELEASED_MS, HubClock
+from hub.clock import AHEAD_MS_MAX, KEEP_S, LEAP_MS, LEAP_S, RELEASED_MS, HubClock, Lasting
 from hub.uplink.peer import TowardsCloud
 from medxz.clock import format_time, has_doubts, latest_of
 from medxz.errors import StorageFull
@@ -257,6 +257,22 @@ async def test_a_leap_that_nobody_confirmed_has_to_last(registry: SqliteRegistry
     assert says(await restarted(registry, Box(IN_1970_MS)))[0] == NOON_MS + LEAP_MS + DAY_MS + int(
         LEAP_S * 1_000
     )
+
+
+async def test_what_drops_things_waits_until_a_leap_has_lasted(registry: SqliteRegistry) -> None:
+    """It goes with the clock, but for a leap that somebody may mend; and with one that lasts, or that the cloud confirms."""
+    await kept_at(registry, NOON_MS)
+    lasting = Lasting(clock := await restarted(registry, box := Box(NOON_MS + DAY_MS)))
+    await clock.keep()
+    assert lasting.now_ms() == clock.now_ms() == NOON_MS + DAY_MS
+    box.time_ms += LEAP_MS + DAY_MS
+    await clock.keep()
+    assert lasting.now_ms() == NOON_MS + DAY_MS < clock.now_ms()
+    box.pass_s(LEAP_S)
+    await clock.keep()
+    assert lasting.now_ms() == clock.now_ms()
+    clock.tell(NOON_MS + 900 * DAY_MS, box.run_s)
+    assert lasting.now_ms() == NOON_MS + 900 * DAY_MS
 
 
 async def test_the_cloud_s_certificate_has_ended_only_where_that_is_sure(registry: SqliteRegistry) -> None:
