@@ -231,10 +231,14 @@ def trust_hubs(connection: Connection, ca_certificates: Sequence[str], now_ms: i
 
 
 def trust_cloud(connection: Connection, ca_certificates: Sequence[str], now_ms: int) -> None:
-    """The roots by which this device's hub trusts the cloud; none: those of the system. What was given by hand stays."""
+    """The roots by which this device's hub trusts the cloud; none: those of the system. What was given by hand stays, and
+    so does what the cloud proved itself by where the device was enrolled there: no hub's word makes another one of it.
+    """
     pem = joined(ca_certificates) or None
-    [(held, is_given)] = connection.execute("SELECT cloud_cas, cloud_cas_given FROM device").fetchall()
-    if is_given or pem == held or (pem is not None and len(pem) > CERTIFICATES_CHARS_MAX):
+    [(held, is_given, tls)] = connection.execute(
+        "SELECT cloud_cas, cloud_cas_given, tls FROM device"
+    ).fetchall()
+    if is_given or tls == "address" or pem == held or (pem is not None and len(pem) > CERTIFICATES_CHARS_MAX):
         return
     change_identity(connection, cloud_cas=pem)
     audit.append(connection, now_ms, "trusted_cloud", ca_certificates=len(ca_certificates))

@@ -309,22 +309,27 @@ async def test_the_clinics_cas_of_now(tmp_path: Path, door: Door) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("is_given", [False, True])
-async def test_the_roots_that_prove_the_cloud(tmp_path: Path, door: Door, *, is_given: bool) -> None:
+@pytest.mark.parametrize(("is_given", "tls"), [(False, "hub"), (True, "hub"), (False, "address")])
+async def test_the_roots_that_prove_the_cloud(
+    tmp_path: Path, door: Door, *, is_given: bool, tls: str
+) -> None:
     """Those that a hub of the clinic tells of, and the system's where it tells of none; the cloud itself changes nothing,
-    and what was given by hand stays.
+    what was given by hand stays, and no hub tells by which roots the cloud is proven that the device was enrolled at.
     """
     root = "-----BEGIN CERTIFICATE-----\nb2xk\n"
     store = await logged_in(tmp_path / "d", door)
     with store._file.transaction() as connection:
-        change_identity(connection, cloud_cas="given" if is_given else None, cloud_cas_given=int(is_given))
+        change_identity(
+            connection, cloud_cas="given" if is_given else None, cloud_cas_given=int(is_given), tls=tls
+        )
         hub, cloud = (logs.get_log(connection, log, URL) for log in (HUB_LOG, CLOUD_LOG))
         logs.put_log(connection, replace(hub, kind="hub"), 1)
         logs.put_log(connection, replace(cloud, kind="cloud"), 1)
     config = await door.config()
     for told, by, held in (([root], HUB_LOG, root), ([], CLOUD_LOG, root), ([], HUB_LOG, None)):
         store.configure(config.model_copy(update={"cloud_ca_certificates": told}), by)
-        assert store.targets.trust().cloud_cas == ("given" if is_given else held)
+        kept = "given" if is_given else None if tls == "address" else held
+        assert store.targets.trust().cloud_cas == kept
     store.close()
 
 
