@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,44 +19,12 @@ from medxz.trust.dates import judge_dates_by
 from tests.making import HandClock
 from tests.system.hub_process import CLINIC, HubProcess, a_push, an_op, command, wait_until
 from tests.system.world import HUB, CloudProcess, EnrolledTablet, SiteHub, done, free_port
+from tests.system.wrong_clock import Machine
 
 pytestmark = pytest.mark.slow
 
 DAY_MS = 86_400_000
 EMAIL = "nora@clinic.example"
-LIBRARIES = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib/faketime/libfaketime.so.1")
-
-
-def library() -> str:
-    found = [str(path) for pattern in LIBRARIES for path in Path("/").glob(pattern.lstrip("/"))]
-    assert found, "libfaketime is not here: scripts/system-packages"
-    return found[0]
-
-
-class Machine:
-    """A machine's clock of the day, which is set while programs run on it. Nothing else of time is touched."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._file = folder / f"{name}.time"
-        self.set(0)
-
-    def set(self, off_s: int) -> None:
-        """Off by so much from now on."""
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{off_s:+d}\n")
-        new.rename(self._file)
-
-    def boot_in_1970(self) -> None:
-        self.set(60 - now_ms() // 1_000)
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        return {
-            "LD_PRELOAD": library(),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
 
 
 def now_ms() -> int:

@@ -20,8 +20,8 @@ from hub.config import HubPlaces
 from medxz.trust.certificates import client_context
 from tests.making import as_json, make_op
 from tests.system.hub_process import DEADLINE_S, wait_until
-from tests.system.test_clock import Machine
 from tests.system.world import PASSWORD, CloudProcess, SiteHub, free_port
+from tests.system.wrong_clock import Machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two-hubs")]
 
