@@ -189,7 +189,10 @@ async def _asked(order: Order, request: ClaimRequest, clock: HubClock) -> ClaimA
             f"the cloud refused: {refused.message}", _hint(refused.code), refused.code
         ) from None
     except PeerUnreachable as error:
-        raise CloudRequired(str(error)) from None
+        required = CloudRequired(str(error))
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            required.hint = "is it the right cloud? one with a CA of its own: --cloud-ca FILE, by medxz-cloud ca show there"
+        raise required from None
     finally:
         await peer.aclose()
 

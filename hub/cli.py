@@ -191,12 +191,22 @@ def status(data: Path, as_json: bool) -> None:
     from hub import ask
 
     answer = ask.ask(places_of(data).socket, "status")
-    lines = [f"{name:<15}{value}" for name, value in answer.items() if not isinstance(value, list | dict)]
+    lines = [
+        f"{name:<21}{_in_words(value)}"
+        for name, value in answer.items()
+        if not isinstance(value, list | dict)
+    ]
     lines += [
-        f"{'  ok' if check['ok'] else '  BAD':<15}{check['name']}: {check['detail']}"
+        f"{'  ok' if check['ok'] else '  BAD':<21}{check['name']}: {check['detail']}"
         for check in answer["checks"]
     ]
     tell(answer, as_json, "\n".join(lines))
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
 
 
 @cli.command(cls=Example, example="medxz-hub doctor --data /var/lib/medxz")

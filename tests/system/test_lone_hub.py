@@ -51,11 +51,17 @@ class LoneHub(Process):
 
     def refused(self, *arguments: object) -> tuple[int, str]:
         """The status and the code of a command that fails."""
+        status, told = self.failing(*arguments)
+        return status, str(told["code"])
+
+    def failing(self, *arguments: object) -> tuple[int, dict[str, Any]]:
+        """The status of a command that fails, and what it tells."""
         command = [*HUB, *map(str, arguments), "--data", str(self.data), "--json"]
         ended = subprocess.run(
             command, env=environment(), capture_output=True, text=True, timeout=DEADLINE_S, check=False
         )
-        return ended.returncode, str(json.loads(ended.stderr)["code"])
+        told: dict[str, Any] = json.loads(ended.stderr)
+        return ended.returncode, told
 
     def add_user(self, email: str, role: str) -> str:
         name = email.partition("@")[0]
@@ -149,7 +155,11 @@ def test_nobody_notices_that_their_hub_was_claimed(hub: LoneHub, cloud: CloudPro
     ca = tmp_path / "cloud-ca.pem"
     ca.write_text(done(CLOUD, "ca", "show", "--data", cloud.data)["ca_certificate"])
     code = cloud.code("hub", "North")
-    told = hub.ask("claim", "--cloud", cloud.url, "--cloud-ca", ca, "--code", code, "--name", "Hub")
+    claim = ("claim", "--cloud", cloud.url, "--code", code, "--name", "Hub")
+    status, told_of = hub.failing(*claim)  # by a CA that this machine does not know
+    assert (status, told_of["code"]) == (3, "cloud_required")
+    assert "--cloud-ca" in told_of["hint"]
+    told = hub.ask(*claim, "--cloud-ca", ca)
     assert told["clinic_id"] == CLINIC
     cloud.clinic_id = CLINIC  # the empty clinic has the hub's id now
     hub.start()
