@@ -13,7 +13,7 @@ from medxz.program.listing import cursor_option, limit_option, more_text, page, 
 from medxz.program.passwords import read_password
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from cloud.office import Office
 
@@ -101,7 +101,7 @@ def get_config(at: At, clinic: str | None) -> None:
         return await office.admin.config.get(await office.clinic(clinic))
 
     answer = at.run(act)
-    at.tell(answer, "\n".join(f"{name} = {value}" for name, value in answer.items()))
+    at.tell(answer, _lines(answer, answer))
 
 
 @config.command(
@@ -124,7 +124,12 @@ def set_config(at: At, clinic: str | None, decisions: tuple[str, ...]) -> None:
         return await office.admin.config.get(clinic_id)
 
     answer = at.run(act)
-    at.tell(answer, "\n".join(f"{name} = {answer[name]}" for name in decided))
+    at.tell(answer, _lines(answer, decided))
+
+
+def _lines(answer: dict[str, Any], names: Iterable[str]) -> str:
+    """Values as `set` takes them."""
+    return "\n".join(f"{name} = {json.dumps(answer[name], ensure_ascii=False)}" for name in names)
 
 
 def _decisions(words: tuple[str, ...]) -> dict[str, Any]:

@@ -190,6 +190,11 @@ def test_decisions_of_a_clinic(cloud: Relay) -> None:
     assert cloud.ask("clinic", "config", "set", "keep_own_days", "30")["keep_own_days"] == 30
     both = cloud.ask("clinic", "config", "set", "require_signed_ops=true", "keep_own_days=20")
     assert (both["require_signed_ops"], both["keep_own_days"]) == (True, 20)
+    shown = subprocess.run(
+        [*CLOUD, "clinic", "config", "get", "--data", str(cloud.data), *map(str, cloud.where)],
+        env=environment(), capture_output=True, text=True, timeout=DEADLINE_S, check=True,
+    ).stdout  # fmt: skip
+    assert {"require_signed_ops = true", "hub_names = []"} <= set(shown.splitlines())  # as `set` takes them
     after = cloud.ask("clinic", "config", "set", "require_signed_ops=null", "keep_own_days=null")
     assert after == before
     status, told = fails(cloud, "clinic", "config", "set", "keep_own_days", "many")
