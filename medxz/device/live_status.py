@@ -87,13 +87,18 @@ def _screen(status: Status, parked: list[Parked]) -> RenderableType:
     counts = (status.here, status.hub, status.cloud, status.parked, status.open_conflicts)
     levels.add_row(*map(str, counts))
     servers = Table(box=None)
-    for name in ("server", "address", "state", "round trip", "last met", ""):
-        servers.add_column(name)
+    for name in ("server", "address", "state", "round trip", "last met (UTC)"):
+        servers.add_column(name, overflow="fold")
     for one in status.targets:
         servers.add_row(
             one.kind or "?", one.url, Text(one.state, style=_COLOURS.get(one.state, "dim")),
-            "" if one.rtt_ms is None else f"{one.rtt_ms:.0f} ms", one.last_ok_at or "never", one.why or "",
+            "" if one.rtt_ms is None else f"{one.rtt_ms:.0f} ms", _to_seconds(one.last_ok_at),
         )  # fmt: skip
     text = Text("\n".join(list(show.status_lines(status, parked))[5:]))
     where = Text(status.target or "offline: what is recorded is kept here", style="bold")
     return Group(where, levels, servers, text)
+
+
+def _to_seconds(time: str | None) -> str:
+    """A terminal of 80 columns has room for no more beside an address; why a server is down stands below."""
+    return "never" if time is None else time[:19].replace("T", " ")
