@@ -55,6 +55,7 @@ def hub_services(
             audit=doors.audit,
             counts=results,
             cloud_ca_certificates=doors.cloud_ca_certificates,
+            hubs_push=doors.neighbours is None,
         )
     )
     server = assemble(

@@ -64,7 +64,7 @@ class ClinicParts:
 
     `worker` hashes long pushes, `reading` works entities out. `begin_epoch` gives the log a new epoch. What is read is
     noted in `notes`, and `audit` shows an administrator what was noted. `counts` has the results of pushes, by status;
-    clinics of one server share it.
+    clinics of one server share it. `hubs_push`: whether hubs hand ops up here, or read alone.
     """
 
     log: LogStore
@@ -82,6 +82,7 @@ class ClinicParts:
     audit: Audited = field(default_factory=NothingAudited)
     counts: dict[str, int] = field(default_factory=no_results)
     cloud_ca_certificates: Sequence[str] = ()
+    hubs_push: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,16 @@ def assemble_clinic(parts: ClinicParts) -> ClinicServices:
     seen, cursors = Seen(parts.clock), ListCursors(log)
     noting = Noting(parts.notes, log.clinic_id)
     return ClinicServices(
-        push=Push(log, known, parts.upstream, parts.throttle, seen, parts.worker, counts=parts.counts),
+        push=Push(
+            log,
+            known,
+            parts.upstream,
+            parts.throttle,
+            seen,
+            parts.worker,
+            counts=parts.counts,
+            hubs_push=parts.hubs_push,
+        ),
         pull=Pull(log, gate, seen, parts.begin_epoch, parts.ids, parts.clock),
         snapshot=Snapshot(log, gate, noting, parts.reading),
         entities=Entities(log, parts.follower, cursors, noting, parts.reading),

@@ -37,8 +37,12 @@ class Push:
         worker: Worker,
         *,
         counts: dict[str, int],
+        hubs_push: bool = True,
     ) -> None:
-        """`counts` has the results of all pushes, by status; servers of many clinics share it among them."""
+        """`counts` has the results of all pushes, by status; servers of many clinics share it among them.
+
+        `hubs_push`: whether a hub may, whose word on other devices' ops is taken.
+        """
         self._log: Final = log
         self._known: Final = known
         self._upstream: Final = upstream
@@ -46,10 +50,13 @@ class Push:
         self._seen: Final = seen
         self._worker: Final = worker
         self._counts: Final = counts
+        self._hubs_push: Final = hubs_push
 
     async def push(self, caller: Caller, text: bytes) -> bytes:
         """Answer a push with JSON. Everything that the answer calls stored is durable."""
         require(caller, "device_or_hub")
+        if caller.hub_id is not None and not self._hubs_push:
+            raise Forbidden("a hub reads here, and hands up to the cloud alone")
         known = self._known
         judge = Judge(caller, known.directory, require_signed_ops=known.config.require_signed_ops)
         if len(text) > limits.INLINE_PARSE_BYTES_MAX:

@@ -12,7 +12,7 @@ from hub.making import make_hub
 from medxz.clock import SystemClock
 from medxz.ids import RandomIds
 from medxz.trust.proofs import sign_proof
-from tests.making import fixed_id
+from tests.making import as_json, fixed_id
 from tests.neighbours.conftest import are_online, asked, assertion, id_of, ops_of, states
 from tests.uplink.conftest import IDS, Box, Relay, Tablet, until
 
@@ -43,6 +43,19 @@ async def test_a_neighbour_s_token_is_good_at_the_hub_that_gave_it(
     assert said(await north.http.post("/v1/auth/hub", json=elsewhere)) == (401, "token_invalid")
     itself = assertion(north, north)
     assert said(await north.http.post("/v1/auth/hub", json=itself)) == (401, "token_invalid")
+
+
+async def test_a_neighbour_reads_alone(north: Box, second: Box, nora: Tablet) -> None:
+    """It pushes nothing: its word on what a tablet wrote or may not write would be taken, and the tablet's own refused."""
+    token = (await asked(second, north)).json()["access_token"]
+    forged = {**as_json(nora.op()), "payload": "x"}
+    answer = await north.http.post(
+        "/v1/sync/push", json={"ops": [forged]}, headers={"Authorization": f"Bearer {token}"}
+    )
+    assert said(answer) == (403, "forbidden")
+    nora.number = 0
+    assert len(await nora.record()) == 1
+    assert ops_of(north) == 1
 
 
 async def test_a_revoked_hub_gets_nothing_more(relay: Relay, north: Box, second: Box, nora: Tablet) -> None:
