@@ -38,8 +38,9 @@ HASHER: Final = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=1
 _HASH: Final = re.compile(
     r"\$argon2id\$v=19\$m=([0-9]{1,6}),t=([0-9]{1,2}),p=([1-8])\$[A-Za-z0-9+/]{22,86}\$[A-Za-z0-9+/]{43,86}"
 )
-_MEMORY_KIB: Final = range(8 * 1024, 256 * 1024 + 1)
+_MEMORY_KIB: Final = range(8 * 1024, 128 * 1024 + 1)
 _PASSES: Final = range(1, 11)
+_COST_MAX: Final = 2 * HASHER.time_cost * HASHER.memory_cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,10 @@ def check_password(password: str, email: str, clinic_name: str) -> None:
 def is_lawful_hash(text: str) -> bool:
     """Whether passwords may be checked against a hash that somebody else made: Argon2id, at a cost within bounds."""
     fits = _HASH.fullmatch(text)
-    return fits is not None and int(fits[1]) in _MEMORY_KIB and int(fits[2]) in _PASSES
+    if fits is None:
+        return False
+    memory, passes = int(fits[1]), int(fits[2])
+    return memory in _MEMORY_KIB and passes in _PASSES and memory * passes <= _COST_MAX
 
 
 def _normal(password: str) -> str:

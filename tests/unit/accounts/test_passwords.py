@@ -10,7 +10,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from medxz.accounts.common_passwords import is_common
-from medxz.accounts.passwords import HASHER, Passwords, check_password
+from medxz.accounts.passwords import HASHER, Passwords, check_password, is_lawful_hash
 from medxz.errors import Invalid, Overloaded
 from medxz.work import InlineWorker, ThreadWorker
 
@@ -169,3 +169,13 @@ async def test_so_many_wait_and_no_more() -> None:
 def test_the_parameters_are_those_that_were_meant() -> None:
     """The program's hashes cost 64 MiB and three passes."""
     assert (HASHER.memory_cost, HASHER.time_cost, HASHER.type.name) == (65_536, 3, "ID")
+
+
+@pytest.mark.parametrize(
+    ("memory", "passes", "fits"),
+    [(65_536, 3, True), (65_536, 6, True), (65_536, 7, False), (131_072, 3, True), (131_072, 4, False), (8_192, 10, True)],
+)  # fmt: skip
+def test_what_a_hash_from_elsewhere_may_cost(memory: int, passes: int, fits: bool) -> None:
+    """Checking a password against a hash that somebody brings costs at most twice what one of ours does."""
+    text = f"$argon2id$v=19$m={memory},t={passes},p=1$" + "A" * 22 + "$" + "A" * 43
+    assert is_lawful_hash(text) is fits
