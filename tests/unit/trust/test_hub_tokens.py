@@ -12,7 +12,6 @@ from joserfc import jwt as foreign
 from joserfc.jwk import KeySet
 
 from medxz import limits
-from medxz.clock import SystemClock
 from medxz.errors import TokenExpired, TokenInvalid
 from medxz.ids import RandomIds
 from medxz.trust.certificates import Credential, issue_server, key_text, make_root
@@ -27,9 +26,10 @@ from medxz.trust.jwks import jwks_of, keys_of
 from medxz.trust.tokens import Claims, TokenSigner, TokenVerifier, key_id
 from medxz.trust.vouched import HubTokenSigner, SiteHubs, VouchedKeys
 from medxz.wire import Jwk, JwksAnswer
+from tests.making import HandClock
 
 IDS = RandomIds()
-CLOCK = SystemClock()
+CLOCK = HandClock()
 NOW_MS = CLOCK.now_ms()
 CLINIC, SITE, HUB, CLOUD = (IDS.uuid7() for _ in range(4))
 ROOT = make_clinic_root(CLINIC, NOW_MS)
