@@ -21,7 +21,7 @@ import pytest
 import trustme
 
 from hub import desk
-from hub.cli import asked_or_opened
+from hub.options import asked_or_opened
 from medxz import limits
 from medxz.ids import RandomIds
 from medxz.program.errors import CommandFailed

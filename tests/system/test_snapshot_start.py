@@ -15,7 +15,7 @@ from medxz.device.device import Machine
 from medxz.errors import PeerRefused
 from medxz.ids import RandomIds
 from medxz.merge.view import View
-from medxz.peer import Peer, TokenSource
+from medxz.peer import Ear, Peer, TokenSource
 from medxz.replicate import SnapshotPart, cycle
 from tests.system.hub_process import HubProcess
 
@@ -35,8 +35,10 @@ class WithoutSnapshots(Peer):
         raise PeerRefused(404, "not_found", "not here")
 
 
-def whole_log(url: str, *, token: TokenSource, ssl_context: ssl.SSLContext | None) -> WithoutSnapshots:
-    return WithoutSnapshots(url, token=token, ssl_context=ssl_context)
+def whole_log(
+    url: str, *, token: TokenSource, ssl_context: ssl.SSLContext | None, ear: Ear | None = None
+) -> WithoutSnapshots:
+    return WithoutSnapshots(url, token=token, ssl_context=ssl_context, ear=ear)
 
 
 @pytest.fixture
