@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from medxz import limits
+from medxz.loopback import is_loopback
 from medxz.program import settings as sources
 from medxz.program.origins import is_origin
 from medxz.program.places import Places
-from medxz.program.settings import Number, Program, Said, ServerSettings, is_loopback
+from medxz.program.settings import Number, Program, Said, ServerSettings
 
 PROGRAM: Final = Program("medxz-cloud", "cloud")
 

@@ -10,9 +10,9 @@ import ssl
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from medxz.loopback import is_loopback
 from medxz.program.addresses import host_names, machine_addresses
 from medxz.program.running import operators_context
-from medxz.program.settings import is_loopback
 from medxz.trust.certificates import (
     Credential,
     covers,

@@ -31,10 +31,10 @@ from medxz import limits
 from medxz.clock import Clock
 from medxz.errors import CloudRequired, Invalid, PeerRefused, PeerUnreachable
 from medxz.ids import Ids
+from medxz.loopback import is_loopback
 from medxz.program.addresses import host_names, machine_addresses
 from medxz.program.errors import CommandFailed
 from medxz.program.keys import read_key
-from medxz.program.settings import is_loopback
 from medxz.store.registry import SqliteRegistry
 from medxz.trust.certificates import Credential, key_text, private_key
 from medxz.trust.clinic_ca import make_request

@@ -13,11 +13,11 @@ from hub.doors import Doors, Surroundings
 from hub.identity import HubIdentity, current_certificate
 from hub.storage import Storage
 from medxz.lan.interfaces import InterfaceWatch
-from medxz.lan.waiting import first_of
+from medxz.loopback import is_loopback
 from medxz.program.addresses import host_names, machine_addresses
 from medxz.program.running import operators_context
-from medxz.program.settings import is_loopback
 from medxz.trust.certificates import Credential, ca_fingerprint, load_credential, server_context
+from medxz.waiting import first_of
 
 _RENEWAL_CHECK_S: Final = 3_600.0
 # the cloud, which may have to be asked, is not met at once where a cable was just plugged in

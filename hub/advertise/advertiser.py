@@ -27,8 +27,9 @@ from medxz.lan.announcement import SERVICE, Announcement, in_order, instance_nam
 from medxz.lan.browsing import Browser
 from medxz.lan.multicast import NO_INTERFACE, Multicast
 from medxz.lan.records import addresses_in_cache, ask_addresses, say_goodbye
-from medxz.lan.waiting import first_of
-from medxz.program.settings import EVERY_IPV4, PORT_DEFAULT, is_loopback
+from medxz.loopback import is_loopback
+from medxz.program.settings import EVERY_IPV4, PORT_DEFAULT
+from medxz.waiting import first_of
 from medxz.web.log import told
 
 if TYPE_CHECKING:

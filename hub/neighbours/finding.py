@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from medxz.lan.announcement import Announcement, urls
-from medxz.program.settings import is_loopback
+from medxz.loopback import is_loopback
 from medxz.store.directory import Directory, HubEntry
 
 NEIGHBOURS_MAX: Final = 8

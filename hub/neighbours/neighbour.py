@@ -23,13 +23,13 @@ from hub.uplink.tokens import HubTokens, Signing
 from medxz.clock import Clock, format_time
 from medxz.errors import MedxzError, PeerUnreachable
 from medxz.ids import Ids
-from medxz.lan.waiting import first_of
 from medxz.peer import Peer
 from medxz.replicate import STREAM_ENDED, Replicator, Standing
 from medxz.store.registry import SqliteRegistry
 from medxz.store.sqlite import SqliteLog
 from medxz.trust.certificates import client_context
 from medxz.trust.dates import judge_dates_by
+from medxz.waiting import first_of
 from medxz.web.log import told
 
 CONNECT_S_MAX: Final = 2.0

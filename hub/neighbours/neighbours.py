@@ -16,8 +16,8 @@ from hub.neighbours.finding import neighbours_of
 from hub.neighbours.neighbour import LinkState, Neighbour, Own
 from medxz.errors import MedxzError
 from medxz.lan.announcement import Announcement
-from medxz.lan.waiting import first_of
 from medxz.trust.certificates import ca_fingerprint
+from medxz.waiting import first_of
 from medxz.web.log import told
 from medxz.wire import Check
 

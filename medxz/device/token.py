@@ -5,12 +5,12 @@ The token is read, not verified: servers do that, and it is nobody else's.
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from medxz.errors import ConfigurationError
 from medxz.ids import is_uuid
+from medxz.loopback import is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,8 @@ def server_address(url: str) -> str:
         scheme, host = "", None
     if scheme not in {"http", "https"} or not host:
         raise ConfigurationError([f"{url!r} is no address of a server; write https://host:port"])
-    if scheme == "http" and not is_this_machine(host):
+    if scheme == "http" and not is_loopback(host):
         raise ConfigurationError(
             [f"{url!r} would send tokens and records unencrypted; write https://host:port"]
         )
     return url.rstrip("/")
-
-
-def is_this_machine(host: str) -> bool:
-    """Whether what is sent there leaves the machine not at all."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -8,7 +8,6 @@ docs/configuration.md lists them.
 
 from __future__ import annotations
 
-import ipaddress
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from medxz import limits
 from medxz.errors import ConfigurationError
+from medxz.loopback import is_loopback
 from medxz.program.origins import Origins
 from medxz.program.places import Places
 
@@ -276,13 +276,3 @@ class _Reading(Generic[S]):
             variable = self.model.PROGRAM.env_prefix + name.upper()
             return f"{name}: is missing; give {self.model.flag(name)} or set {variable}"
         return f"{self.said(name)}: {message.removeprefix('Value error, ')}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it; no name but localhost is looked up."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

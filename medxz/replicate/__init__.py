@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Final, NoReturn
 
@@ -32,11 +32,11 @@ from medxz.replicate.sides import (
     Standing,
     StreamPage,
 )
+from medxz.waiting import first_of
 
 __all__ = [
     "LIVE_ROUND_S", "LIVE_S_MIN", "START", "STREAM_ENDED", "Local", "LogId", "Meeting", "Outgoing", "Progress", "Remote", "Replicator", "Report", "SnapshotHead",
     "SnapshotPart", "Standing", "StreamPage",
-    "first_of",
 ]  # fmt: skip
 
 LIVE_ROUND_S: Final = 30.0
@@ -162,17 +162,3 @@ class Replicator:
                     if meeting.identity_taken:
                         raise IdentityTaken
                     await self._cycle.push_all(meeting)
-
-
-async def first_of(*works: Awaitable[object]) -> None:
-    """Until the first of them ends; the others are cancelled, and its error is ours."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        ended = [task for task in tasks if task.done()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in ended:
-        task.result()

@@ -5,12 +5,10 @@ Nothing here is trusted: a candidate is an address to ask, and the id that is ex
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from medxz.lan.announcement import Announcement
@@ -104,15 +102,6 @@ def of_name(name: str) -> str:
     """The address that a name of `hub_names` stands for."""
     has_port = name.rpartition("]")[2].count(":") == 1
     return f"https://{name}" if has_port else f"https://{name}:{HUB_PORT}"
-
-
-def is_here(url: str) -> bool:
-    """Whether the address is of this machine, as far as it says so itself."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _all(known: Known) -> Iterator[Candidate]:

@@ -12,11 +12,13 @@ import ssl
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
 
-from medxz.device.discovery.candidates import Candidate, Known, is_here
+from medxz.device.discovery.candidates import Candidate, Known
 from medxz.device.discovery.verdicts import Code, Probed, refusal
 from medxz.device.reach import by_address, of_clinic
 from medxz.errors import ConfigurationError, PeerRefused, PeerUnreachable, PeerUntrusted
+from medxz.loopback import is_loopback
 
 if TYPE_CHECKING:
     from medxz import wire
@@ -58,7 +60,7 @@ def refused_unasked(candidate: Candidate, known: Known) -> Probed | None:
             candidate, "other_clinic", "it announces the CA of another clinic: it was not connected to"
         )
     if not candidate.url.startswith("https:"):
-        if not is_here(candidate.url):
+        if not is_loopback(urlsplit(candidate.url).hostname or ""):
             return refusal(
                 candidate, "plain_http", "it has no TLS: nothing is told to another machine without"
             )

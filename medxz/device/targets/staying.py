@@ -21,9 +21,10 @@ from medxz.device.targets.health import Health
 from medxz.device.targets.pulse import Gone
 from medxz.device.targets.ways import Target, Way
 from medxz.errors import PeerRefused, PeerUnreachable
-from medxz.replicate import LIVE_ROUND_S, LIVE_S_MIN, STREAM_ENDED, Replicator, Standing, first_of
+from medxz.replicate import LIVE_ROUND_S, LIVE_S_MIN, STREAM_ENDED, Replicator, Standing
 from medxz.replicate.cycle import IdentityTaken, LogChanged
 from medxz.replicate.retry import can_help
+from medxz.waiting import first_of
 
 if TYPE_CHECKING:
     from medxz.device.discovery.looking import Hear

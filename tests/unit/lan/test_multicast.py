@@ -17,7 +17,7 @@ from medxz.lan.browsing import Browser
 from medxz.lan.interfaces import InterfaceWatch, running_interfaces
 from medxz.lan.multicast import NO_INTERFACE, Multicast
 from medxz.lan.records import addresses_in_cache, say_goodbye
-from medxz.lan.waiting import first_of
+from medxz.waiting import first_of
 
 HERE = ["127.0.0.1"]
 DEADLINE_S = 20.0

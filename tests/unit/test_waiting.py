@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from medxz.lan.waiting import first_of
+from medxz.waiting import first_of
 
 
 async def never(ended: asyncio.Event) -> None:
