@@ -6,6 +6,7 @@ pushes, what is read waits. Refused: an op of another clinic, and a log that goe
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from itertools import islice
 from typing import Final, NoReturn
@@ -16,7 +17,7 @@ from medxz.errors import Overloaded, PeerUnreachable
 from medxz.have import Have
 from medxz.ids import uuid_bytes
 from medxz.op import Operation
-from medxz.replicate import Remote, SnapshotHead
+from medxz.replicate import LogId, Remote, SnapshotHead
 from medxz.store.base import Append, Outcome
 from medxz.store.sqlite import SqliteLog
 
@@ -92,7 +93,25 @@ class Reading:
 
 
 class WholeLog:
-    """What a hub does not do as a `Local`: it reads the whole log, writes nothing of its own, and is nobody's copy."""
+    """What a hub's log is as a `Local`, whoever it reads: it reads the whole log, writes nothing of its own, and is
+    nobody's copy. `changed` is set where there is something to keep, the cursor first of all.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading: Final = reading
+        self._cursor: str | None = None
+        self.changed: Final = asyncio.Event()
+
+    async def cursor(self, _log: LogId) -> str | None:
+        return self._cursor
+
+    async def begin_at(self, _log: LogId, cursor: str) -> None:
+        self._cursor = cursor
+        self._reading.begin()
+        self.changed.set()
+
+    async def have(self) -> Have:
+        return await self._reading.have()
 
     async def wants_snapshot(self) -> bool:
         return False

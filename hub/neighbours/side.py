@@ -6,7 +6,6 @@ round in circles. The cursor that is written down lags behind: what is read agai
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
@@ -15,7 +14,6 @@ from hub.reading import Reading, WholeLog
 from medxz import wire
 from medxz.clock import Clock
 from medxz.errors import PeerUnreachable
-from medxz.have import Have
 from medxz.op import Operation
 from medxz.replicate import LogId, Meeting, Outgoing, Remote
 from medxz.store.registry import SqliteRegistry
@@ -37,13 +35,11 @@ class NeighbourSide(WholeLog):
         heard: Callable[[], None],
     ) -> None:
         """`heard` is called whenever the neighbour has given something out of its log."""
+        super().__init__(Reading(log, clock, "another hub", lent))
         self._hub_id: Final = hub_id
         self._registry: Final = registry
         self._heard: Final = heard
-        self._reading: Final = Reading(log, clock, "another hub", lent)
         self._with = LogId("", "")
-        self._cursor: str | None = None
-        self.changed: Final = asyncio.Event()
 
     async def meet(self, remote: Remote) -> Meeting:
         info = await remote.info()
@@ -56,17 +52,6 @@ class NeighbourSide(WholeLog):
             self._cursor = kept[1] if kept is not None and kept[0] == log.epoch else None
             self._with = log
         return Meeting(log, good_for_s=MEET_EVERY_S)
-
-    async def cursor(self, _log: LogId) -> str | None:
-        return self._cursor
-
-    async def begin_at(self, _log: LogId, cursor: str) -> None:
-        self._cursor = cursor
-        self._reading.begin()
-        self.changed.set()
-
-    async def have(self) -> Have:
-        return await self._reading.have()
 
     async def apply(self, log: LogId, ops: Sequence[Operation], cursor: str) -> Sequence[Operation]:
         if log != self._with:

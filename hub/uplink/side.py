@@ -19,7 +19,6 @@ from hub.uplink.settled import Settled
 from medxz import wire
 from medxz.clock import Clock
 from medxz.errors import PeerRefused
-from medxz.have import Have
 from medxz.op import Operation
 from medxz.replicate import LogId, Meeting, Outgoing, Remote
 from medxz.store.base import LetterRow
@@ -47,6 +46,7 @@ class CloudSide(WholeLog):
         met: Callable[[LogId], Awaitable[None]],
     ) -> None:
         """`met` is awaited whenever the cloud was met, with the log that it has."""
+        super().__init__(Reading(log, clock, "the cloud"))
         self._log: Final = log
         self._registry: Final = registry
         self._clock: Final = clock
@@ -57,14 +57,11 @@ class CloudSide(WholeLog):
         self._settled = Settled({})
         self._queue = Queue(log, self._settled, clock, 0)
         self._letters: Final = Letters(log, self._take_letters)
-        self._reading: Final = Reading(log, clock, "the cloud")
-        self._cursor: str | None = None
         self._refusals: list[Refusal] = []
         self._ours: dict[str, None] = {}
         self._counted = (0, 0)  # what the cloud lacked, and how long this log was then
         self._since = 0  # how many of these, and of those that came since, it has by now
         self._keeping: Final = asyncio.Lock()
-        self.changed: Final = asyncio.Event()
 
     async def load(self) -> None:
         """What is known before the cloud is met."""
@@ -212,17 +209,6 @@ class CloudSide(WholeLog):
         self.changed.set()
 
     # ------------------------------------------------------------------------------------- down
-
-    async def cursor(self, _log: LogId) -> str | None:
-        return self._cursor
-
-    async def begin_at(self, _log: LogId, cursor: str) -> None:
-        self._cursor = cursor
-        self._reading.begin()
-        self.changed.set()
-
-    async def have(self) -> Have:
-        return await self._reading.have()
 
     async def apply(self, log: LogId, ops: Sequence[Operation], cursor: str) -> Sequence[Operation]:
         if log != self._with:
