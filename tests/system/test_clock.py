@@ -18,13 +18,12 @@ from medxz.trust.certificates import client_context
 from medxz.trust.dates import judge_dates_by
 from tests.making import HandClock
 from tests.system.hub_process import CLINIC, HubProcess, a_push, an_op, command, wait_until
-from tests.system.world import HUB, CloudProcess, EnrolledTablet, SiteHub, done, free_port
+from tests.system.world import HUB, NURSE, CloudProcess, EnrolledTablet, SiteHub, done, free_port
 from tests.system.wrong_clock import Machine
 
 pytestmark = pytest.mark.slow
 
 DAY_MS = 86_400_000
-EMAIL = "nora@clinic.example"
 
 
 def now_ms() -> int:
@@ -230,8 +229,8 @@ def test_a_claimed_hub_boots_in_1970_with_its_cloud_and_without(
         on_its_machine(hub.start)
         wait_until(lambda: clock_check(hub)["ok"], "the cloud's word")
         assert "by the cloud; this machine's clock says 1970" in clock_check(hub)["detail"]
-        cloud.add_user(EMAIL)
-        tablet = EnrolledTablet(tmp_path / "tablet", hub, cloud, "North", EMAIL)
+        cloud.add_user(NURSE)
+        tablet = EnrolledTablet(tmp_path / "tablet", hub, cloud, "North", NURSE)
         tablet.record("Adler")
         tablet.until_in_the_cloud()
         hub.end()

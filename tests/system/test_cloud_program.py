@@ -23,11 +23,9 @@ from medxz import limits
 from tests.postgres import run_sql, start_server, stop_server
 from tests.system.cloud_process import TIMEOUT_S, Desk, Relay, cloud_command
 from tests.system.hub_process import wait_until
-from tests.system.world import ADMIN, IDS, PASSWORD
+from tests.system.world import ADMIN, IDS, NURSE, PASSWORD
 
 pytestmark = pytest.mark.slow
-
-NURSE = "nora@clinic.example"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

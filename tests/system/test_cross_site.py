@@ -16,27 +16,13 @@ import pytest
 from medxz import Device
 from medxz.device.keyfile import read_key
 from tests.system.hub_process import DEADLINE_S, wait_until
-from tests.system.world import HUB, CloudProcess, EnrolledTablet, SiteHub, done
+from tests.system.world import HUB, NURSE, CloudProcess, EnrolledTablet, SiteHub, done
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two-sites")]
 
-NURSE = "nora@clinic.example"
 LIVE_OPS = 60
 LIVE_S_MAX = 0.150
 OUTAGE_OPS = 300
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sites")
-
-
-@pytest.fixture(scope="module")
-def cloud(folder: Path) -> Iterator[CloudProcess]:
-    made = CloudProcess(folder, "North", "South")
-    made.add_user(NURSE)
-    yield made.start()
-    made.end()
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,11 @@ from medxz.device.store.locks import AUTO_LOCK_MS
 from medxz.trust.certificates import to_compare
 from tests.system.hub_process import DEADLINE_S, environment
 from tests.system.terminal import Terminal
-from tests.system.world import CLOUD, DEVICE, PASSWORD, CloudProcess, EnrolledTablet, SiteHub
+from tests.system.world import CLOUD, DEVICE, NURSE, PASSWORD, CloudProcess, EnrolledTablet, SiteHub
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("device-locking")]
 
-NURSE, DESK = "nora@clinic.example", "dora@clinic.example"
+DESK = "dora@clinic.example"
 PATIENT = (
     "--type",
     "Patient",

@@ -16,11 +16,10 @@ from medxz.device.keyfile import read_key
 from medxz.device.store import DeviceStore
 from medxz.device.store.identity import change_identity
 from tests.system.hub_process import DEADLINE_S, environment
-from tests.system.world import DEVICE, CloudProcess, SiteHub
+from tests.system.world import DEVICE, NURSE, CloudProcess, SiteHub
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("device-offline")]
 
-NURSE = "nora@clinic.example"
 PATIENT = ("--type", "Patient", "--op", "create", "--payload", '{"resourceType":"Patient"}')
 
 

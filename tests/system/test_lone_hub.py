@@ -19,11 +19,10 @@ from medxz.device.device import Device, Machine
 from medxz.device.keyfile import key_file_of
 from medxz.program.keys import read_key
 from tests.system.hub_process import CLINIC, DEADLINE_S, environment, wait_until
-from tests.system.world import ADMIN, CLOUD, DEVICE, HUB, IDS, PASSWORD, CloudProcess, Process, done
+from tests.system.world import ADMIN, CLOUD, DEVICE, HUB, IDS, NURSE, PASSWORD, CloudProcess, Process, done
 
 pytestmark = pytest.mark.slow
 
-NURSE = "nora@clinic.example"
 DOCTOR = "dan@clinic.example"
 
 

@@ -12,11 +12,10 @@ import pytest
 
 from medxz.clock import SystemClock, format_time
 from tests.system.hub_process import wait_until
-from tests.system.world import ADMIN, IDS, PASSWORD, CloudProcess, EnrolledTablet, SiteHub
+from tests.system.world import ADMIN, IDS, NURSE, PASSWORD, CloudProcess, EnrolledTablet, SiteHub
 
 pytestmark = pytest.mark.slow
 
-NURSE = "nora@clinic.example"
 DOCTOR = "dan@clinic.example"
 
 

@@ -20,12 +20,11 @@ from hub.config import HubPlaces
 from medxz.trust.certificates import client_context
 from tests.making import as_json, make_op
 from tests.system.hub_process import DEADLINE_S, wait_until
-from tests.system.world import PASSWORD, CloudProcess, SiteHub, free_port
+from tests.system.world import NURSE, PASSWORD, CloudProcess, SiteHub, free_port
 from tests.system.wrong_clock import Machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two-hubs")]
 
-NURSE = "nora@clinic.example"
 OPS = 200
 
 
@@ -112,19 +111,6 @@ async def streaming(http: httpx.AsyncClient) -> AsyncIterator[dict[str, float]]:
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("hubs")
-
-
-@pytest.fixture(scope="module")
-def cloud(folder: Path) -> Iterator[CloudProcess]:
-    made = CloudProcess(folder, "North", "South")
-    made.add_user(NURSE)
-    yield made.start()
-    made.end()
 
 
 @pytest.fixture(scope="module")

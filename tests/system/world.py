@@ -23,6 +23,7 @@ from medxz.ids import RandomIds
 from tests.system.hub_process import DEADLINE_S, environment, wait_until
 
 IDS = RandomIds()
+NURSE = "nora@clinic.example"
 PASSWORD = "a long walk by the river"
 ADMIN = "ada@clinic.example"
 CLOUD = (sys.executable, "-m", "cloud")
