@@ -32,8 +32,9 @@ SIZE_NATIVE: Final = ctypes.PYFUNCTYPE(_I, _P, ctypes.POINTER(_L))
 OPEN: Final = ctypes.CFUNCTYPE(_I, _P, _P, _P, _I, _P)
 DELETE: Final = ctypes.CFUNCTYPE(_I, _P, _P, _I)
 
-_UNTOUCHED_METHODS: Final = (
-    "lock unlock check_reserved control sector_size characteristics shm_map shm_lock shm_barrier shm_unmap fetch unfetch"
+METHODS: Final = (
+    "close read write truncate sync size"
+    " lock unlock check_reserved control sector_size characteristics shm_map shm_lock shm_barrier shm_unmap fetch unfetch"
 ).split()
 
 
@@ -42,8 +43,7 @@ class Methods(ctypes.Structure):
 
     _fields_ = [
         ("version", _I),
-        *((name, _P) for name in ("close", "read", "write", "truncate", "sync", "size")),
-        *((name, _P) for name in _UNTOUCHED_METHODS),
+        *((name, _P) for name in METHODS),
     ]
 
 
