@@ -51,7 +51,7 @@ class PageRead:
     """What a reader was given for one cursor: `after` is that cursor, None for the beginning; `cursor` the one after it.
 
     `ops` are op_ids with the server_seq that stood by each, in the order in which they came. `at_end` is whether the server
-    said that there was no more.
+    said that there was no more; it knew all that had been promised by the moment `asked`, where that is known.
     """
 
     reader: str
@@ -64,6 +64,7 @@ class PageRead:
     ops: tuple[tuple[str, int], ...]
     at_end: bool
     at: float
+    asked: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +92,15 @@ class StorageLost:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """A device let go of own ops, as its `forget` is asked to."""
+    """A device let go of own ops, as its `forget` is asked to.
+
+    `in_cloud` are those of them that the cloud's own store had at that moment; None where nobody could look.
+    """
 
     party: str
     op_ids: frozenset[str]
     at: float
+    in_cloud: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +153,11 @@ class Ledger:
     ) -> None:
         """`told` heard that `party` has the op durably: by a push's answer, a watermark, a status or a return of `record`.
 
-        The same promise of the same epoch counts once, from when it was first given.
+        The same promise of the same epoch counts once, from when it was first given; after a loss it is a new one.
         """
         ack = Ack(op_id, level, party, server_id, epoch, at, seq, told)
         lines = self.acks[op_id]
-        if not any(_is_same(ack, line) for line in lines):
+        if not any(_is_same(ack, line) and self.kept(line.party, line.at) for line in lines):
             lines.append(ack)
 
     def rejected(self, op_id: str, party: str, code: str, at: float) -> None:
@@ -173,10 +178,11 @@ class Ledger:
         scope: Scope = "full",
         at_end: bool = False,
         at: float = 0.0,
+        asked: float | None = None,
     ) -> None:
         """A page of a pull, or a chunk of a stream; a reader that crashed goes on after a cursor that it kept."""
         self.pages.append(
-            PageRead(reader, party, server_id, epoch, scope, after, cursor, tuple(ops), at_end, at)
+            PageRead(reader, party, server_id, epoch, scope, after, cursor, tuple(ops), at_end, at, asked)
         )
 
     def resumed(
@@ -201,9 +207,12 @@ class Ledger:
         """
         self.losses[party].append(StorageLost(party, back_to, at, gone))
 
-    def forgot(self, party: str, op_ids: Iterable[str], at: float) -> None:
-        """A device's `forget` let go of these."""
-        self.forgotten.append(Forgotten(party, frozenset(op_ids), at))
+    def forgot(
+        self, party: str, op_ids: Iterable[str], at: float, *, in_cloud: Iterable[str] | None = None
+    ) -> None:
+        """A device's `forget` let go of these. `in_cloud`: what the cloud's store has just then, if one can look."""
+        has = None if in_cloud is None else frozenset(in_cloud)
+        self.forgotten.append(Forgotten(party, frozenset(op_ids), at, has))
 
     def is_revoked(self, party: str, at: float) -> None:
         """From here on nobody has to tell it anything, and nobody has to take what it recorded later."""
@@ -225,10 +234,6 @@ class Ledger:
 
     def is_gone(self, party: str) -> bool:
         return any(loss.gone for loss in self.losses.get(party, ()))
-
-    def keepers(self, op_id: str) -> list[Ack]:
-        """The promises of an op that still bind: nothing has taken from their parties what they had then."""
-        return [ack for ack in self.acks.get(op_id, ()) if self.kept(ack.party, ack.at)]
 
     def lets_go(self, party: str) -> frozenset[str]:
         """All that a device forgot."""

@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
+from tests.simulation.checkers.acknowledged import check_acknowledged
+from tests.simulation.checkers.agreeing import check_agreeing
+from tests.simulation.checkers.apart import check_apart
+from tests.simulation.checkers.audits import check_audits
+from tests.simulation.checkers.edits import check_edits
 from tests.simulation.checkers.holding import Holding
+from tests.simulation.checkers.reading import check_reading
 from tests.simulation.checkers.violation import Violation
 from tests.simulation.ledger import Ledger
 
@@ -28,7 +34,14 @@ class Checked(Protocol):
         ...
 
 
-CHECKERS: Final[tuple[Checker, ...]] = ()
+CHECKERS: Final[tuple[Checker, ...]] = (
+    check_acknowledged,
+    check_agreeing,
+    check_reading,
+    check_apart,
+    check_edits,
+    check_audits,
+)
 
 
 def judge(ledger: Ledger, holdings: Sequence[Holding]) -> None:

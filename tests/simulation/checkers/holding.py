@@ -1,6 +1,6 @@
 """What a party holds after a healing, as it was read from its real store: what the checkers hold the ledger against.
 
-Only values: whoever gathers them (`World.holdings`) asks the party, the checkers ask nobody.
+Only values. Whoever gathers them (gathering.py) asks the party; the checkers ask nobody.
 """
 
 from __future__ import annotations
@@ -18,31 +18,40 @@ EntityKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOp:
-    """An op where it lies; `seq` is the server's own number of it, None on a device."""
+class HeldSide:
+    """What one op says in a conflict: JSON text by field, None where it removes; `retracted`: this side is."""
 
-    op: Operation
-    seq: int | None = None
+    op_id: str
+    values: Mapping[str, bytes | None]
+    retracted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeldConflict:
+    """A conflict as a party shows it."""
+
+    conflict_id: str
+    kind: str
+    fields: tuple[str, ...]
+    heads: tuple[str, ...]
+    sides: tuple[HeldSide, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class HeldEntity:
-    """An entity as the party shows it: `state` as JSON text, `conflicts` whole, by their ids and as JSON text.
+    """An entity as a party shows it: JSON text by field, the heads in order, the conflicts that are open, by id."""
 
-    A conflict's text has its fields and each side's op, author and value; nothing that is a server's own.
-    """
-
-    state: bytes
+    state: Mapping[str, bytes]
     heads: tuple[str, ...]
-    conflicts: Mapping[str, bytes] = field(default_factory=dict)
+    conflicts: tuple[HeldConflict, ...] = ()
     missing_parents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """A party's audit: `broken` says where a chain does not hold; `text` is all that its entries say."""
+    """A party's audit: `broken` says where a chain does not hold; `text` is what its entries say, ids and all."""
 
-    entries: int = 0
+    entries: int
     broken: str | None = None
     text: bytes = b""
 
@@ -51,28 +60,41 @@ class Audit:
 class Holding:
     """One party's share of one clinic; the cloud has one for each clinic.
 
-    `whole`: its log has every op that it should have. A device that began from a snapshot, or forgot, has less in its log
-    than in its entities. `in_touch`: it was in step with the others by the end of the healing; one that is revoked, or was
-    cut off for good, is not. `device_id` is a tablet's present one. `parked` are ops that a server refused for good.
+    `ops` stand in the order of its log. `whole`: that log has every op that the party should know. A device that began from
+    a snapshot, or has forgotten, has less in its log than in its entities. `in_touch`: it was in step with the others when
+    the healing ended; one that was revoked, or that nobody can reach any more, is not. `device_id` is a tablet's of now.
+    `parked` are ops that a server has
+    refused for good; `renamed` leads from an op of an identity that was given up to the op that repeats it.
     """
 
     party: str
     kind: PartyKind
     clinic_id: str
-    ops: Sequence[HeldOp]
+    ops: Sequence[Operation]
     entities: Mapping[EntityKey, HeldEntity] = field(default_factory=dict)
-    audit: Audit = field(default_factory=Audit)
+    conflicts: Mapping[str, bytes] = field(default_factory=dict)
+    audit: Audit | None = None
     server_id: str | None = None
     epoch: str | None = None
+    device_id: str | None = None
     scope: Scope = "full"
     whole: bool = True
     in_touch: bool = True
-    device_id: str | None = None
     parked: frozenset[str] = frozenset()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def is_server(self) -> bool:
+        return self.kind != "tablet"
+
     def op_ids(self) -> frozenset[str]:
-        return frozenset(held.op.op_id for held in self.ops)
+        return frozenset(op.op_id for op in self.ops)
+
+    def brings(self, op: Operation) -> bool:
+        """Whether the clinic's servers get this op from here: a server gives all that it has, a device its own."""
+        if not self.in_touch or op.op_id in self.parked:
+            return False
+        return self.is_server or op.device_id == self.device_id
 
     def sees(self, entity_type: str) -> bool:
         """Whether a party of its scope is told of that type."""
