@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from typing import TYPE_CHECKING, Final
 
 from sqlcipher3 import dbapi2 as sqlcipher
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 KEY_BYTES: Final = 32
 BUSY_TIMEOUT_MS: Final = 5_000
+_LOCKED_AGAIN_S: Final = 0.005
 _STATEMENTS_CACHED: Final = 64
 _NO_ROOM_BYTES: Final = 1 * MIB
 
@@ -48,8 +50,8 @@ def open_database(path: Path, key: bytes | str | None, *, create: bool = False) 
             connection.execute(f"PRAGMA key = {_key_literal(key)}").fetchall()
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
         connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        _write_ahead(connection)
         for pragma in (
-            "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
             "trusted_schema = OFF",
@@ -63,6 +65,20 @@ def open_database(path: Path, key: bytes | str | None, *, create: bool = False) 
             raise failure_to_open(error, path) from None
         raise StoreKeyWrong(f"{path} does not open with this key, or is no store") from None
     return connection
+
+
+def _write_ahead(connection: sqlcipher.Connection) -> None:
+    """Turn the write-ahead log on. Where two connections do so at once, SQLite refuses one without waiting: we wait."""
+    give_up_at = time.monotonic() + BUSY_TIMEOUT_MS / 1_000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        except sqlcipher.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= give_up_at:
+                raise
+            time.sleep(_LOCKED_AGAIN_S)
+        else:
+            return
 
 
 def make_closed(path: Path) -> None:

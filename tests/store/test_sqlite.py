@@ -6,8 +6,10 @@ import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -243,6 +245,22 @@ def test_the_durable_mode_is_on(tmp_path: Path) -> None:
     ]
     assert modes == ["wal", 2, 1]
     connection.close()
+
+
+def test_whoever_opens_a_new_file_at_the_same_moment_gets_it(tmp_path: Path) -> None:
+    """Connections that turn the write-ahead log on at once, which SQLite does not let wait for each other, all open."""
+    together = Barrier(6)
+
+    def open_it(path: Path) -> str:
+        together.wait(10)
+        connection = open_database(path, KEY, create=True)
+        mode = str(connection.execute("PRAGMA journal_mode").fetchall()[0][0])
+        connection.close()
+        return mode
+
+    with ThreadPoolExecutor(together.parties) as pool:
+        for number in range(150):
+            assert set(pool.map(open_it, [tmp_path / f"{number}.db"] * together.parties)) == {"wal"}
 
 
 @pytest.fixture
