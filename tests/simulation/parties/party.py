@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
 
 from medxz.errors import MedxzError
+from medxz.op import Operation
 from medxz.wire import AuditVerifyAnswer
 from tests.simulation.parties.standing import Machine
 
@@ -33,10 +33,10 @@ class Down(MedxzError):
 class Stored(Protocol):
     """What checkers ask of whoever keeps ops; read out of its own store, past all faults of the network."""
 
-    async def ops(self, clinic_id: str | None = None) -> list[bytes]: ...
-    async def states(self, clinic_id: str | None = None) -> States: ...
-    async def conflicts(self, clinic_id: str | None = None) -> Conflicts: ...
-    async def audit_verify(self, clinic_id: str | None = None) -> AuditVerifyAnswer: ...
+    async def ops(self, clinic_id: str) -> list[Operation]: ...
+    async def states(self, clinic_id: str) -> States: ...
+    async def conflicts(self, clinic_id: str) -> Conflicts: ...
+    async def audit_verify(self, clinic_id: str) -> AuditVerifyAnswer: ...
 
 
 class Party(Generic[P]):
@@ -48,6 +48,7 @@ class Party(Generic[P]):
         self._since: Path | None = None
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._copies = 0
 
     @property
     def name(self) -> str:
@@ -97,12 +98,14 @@ class Party(Generic[P]):
 
     # ------------------------------------------------------------------------------------------- the disk
 
-    async def copy_to(self, place: Path) -> Path:
+    async def copied(self) -> Path:
         """A backup: everything that lies on the machine, as who stops it and copies its files makes one."""
         was_up = self.is_up
         await self.stop()
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(self.machine.directory, place)
+        self._copies += 1
+        here = self.machine.directory
+        place = here.with_name(f"{self.name}-copy-{self._copies}")
+        shutil.copytree(here, place)
         if was_up:
             await self.start()
         return place
@@ -136,8 +139,3 @@ class Party(Generic[P]):
 async def _ended(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
     task.result()
-
-
-async def everything(pages: AsyncIterator[list[bytes]]) -> list[bytes]:
-    """All pages as one."""
-    return [item async for page in pages for item in page]

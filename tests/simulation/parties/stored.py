@@ -6,11 +6,13 @@ Lists come from the derived tables and states from the ops, just as a client wou
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Final
 
 import msgspec
 
 from medxz.merge.view import view_of
 from medxz.op import Operation
+from medxz.service import ClinicServices
 from medxz.service.changes import entity_and_changes
 from medxz.store.base import LogStore
 from medxz.store.views import ConflictState, HeldConflict
@@ -19,6 +21,7 @@ from tests.simulation.parties.party import Conflicts, States
 
 _DECODE = msgspec.json.Decoder(Operation).decode
 _PAGE = 500
+CONFLICT_STATES: Final[tuple[ConflictState, ...]] = ("open", "resolved")
 
 
 async def ops_of(log: LogStore) -> list[Operation]:
@@ -29,6 +32,11 @@ async def ops_of(log: LogStore) -> list[Operation]:
         found += page
         after = page[-1].server_seq or 0
     return found
+
+
+def follower_of(clinic: ClinicServices) -> Follower:
+    """What keeps the derived tables of a hub, which its services have and its program does not hand out."""
+    return clinic.entities._follower
 
 
 async def states_of(log: LogStore, follower: Follower) -> States:
@@ -45,8 +53,7 @@ async def states_of(log: LogStore, follower: Follower) -> States:
 async def conflicts_of(follower: Follower) -> Conflicts:
     """Open and resolved ones."""
     found: Conflicts = {}
-    states: tuple[ConflictState, ...] = ("open", "resolved")
-    for state in states:
+    for state in CONFLICT_STATES:
         after: str | None = None
         while True:
             portion = await follower.ask(
