@@ -68,7 +68,7 @@ def _device_agrees(ledger: Ledger, server: Holding, device: Holding) -> None:
     surplus = held.keys() - known.keys() - strays
     if surplus:
         raise Violation(CHECKER, f"{device.party} holds ops that {server.party} has not", surplus)
-    _same(f"{names} hold different ops under one id", held, {k: v for k, v in known.items() if k in held})
+    _same(f"{names} hold different ops under one id", held, known, held.keys() & known.keys())
     if device.whole:
         gone = ledger.lets_go(device.party)
         wanted = {op.op_id for op in server.ops if device.sees(op.entity_type)} - gone
@@ -126,8 +126,10 @@ def _same_keys(what: str, one: Mapping[str, bytes], other: Mapping[str, bytes]) 
         raise Violation(CHECKER, what, apart)
 
 
-def _same(what: str, one: Mapping[str, bytes], other: Mapping[str, bytes]) -> None:
-    if apart := [key for key, value in one.items() if other.get(key) != value]:
+def _same(
+    what: str, one: Mapping[str, bytes], other: Mapping[str, bytes], keys: Iterable[str] | None = None
+) -> None:
+    if apart := [key for key in (one if keys is None else keys) if one[key] != other[key]]:
         raise Violation(CHECKER, what, apart)
 
 

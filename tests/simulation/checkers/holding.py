@@ -1,6 +1,6 @@
 """What a party holds after a healing, as it was read from its real store: what the checkers hold the ledger against.
 
-Only values. Whoever gathers them (gathering.py) asks the party; the checkers ask nobody.
+Only values. Whoever gathers them asks the party; the checkers ask nobody.
 """
 
 from __future__ import annotations

@@ -1,0 +1,501 @@
+"""Each checker says yes to a small world in which nothing is wrong, and no to each that has one thing wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import msgspec
+import pytest
+
+from medxz.op import Operation
+from tests.simulation.checkers import Holding, Violation, judge
+from tests.simulation.checkers.acknowledged import check_acknowledged
+from tests.simulation.checkers.agreeing import check_agreeing
+from tests.simulation.checkers.apart import check_apart
+from tests.simulation.checkers.audits import check_audits
+from tests.simulation.checkers.edits import check_edits
+from tests.simulation.checkers.holding import Audit, HeldConflict, HeldSide
+from tests.simulation.checkers.reading import check_reading
+from tests.simulation.ledger import Ledger
+from tests.simulation.making import (
+    CLOUD_ID,
+    EPOCH,
+    HUB_ID,
+    OTHER_CLINIC,
+    TABLET_ID,
+    alone,
+    followed,
+    made,
+    new_id,
+    shown,
+    stands,
+)
+
+Check = Callable[[Ledger, Sequence[Holding]], None]
+
+
+def refused(check: Check, ledger: Ledger, holdings: Sequence[Holding], *words: str) -> Violation:
+    """The violation that this check finds; its words say what it is about."""
+    with pytest.raises(Violation) as found:
+        check(ledger, holdings)
+    for word in words:
+        assert word in found.value.what
+    return found.value
+
+
+def safe(*ops: Operation, at: float = 1.0) -> Ledger:
+    """Each was recorded by the tablet, then taken by the hub, then by the cloud."""
+    ledger = Ledger()
+    for seq, op in enumerate(ops, 1):
+        ledger.authored(op, "tablet", at)
+        ledger.acked(op.op_id, "here", "tablet", at=at, told="a person")
+        ledger.acked(op.op_id, "hub", "hub", HUB_ID, EPOCH, at + 1, seq=seq, told="tablet")
+        ledger.acked(op.op_id, "cloud", "cloud", CLOUD_ID, EPOCH, at + 2, seq=seq, told="hub")
+    return ledger
+
+
+def all_have(*ops: Operation) -> list[Holding]:
+    return [stands(party, ops) for party in ("cloud", "hub", "tablet")]
+
+
+def test_a_world_in_which_nothing_went_wrong() -> None:
+    """All six say yes where everybody has everything."""
+    ops = [made(), made(), made()]
+    ledger = safe(*ops)
+    ledger.read("reader", "hub", HUB_ID, EPOCH, after=None, cursor="1", ops=[(ops[0].op_id, 1)])
+    rest = [(op.op_id, seq) for seq, op in enumerate(ops[1:], 2)]
+    ledger.read("reader", "hub", HUB_ID, EPOCH, after="1", cursor="3", ops=rest, at_end=True)
+    judge(ledger, all_have(*ops))
+
+
+# ------------------------------------------------------------------------------------- 1: acknowledged
+
+
+@pytest.mark.parametrize("party", ["cloud", "hub", "tablet"])
+def test_what_was_acknowledged_is_there(party: str) -> None:
+    """An op that is missing where its level said it was is a violation, whoever else has it."""
+    kept, lost = made(), made()
+    holdings = [held for held in all_have(kept, lost) if held.party != party]
+    found = refused(check_acknowledged, safe(kept, lost), [*holdings, stands(party, [kept])], party)
+    assert found.ops == [lost.op_id]
+
+
+def test_a_hub_that_was_restored_is_filled_again() -> None:
+    """What a restored hub lost must come again from whoever has it; what nobody has may be missing."""
+    op = made()
+    ledger = safe(op)
+    ledger.went_back("hub", back_to=0.5, at=5.0)
+    refused(check_acknowledged, ledger, [stands("hub", []), stands("cloud", [op])], "not come to hub")
+    check_acknowledged(ledger, [stands("hub", [op]), stands("cloud", [op]), stands("tablet", [op])])
+    ledger = Ledger()
+    ledger.authored(op, "tablet", 1.0)
+    ledger.acked(op.op_id, "hub", "hub", HUB_ID, EPOCH, 2.0)
+    ledger.went_back("hub", back_to=None, at=5.0)
+    ledger.went_back("tablet", back_to=None, at=6.0)
+    check_acknowledged(ledger, [stands("hub", []), stands("cloud", []), stands("tablet", [])])
+
+
+def test_a_hub_that_lost_nothing_is_not_excused_by_a_new_epoch() -> None:
+    """A promise binds a hub that began a new epoch, too, where its storage never went back."""
+    op = made()
+    ledger = Ledger()
+    ledger.authored(op, "tablet", 1.0)
+    ledger.acked(op.op_id, "hub", "hub", HUB_ID, EPOCH, 2.0)
+    refused(check_acknowledged, ledger, [stands("hub", [], epoch=new_id())], "level hub")
+
+
+def test_an_op_of_a_destroyed_hub_comes_again_from_its_author() -> None:
+    """What only a destroyed hub and the author had is in the cloud after the healing."""
+    op = made()
+    ledger = Ledger()
+    ledger.authored(op, "tablet", 1.0)
+    ledger.acked(op.op_id, "hub", "hub", HUB_ID, EPOCH, 2.0)
+    ledger.went_back("hub", back_to=None, at=5.0, gone=True)
+    refused(check_acknowledged, ledger, [stands("cloud", []), stands("tablet", [op])], "not come to cloud")
+    check_acknowledged(ledger, [stands("cloud", [op]), stands("tablet", [op])])
+
+
+def test_a_device_forgets_only_what_the_cloud_has() -> None:
+    """Letting go of an op at hub level is a violation, even while the hub still has it."""
+    op = made()
+    ledger = Ledger()
+    ledger.authored(op, "tablet", 1.0)
+    ledger.acked(op.op_id, "here", "tablet", at=1.0)
+    ledger.acked(op.op_id, "hub", "hub", HUB_ID, EPOCH, 2.0)
+    ledger.forgot("tablet", [op.op_id], 3.0, in_cloud=[])
+    holdings = [stands("cloud", [op]), stands("hub", [op]), stands("tablet", [], whole=False)]
+    refused(check_acknowledged, ledger, holdings, "forgot")
+    lawful = Ledger()
+    lawful.authored(op, "tablet", 1.0)
+    lawful.acked(op.op_id, "here", "tablet", at=1.0)
+    lawful.forgot("tablet", [op.op_id], 3.0, in_cloud=[op.op_id])
+    check_acknowledged(lawful, holdings)
+
+
+def test_an_op_of_an_identity_that_was_given_up_is_the_one_that_repeats_it() -> None:
+    """Where a cloned tablet has recorded an op again under a new identity, that one has to be there."""
+    old, new = made(), made(device_id=new_id())
+    ledger = Ledger()
+    ledger.authored(old, "tablet", 1.0)
+    ledger.acked(old.op_id, "here", "tablet", at=1.0)
+    tablet = stands("tablet", [new], renamed={old.op_id: new.op_id}, device_id=new.device_id)
+    check_acknowledged(ledger, [stands("cloud", [new]), tablet])
+    refused(check_acknowledged, ledger, [stands("tablet", [])], "level here")
+
+
+# ---------------------------------------------------------------------------------------- 2: agreement
+
+
+def test_servers_hold_the_same_ops() -> None:
+    """An op that one server has and another has not is a violation, in whatever order they have the rest."""
+    one, other = made(), made()
+    check_agreeing(Ledger(), [stands("cloud", [one, other]), stands("hub", [other, one])])
+    found = refused(
+        check_agreeing, Ledger(), [stands("cloud", [one, other]), stands("hub", [one])], "same ops"
+    )
+    assert found.ops == [other.op_id]
+
+
+def test_servers_hold_the_same_content_under_an_id() -> None:
+    """Two ops with one id are a violation."""
+    op = made()
+    twin = made('{"status":"preliminary"}', op_id=op.op_id, entity_id=op.entity_id)
+    refused(check_agreeing, Ledger(), [stands("cloud", [op]), stands("hub", [twin])], "different ops")
+
+
+def test_a_server_holds_an_op_once() -> None:
+    """An op that was stored twice is a violation."""
+    op = made()
+    both = [stands("cloud", [op, op], [(op, alone(op))]), stands("hub", [op, op], [(op, alone(op))])]
+    refused(check_agreeing, Ledger(), both, "twice")
+
+
+@pytest.mark.parametrize("party", ["hub", "tablet"])
+def test_everybody_shows_the_same_state(party: str) -> None:
+    """A state that differs by a zero is a violation; so are heads and conflicts."""
+    op = made('{"value":120.50}')
+    cloud = stands("cloud", [op])
+    refused(
+        check_agreeing, Ledger(), [cloud, stands(party, [op], [(op, shown({"value": "120.5"}, op))])], "state"
+    )
+    refused(
+        check_agreeing, Ledger(), [cloud, stands(party, [op], [(op, shown({"value": "120.50"}))])], "heads"
+    )
+    torn = (HeldConflict("c", "edit", ("value",), (op.op_id,)),)
+    different = [(op, shown({"value": "120.50"}, op, conflicts=torn))]
+    refused(check_agreeing, Ledger(), [cloud, stands(party, [op], different)], "conflicts")
+
+
+def test_servers_list_the_same_conflicts() -> None:
+    """A conflict that one server lists and another does not, or tells otherwise, is a violation."""
+    op = made()
+    cloud = stands("cloud", [op], conflicts={"c": b"open"})
+    refused(check_agreeing, Ledger(), [cloud, stands("hub", [op])], "list the same conflicts")
+    refused(
+        check_agreeing, Ledger(), [cloud, stands("hub", [op], conflicts={"c": b"resolved"})], "differently"
+    )
+
+
+def test_a_front_desks_tablet_holds_less() -> None:
+    """A tablet of a narrow scope lacks nothing when it has what that scope is told."""
+    seen, unseen = made(), made(entity_type="Condition")
+    servers = [stands("cloud", [seen, unseen]), stands("hub", [seen, unseen])]
+    check_agreeing(Ledger(), [*servers, stands("tablet", [seen], scope="front_desk")])
+    refused(check_agreeing, Ledger(), [*servers, stands("tablet", [seen])], "lacks")
+    refused(check_agreeing, Ledger(), [*servers, stands("tablet", [], scope="front_desk")], "lacks")
+
+
+def test_a_tablet_that_began_from_a_snapshot_shows_the_same() -> None:
+    """Of a log that is not whole only the entities are compared, and that it has nothing of its own making."""
+    op = made()
+    entities = [(op, alone(op))]
+    cloud = stands("cloud", [op])
+    check_agreeing(Ledger(), [cloud, stands("tablet", [], entities, whole=False)])
+    refused(check_agreeing, Ledger(), [cloud, stands("tablet", [], [], whole=False)], "same entities")
+    refused(
+        check_agreeing, Ledger(), [cloud, stands("tablet", [op, made()], entities, whole=False)], "has not"
+    )
+
+
+def test_who_was_revoked_is_not_asked() -> None:
+    """A tablet that nobody tells anything any more may lack what came later."""
+    check_agreeing(Ledger(), [stands("cloud", [made()]), stands("tablet", [], in_touch=False)])
+
+
+def test_the_last_copy_of_a_lost_op_may_lie_on_a_tablet() -> None:
+    """An op of an author who lost it, on a hub that lost it, is left out where another tablet had read it."""
+    op = made(device_id=new_id())
+    holdings = [stands("cloud", []), stands("tablet", [op])]
+    ledger = Ledger()
+    ledger.authored(op, "tablet-b", 1.0)
+    refused(check_agreeing, ledger, holdings, "has not")
+    ledger.went_back("hub", back_to=None, at=5.0)
+    refused(check_agreeing, ledger, holdings, "has not")  # its author has it still, and brings it
+    ledger.went_back("tablet-b", back_to=None, at=6.0)
+    check_agreeing(ledger, holdings)
+
+
+# ------------------------------------------------------------------------------------------ 3: reading
+
+
+def read(ledger: Ledger, after: str | None, cursor: str, *ops: tuple[str, int], epoch: str = EPOCH) -> None:
+    ledger.read("reader", "hub", HUB_ID, epoch, after=after, cursor=cursor, ops=ops, at_end=True)
+
+
+def numbered(ops: Sequence[Operation]) -> list[tuple[str, int]]:
+    return [(op.op_id, seq) for seq, op in enumerate(ops, 1)]
+
+
+def test_a_reader_skips_nothing_within_a_page() -> None:
+    """A page with a hole in it is a violation."""
+    ops = [made(), made(), made()]
+    first, _, third = numbered(ops)
+    ledger = Ledger()
+    read(ledger, None, "3", first, third)
+    refused(check_reading, ledger, [stands("hub", ops)], "2 of the ops 1 to 3")
+
+
+def test_a_reader_skips_nothing_between_pages() -> None:
+    """A page that begins behind the place where the one before it ended is a violation."""
+    ops = [made(), made(), made()]
+    first, _, third = numbered(ops)
+    ledger = Ledger()
+    read(ledger, None, "1", first)
+    read(ledger, "1", "3", third)
+    refused(check_reading, ledger, [stands("hub", ops)], "of the ops 2 to 3")
+
+
+def test_a_front_desks_reader_skips_what_it_may_not_see() -> None:
+    """Numbers that a narrow scope is not told are no hole; one that it is told and was not given is."""
+    ops = [made(), made(entity_type="Condition"), made(), made()]
+    first, _, third, fourth = numbered(ops)
+    for given, holds in (((first, third, fourth), True), ((first, fourth), False)):
+        ledger = safe(*ops)
+        ledger.read("reader", "hub", HUB_ID, EPOCH, after=None, cursor="4", ops=given, scope="front_desk")
+        if holds:
+            check_reading(ledger, [stands("hub", ops)])
+        else:
+            refused(check_reading, ledger, [stands("hub", ops)], "skipped")
+
+
+def test_a_reader_is_given_nothing_twice() -> None:
+    """A page that gives again what lies before its cursor is a violation; to ask with an old cursor is none."""
+    ops = [made(), made(), made()]
+    first, second, third = numbered(ops)
+    ledger = Ledger()
+    read(ledger, None, "2", first, second)
+    read(ledger, "2", "3", second, third)
+    refused(check_reading, ledger, [stands("hub", ops)], "after 2")
+    ledger = Ledger()
+    read(ledger, None, "1", first)
+    read(ledger, "1", "3", second, third)
+    read(ledger, "1", "3", second, third)  # its answer was lost on the way
+    check_reading(ledger, [stands("hub", ops)])
+
+
+def test_a_number_is_one_op_within_an_epoch() -> None:
+    """A server_seq that two were told of two ops is a violation, unless the log went back in between."""
+    one, other = made(), made()
+    ledger = Ledger()
+    for op, at in ((one, 100.0), (other, 1_000.0)):
+        ledger.authored(op, "tablet", at)
+        ledger.acked(op.op_id, "hub", "hub", HUB_ID, EPOCH, at, seq=1, told="tablet")
+    refused(check_reading, ledger, [], "two ops")
+    ledger.went_back("hub", back_to=50.0, at=500.0)
+    check_reading(ledger, [])
+
+
+def test_an_op_has_one_number_within_an_epoch() -> None:
+    """An op that was answered with two numbers is a violation."""
+    op = made()
+    ledger = Ledger()
+    ledger.authored(op, "tablet", 1.0)
+    ledger.acked(op.op_id, "hub", "hub", HUB_ID, EPOCH, 1.0, seq=1, told="tablet")
+    ledger.acked(op.op_id, "hub", "hub", HUB_ID, EPOCH, 2.0, seq=2, told="tablet")
+    refused(check_reading, ledger, [], "server_seq 2 and 1")
+
+
+def test_a_resume_leads_behind_nothing_that_the_reader_lacks() -> None:
+    """A cursor for what a reader has that stands behind an op that it has not is a violation."""
+    ops = [made(), made(), made()]
+    first, second, third = numbered(ops)
+    for cursor_gives, holds in (((second, third), True), ((third,), False)):
+        ledger = Ledger()
+        read(ledger, None, "x", first, epoch=new_id())
+        ledger.resumed("reader", "hub", HUB_ID, EPOCH, cursor="r", have=[ops[0].op_id], at=2.0)
+        read(ledger, "r", "3", *cursor_gives)
+        if holds:
+            check_reading(ledger, [stands("hub", ops)])
+        else:
+            assert refused(check_reading, ledger, [stands("hub", ops)]).ops == [ops[1].op_id]
+
+
+def test_a_reader_that_is_told_that_there_is_no_more_has_all() -> None:
+    """Who is told that there is no more, and lacks what somebody was promised before it asked, was passed over."""
+    ops = [made(), made()]
+    ledger = safe(*ops)
+    first, _ = numbered(ops)
+    ledger.read(
+        "reader", "hub", HUB_ID, EPOCH, after=None, cursor="1", ops=[first], at_end=True, at=9.0, asked=1.5
+    )
+    check_reading(ledger, [stands("hub", ops)])
+    ledger.read(
+        "reader", "hub", HUB_ID, EPOCH, after="1", cursor="1", ops=[], at_end=True, at=12.0, asked=11.0
+    )
+    refused(check_reading, ledger, [stands("hub", ops)], "lacks")
+
+
+# ------------------------------------------------------------------------------------- 4: clinics apart
+
+
+def of_other_clinic(op: Operation) -> Operation:
+    return msgspec.structs.replace(
+        op, clinic_id=OTHER_CLINIC, op_id=new_id(), entity_id=new_id(), device_id=new_id(), user_id=new_id()
+    )
+
+
+def test_an_op_of_another_clinic_is_nowhere() -> None:
+    """An op of one clinic in the log of another is a violation."""
+    op, foreign = made(), of_other_clinic(made())
+    check_apart(Ledger(), [stands("cloud", [op]), stands("cloud", [foreign], clinic_id=OTHER_CLINIC)])
+    found = refused(check_apart, Ledger(), [
+        stands("cloud", [op, foreign]), stands("hub", [], clinic_id=OTHER_CLINIC, server_id=new_id())
+    ], "log of cloud")  # fmt: skip
+    assert OTHER_CLINIC in found.ops
+
+
+@pytest.mark.parametrize("place", ["states", "conflicts", "audit", "log"])
+def test_no_word_of_another_clinic_is_anywhere(place: str) -> None:
+    """An id of one clinic in what another shows, lists, notes or says in a payload is a violation."""
+    op, foreign = made(), of_other_clinic(made())
+    word = foreign.entity_id
+    changed = {
+        "states": stands("hub", [op], [(op, shown({"note": f'"{word}"'}, op))]),
+        "conflicts": stands("hub", [op], conflicts={"c": word.encode()}),
+        "audit": stands("hub", [op], audit=Audit(1, None, word.encode())),
+        "log": stands("hub", [made(f'{{"note":"{word}"}}')], []),
+    }[place]
+    ledger = Ledger()
+    ledger.authored(foreign, "tablet-b", 1.0)
+    assert refused(check_apart, ledger, [changed], place).ops == [word]
+
+
+def test_a_reader_is_given_one_clinic() -> None:
+    """A reader that was given ops of two clinics is a violation."""
+    op, foreign = made(), of_other_clinic(made())
+    ledger = Ledger()
+    ledger.authored(op, "tablet", 1.0)
+    ledger.authored(foreign, "tablet-b", 1.0)
+    ledger.read("reader", "cloud", CLOUD_ID, EPOCH, after=None, cursor="2", ops=numbered([op, foreign]))
+    refused(check_apart, ledger, [], "two clinics")
+
+
+# -------------------------------------------------------------------------------------------- 5: edits
+
+
+def test_a_value_that_was_overwritten_behind_its_authors_back_is_missed() -> None:
+    """Of two concurrent edits of a field, one that is neither shown nor in a conflict is a violation."""
+    base = made('{"phone":"1","name":"a"}')
+    one, other = followed(base, '{"phone":"2"}'), followed(base, '{"phone":"3"}')
+    ops = [base, one, other]
+    lost = shown({"phone": '"3"', "name": '"a"'}, one, other)
+    found = refused(check_edits, Ledger(), [stands("hub", ops, [(base, lost)])], "phone")
+    assert found.ops == [one.op_id]
+    sides = tuple(HeldSide(op.op_id, {"phone": value}) for op, value in ((one, b'"2"'), (other, b'"3"')))
+    torn = HeldConflict("c", "edit", ("phone",), (one.op_id, other.op_id), sides)
+    check_edits(Ledger(), [stands("hub", ops, [(base, dataclasses.replace(lost, conflicts=(torn,)))])])
+
+
+def test_what_a_descendant_wrote_anew_need_not_be_shown() -> None:
+    """An edit that a later one names, or that an amend leaves out, has not disappeared."""
+    base = made('{"phone":"1","name":"a"}')
+    later = followed(base, '{"phone":"2"}')
+    check_edits(
+        Ledger(), [stands("hub", [base, later], [(base, shown({"phone": '"2"', "name": '"a"'}, later))])]
+    )
+    whole = followed(later, '{"name":"b"}', op_type="amend")
+    check_edits(Ledger(), [stands("hub", [base, later, whole], [(base, shown({"name": '"b"'}, whole))])])
+
+
+def test_a_removal_is_an_edit() -> None:
+    """A field that an op removed and that is still shown is a violation."""
+    base = made('{"phone":"1","name":"a"}')
+    gone = followed(base, '{"phone":null}')
+    refused(
+        check_edits, Ledger(),
+        [stands("hub", [base, gone], [(base, shown({"phone": '"1"', "name": '"a"'}, gone))])], "phone",
+    )  # fmt: skip
+    check_edits(Ledger(), [stands("hub", [base, gone], [(base, shown({"name": '"a"'}, gone))])])
+
+
+def test_a_retract_shows() -> None:
+    """A retract that is neither marked, nor in a conflict, nor amended is a violation."""
+    base = made('{"name":"a"}')
+    back = followed(base, '{"reason":"wrong patient"}', op_type="retract")
+    refused(
+        check_edits,
+        Ledger(),
+        [stands("hub", [base, back], [(base, shown({"name": '"a"'}, back))])],
+        "retract",
+    )
+    marked = shown({"name": '"a"', "retracted": "{}"}, back)
+    check_edits(Ledger(), [stands("hub", [base, back], [(base, marked)])])
+    again = followed(back, '{"name":"b"}', op_type="amend")
+    check_edits(Ledger(), [stands("hub", [base, back, again], [(base, shown({"name": '"b"'}, again))])])
+
+
+def test_a_resolve_settles_both_sides() -> None:
+    """After a resolve that names the field neither side need be shown; its reason is no field."""
+    base = made('{"phone":"1"}')
+    one, other = followed(base, '{"phone":"2"}'), followed(base, '{"phone":"3"}')
+    end = followed(one, '{"phone":"3","_resolve":{"reason":"asked"}}', op_type="resolve", also=[other])
+    check_edits(Ledger(), [stands("hub", [base, one, other, end], [(base, shown({"phone": '"3"'}, end))])])
+
+
+def test_heads_are_nobodys_parents() -> None:
+    """Heads that the graph does not have are a violation; a parent that is not there hides nobody."""
+    base = made('{"phone":"1"}')
+    later = followed(base, '{"phone":"2"}')
+    refused(
+        check_edits,
+        Ledger(),
+        [stands("hub", [base, later], [(base, shown({"phone": '"2"'}, base))])],
+        "heads",
+    )
+    check_edits(Ledger(), [stands("hub", [later], [(later, shown({"phone": '"2"'}, later))])])
+
+
+def test_ops_in_a_circle_are_beside_each_other() -> None:
+    """Where each of two ops is behind the other, neither has written the other's edit anew."""
+    one = made('{"phone":"1"}')
+    other = followed(one, '{"phone":"2"}')
+    one = msgspec.structs.replace(one, op_type="update", parents=(other.op_id,))
+    refused(
+        check_edits, Ledger(), [stands("hub", [one, other], [(one, shown({"phone": '"2"'}, one, other))])]
+    )
+
+
+def test_an_entity_with_ops_is_shown() -> None:
+    """An entity that a party has ops of and does not show is a violation."""
+    refused(check_edits, Ledger(), [stands("hub", [made()], [])], "no such entity")
+
+
+# ------------------------------------------------------------------------------------------- 6: audits
+
+
+def test_the_audit_verifies() -> None:
+    """A chain that does not hold is a violation, on whatever party; so is a party that nobody asked."""
+    op = made()
+    for party in ("cloud", "hub", "tablet"):
+        broken = stands(party, [op], audit=Audit(3, "entry 2", op.op_id.encode()))
+        refused(check_audits, safe(op), [broken], party, "entry 2")
+        refused(check_audits, safe(op), [stands(party, [op], audit=None)], "nobody asked")
+
+
+def test_a_device_has_noted_what_it_recorded() -> None:
+    """An op without a note of it, on the tablet that made it, is a violation."""
+    op = made()
+    assert op.device_id == TABLET_ID
+    silent = stands("tablet", [op], audit=Audit(1, None, b""))
+    refused(check_audits, safe(op), [silent], "does not say")
