@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+import pytest
 
 from medxz.op import Operation
 from tests.simulation.checkers.holding import Audit, HeldEntity, Holding, PartyKind
+from tests.simulation.checkers.violation import Violation
+from tests.simulation.ledger import Ledger
 
 CLINIC = "01900000-0000-7000-8000-00000000c111"
 OTHER_CLINIC = "01900000-0000-7000-8000-00000000c222"
@@ -18,6 +21,8 @@ USER = "01900000-0000-7000-8000-00000000005e"
 CLOUD_ID = "01900000-0000-7000-8000-00000000c10d"
 HUB_ID = "01900000-0000-7000-8000-0000000004b1"
 EPOCH = "01900000-0000-7000-8000-0000000e70c4"
+
+Check = Callable[[Ledger, Sequence[Holding]], None]
 
 _count = iter(range(1, 1_000_000))
 
@@ -89,3 +94,23 @@ def stands(
         msgspec.structs.replace(op, server_seq=seq) if server_id else op for seq, op in enumerate(ops, 1)
     ]
     return Holding(party=party, kind=kind, ops=placed, **{**mine, **more})
+
+
+def safe(*ops: Operation, at: float = 1.0) -> Ledger:
+    """Each was recorded by the tablet, then taken by the hub, then by the cloud."""
+    ledger = Ledger()
+    for seq, op in enumerate(ops, 1):
+        ledger.authored(op, "tablet", at)
+        ledger.acked(op.op_id, "here", "tablet", at=at, told="a person")
+        ledger.acked(op.op_id, "hub", "hub", HUB_ID, EPOCH, at + 1, seq=seq, told="tablet")
+        ledger.acked(op.op_id, "cloud", "cloud", CLOUD_ID, EPOCH, at + 2, seq=seq, told="hub")
+    return ledger
+
+
+def refused(check: Check, ledger: Ledger, holdings: Sequence[Holding], *words: str) -> Violation:
+    """The violation that this check finds; its words say what it is about."""
+    with pytest.raises(Violation) as found:
+        check(ledger, holdings)
+    for word in words:
+        assert word in found.value.what
+    return found.value
