@@ -1,0 +1,102 @@
+"""What each series of a soak may do, by name and with the reason; and the verdicts over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from medxz import limits
+from tests.soak.samples import Mark, Push, Sample
+from tests.soak.verdicts import MIB, Bound, Point, Verdict, verdict
+
+MEMORY_AN_HOUR: Final = 6 * MIB
+"""What a heap that is used in many ways may still drift by; a leak of 100 bytes a second is 0.3 MiB, one of 2 KiB is 7."""
+MEMORY_AN_OP: Final = 600
+"""The ids, numbers and heads that a server keeps in memory of each op, and index pages of SQLite."""
+MEMORY_FLOOR: Final = 4 * MIB
+HOUSE_MEMORY_AN_OP: Final = 2_000
+"""A process of tablets holds thirteen devices, each with heads of its own."""
+HANDLES_AN_HOUR: Final = 6.0
+HANDLES_FLOOR: Final = 6.0
+"""Connections come and go with each fault: a handful more is no trend."""
+THREADS_AN_HOUR: Final = 2.0
+THREADS_FLOOR: Final = 2.0
+LOG_WAL_MAX: Final = limits.CHECKPOINT_BYTES * 3 // 2
+"""A checkpoint begins at `CHECKPOINT_BYTES` of what was written; what comes while it runs is added to that."""
+BESIDE_WAL_MAX: Final = 24 * MIB
+"""Views are copied at 16 MiB, the others at SQLite's own 4."""
+DEVICE_WAL_MAX: Final = 16 * MIB
+"""A device's file is copied at 4 MiB; a first pull or a snapshot is one long transaction."""
+SLOW_PUSH_MS: Final = 60.0
+"""An hour may not make a push so much slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One series of one party, and how it was judged."""
+
+    party: str
+    series: str
+    unit: str
+    bound: Bound
+    told: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A column of the samples. `scale` brings it into `unit` for people."""
+
+    name: str
+    unit: str
+    scale: float
+    value: Callable[[Sample], float]
+
+
+MEMORY: Final = Series("memory", "MiB", MIB, lambda sample: sample.pss)
+HANDLES: Final = Series("handles", "", 1, lambda sample: sample.handles)
+THREADS: Final = Series("threads", "", 1, lambda sample: sample.threads)
+WAL: Final = Series("WAL of the log", "MiB", MIB, lambda sample: sample.wal)
+BESIDE: Final = Series("WAL beside it", "MiB", MIB, lambda sample: sample.wal_beside)
+JUDGED: Final = (MEMORY, HANDLES, THREADS, WAL, BESIDE)
+
+
+def judge(
+    samples: Sequence[Sample], pushes: Sequence[Push], marks: Sequence[Mark], warm_up_s: float
+) -> list[Judgement]:
+    """Every series of every party; and how long pushes take."""
+    judged = [
+        _judged(party, series, [one for one in samples if one.party == party], marks, warm_up_s)
+        for party in dict.fromkeys(sample.party for sample in samples)
+        for series in JUDGED
+        if series is not BESIDE or not is_house(party)
+    ]
+    bound = Bound(per_hour=SLOW_PUSH_MS, floor=SLOW_PUSH_MS)
+    points = [Point(push.at_s, push.median_ms) for push in pushes if push.pushes]
+    judged.append(Judgement("tablets", "a push, median", "ms", bound, verdict(points, [], bound, warm_up_s)))
+    return judged
+
+
+def is_house(party: str) -> bool:
+    return party.startswith("tablets-")
+
+
+def bound_of(party: str, series: Series) -> Bound:
+    """By the names above."""
+    bounds: Mapping[Series, Bound] = {
+        MEMORY: Bound(MEMORY_AN_HOUR, HOUSE_MEMORY_AN_OP if is_house(party) else MEMORY_AN_OP, MEMORY_FLOOR),
+        HANDLES: Bound(HANDLES_AN_HOUR, floor=HANDLES_FLOOR),
+        THREADS: Bound(THREADS_AN_HOUR, floor=THREADS_FLOOR),
+        WAL: Bound(most=DEVICE_WAL_MAX if is_house(party) else LOG_WAL_MAX),
+        BESIDE: Bound(most=BESIDE_WAL_MAX),
+    }
+    return bounds[series]
+
+
+def _judged(
+    party: str, series: Series, samples: Sequence[Sample], marks: Sequence[Mark], warm_up_s: float
+) -> Judgement:
+    bound = bound_of(party, series)
+    points = [Point(one.at_s, series.value(one), one.ops) for one in samples]
+    starts = [mark.at_s for mark in marks if mark.party == party]
+    return Judgement(party, series.name, series.unit, bound, verdict(points, starts, bound, warm_up_s))
