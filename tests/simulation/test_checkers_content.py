@@ -68,7 +68,9 @@ def test_a_reader_is_given_one_clinic() -> None:
     ledger = Ledger()
     ledger.authored(op, "tablet", 1.0)
     ledger.authored(foreign, "tablet-b", 1.0)
-    ledger.read("reader", "cloud", CLOUD_ID, EPOCH, after=None, cursor="2", ops=numbered([op, foreign]))
+    ledger.read(
+        "reader", "cloud", CLOUD_ID, EPOCH, after=None, cursor="2", ops=[(op.op_id, 1), (foreign.op_id, 2)]
+    )
     refused(check_apart, ledger, [], "two clinics")
 
 
