@@ -7,7 +7,6 @@ more. Refused: asking something of a program that does not run.
 from __future__ import annotations
 
 import asyncio
-import shutil
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
@@ -98,23 +97,25 @@ class Party(Generic[P]):
 
     # ------------------------------------------------------------------------------------------- the disk
 
-    async def copied(self) -> Path:
+    async def copy_to(self, place: Path) -> Path:
         """A backup: everything that lies on the machine, as who stops it and copies its files makes one."""
         was_up = self.is_up
         await self.stop()
-        self._copies += 1
-        here = self.machine.directory
-        place = here.with_name(f"{self.name}-copy-{self._copies}")
-        shutil.copytree(here, place)
+        self.machine.image(place)
         if was_up:
             await self.start()
         return place
 
+    async def copied(self) -> Path:
+        """The same, at a place of its own beside the machine's directories."""
+        self._copies += 1
+        here = self.machine.directory
+        return await self.copy_to(here.with_name(f"{self.name}-copy-{self._copies}"))
+
     def put_back(self, place: Path) -> None:
         """An older copy takes the place of what is on the machine, which is off afterwards. Nobody is told."""
-        self.crash()
-        shutil.rmtree(self.machine.directory, ignore_errors=True)
-        shutil.copytree(place, self.machine.directory)
+        self.machine.restore(place)
+        self._program = self._task = None
 
     # ------------------------------------------------------------------------------------------------ how
 

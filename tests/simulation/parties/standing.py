@@ -47,3 +47,11 @@ class Machine(Protocol):
     def boot(self) -> None:
         """Power on, with what is in `directory` now."""
         ...
+
+    def image(self, to: Path) -> Path:
+        """What a power cut at this moment would leave of it."""
+        ...
+
+    def restore(self, image: Path) -> None:
+        """Off, with this in place of what was on it."""
+        ...
