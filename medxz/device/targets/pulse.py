@@ -21,7 +21,7 @@ PING_S: Final = 1.0
 """How often a hub's stream is asked to say that it lives."""
 QUIET_S: Final = 0.6
 """How long an answer may take before there are doubts."""
-LATE_S: Final = 0.2
+LATE_S: Final = 0.1
 """How late a ping may come."""
 LATE_S_MAX: Final = 1.0
 """Later than that it is no longer the way that is slow."""
