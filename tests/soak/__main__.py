@@ -50,7 +50,7 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001  # the report is what a soak is for: it is written whatever happened
         told.problems["finding: the soak itself: " + "".join(traceback.format_exception(error))[-2_000:]] += 1
     finally:
-        told.judgements = judge(told.samples, told.pushes, told.marks, told.pace.warm_up_s)
+        told.judgements = judge(told.samples, told.pushes, told.pace.warm_up_s)
         _write(told, out, begun)
         _keep_logs(folder, out)
         shutil.rmtree(folder, ignore_errors=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from medxz import limits
-from tests.soak.samples import Mark, Push, Sample
+from tests.soak.samples import Push, Sample
 from tests.soak.verdicts import MIB, Bound, Point, Verdict, verdict
 
 MEMORY_AN_HOUR: Final = 6 * MIB
@@ -61,12 +62,10 @@ BESIDE: Final = Series("WAL beside it", "MiB", MIB, lambda sample: sample.wal_be
 JUDGED: Final = (MEMORY, HANDLES, THREADS, WAL, BESIDE)
 
 
-def judge(
-    samples: Sequence[Sample], pushes: Sequence[Push], marks: Sequence[Mark], warm_up_s: float
-) -> list[Judgement]:
+def judge(samples: Sequence[Sample], pushes: Sequence[Push], warm_up_s: float) -> list[Judgement]:
     """Every series of every party; and how long pushes take."""
     judged = [
-        _judged(party, series, [one for one in samples if one.party == party], marks, warm_up_s)
+        _judged(party, series, [one for one in samples if one.party == party], warm_up_s)
         for party in dict.fromkeys(sample.party for sample in samples)
         for series in JUDGED
         if series is not BESIDE or not is_house(party)
@@ -93,10 +92,13 @@ def bound_of(party: str, series: Series) -> Bound:
     return bounds[series]
 
 
-def _judged(
-    party: str, series: Series, samples: Sequence[Sample], marks: Sequence[Mark], warm_up_s: float
-) -> Judgement:
+def _judged(party: str, series: Series, samples: Sequence[Sample], warm_up_s: float) -> Judgement:
     bound = bound_of(party, series)
     points = [Point(one.at_s, series.value(one), one.ops) for one in samples]
-    starts = [mark.at_s for mark in marks if mark.party == party]
-    return Judgement(party, series.name, series.unit, bound, verdict(points, starts, bound, warm_up_s))
+    told = verdict(points, starts(samples), bound, warm_up_s)
+    return Judgement(party, series.name, series.unit, bound, told)
+
+
+def starts(samples: Sequence[Sample]) -> list[float]:
+    """When another process was first seen in a party's place: while it starts it is small, and says nothing yet."""
+    return [one.at_s for before, one in pairwise(samples) if one.pid != before.pid]

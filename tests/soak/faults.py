@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from tests.soak.clinic import Clinic, Server
 from tests.soak.links import State
@@ -103,7 +103,7 @@ async def _break(clinic: Clinic, fault: Fault, mark: Callable[[str, str], None])
         go_on(server)
         return
     number = signal.SIGTERM if fault.kind == "restart" else signal.SIGKILL
-    await asyncio.to_thread(server.process.end, number)
+    await _to_its_end(asyncio.to_thread(server.process.end, number))
     await asyncio.sleep(fault.lasts_s)
     await start(server)
     mark(server.name, fault.kind)
@@ -121,7 +121,16 @@ def go_on(server: Server) -> None:
 
 async def start(server: Server) -> None:
     """Run it again on what it kept."""
-    await asyncio.to_thread(server.start)
+    await _to_its_end(asyncio.to_thread(server.start))
+
+
+async def _to_its_end(work: Coroutine[Any, Any, object]) -> None:
+    """A thread can't be called back: who is cancelled waits for it, so that nobody starts a server twice."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    finally:
+        await asyncio.wait([task])
 
 
 async def mend(clinic: Clinic, mark: Callable[[str, str], None]) -> None:

@@ -28,9 +28,10 @@ class Link:
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._changed = asyncio.Event()
+        self._carrying: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._carry_both, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._met, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -38,6 +39,8 @@ class Link:
         assert self._server is not None
         self._server.close()
         self.become("cut")
+        if self._carrying:
+            await asyncio.wait(self._carrying)
         await self._server.wait_closed()
 
     def become(self, state: State) -> None:
@@ -52,6 +55,11 @@ class Link:
     @property
     def connections(self) -> int:
         return len(self._open) // 2
+
+    def _met(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._carry_both(reader, writer))
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
 
     async def _carry_both(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)

@@ -100,7 +100,7 @@ class _Scale:
 
 def round_ticks(low: float, high: float) -> list[float]:
     """Round numbers around what is between these; from zero where that costs little room."""
-    low = 0.0 if low < high / 2 else low
+    low = 0.0 if 0 <= low < high / 2 else low
     step = _round((high - low) / TICKS or max(abs(high), 1.0) / TICKS)
     first = math.floor(low / step)
     last = max(math.ceil(high / step), first + 1)

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from medxz import wire
 from medxz.errors import PeerRefused, PeerUnreachable
 from medxz.peer import Peer
+from medxz.program.errors import CommandFailed
 from medxz.trust.certificates import client_context
 from tests.soak.clinic import Clinic
 from tests.soak.pace import HEAL_S_MAX
@@ -61,7 +62,10 @@ async def settled(clinic: Clinic, say: Callable[[str], None]) -> Settled:
 
 async def _lacking(clinic: Clinic, told: Settled) -> str:
     """What is not in step yet; nothing: all is."""
-    hubs = {hub.data.name: await asyncio.to_thread(hub.status) for hub in clinic.hubs}
+    try:
+        hubs = {hub.data.name: await asyncio.to_thread(hub.status) for hub in clinic.hubs}
+    except CommandFailed as error:
+        return str(error)
     if len({status["ops"] for status in hubs.values()}) > 1 or any(one["backlog"] for one in hubs.values()):
         return ", ".join(
             f"{name} has {one['ops']} ops, backlog {one['backlog']}" for name, one in hubs.items()

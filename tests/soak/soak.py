@@ -71,7 +71,7 @@ class Soak:
                 await house.do("rest")
             told.settled = await settled(clinic, self._say)
             await self._sample(clinic)
-        told.judgements = judge(told.samples, told.pushes, told.marks, told.pace.warm_up_s)
+        told.judgements = judge(told.samples, told.pushes, told.pace.warm_up_s)
 
     async def _work(self, clinic: Clinic) -> None:
         for house in clinic.houses:

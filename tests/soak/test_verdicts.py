@@ -63,6 +63,13 @@ def test_a_warm_up_does_not_count() -> None:
     assert verdict(warming, [], MEMORY, 0).judged == "grows"
 
 
+def test_a_moment_is_no_trend() -> None:
+    """What is taken for a moment and given back is no leak, wherever in the hour it happens to be seen."""
+    late = {2_400, 2_900, 3_200, 3_400, 3_500}
+    spikes = [Point(one.at_s, one.value + (128 * MIB if one.at_s in late else 0)) for one in series()]
+    assert verdict(spikes, [], MEMORY, 300).judged == "flat"
+
+
 def test_a_short_time_says_nothing() -> None:
     """Two minutes are no verdict on an hour, however steep they are."""
     told = verdict(series(per_hour=100 * MIB, hours=1 / 30), [], MEMORY, 10)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
+from statistics import fmean, median
 from typing import Final, Literal
 
 Judged = Literal["flat", "grows", "unclear"]
@@ -19,7 +20,9 @@ MIB: Final = 1_048_576
 HOUR_S: Final = 3_600.0
 WATCHED_S_MIN: Final = 300.0
 """Less than this after warm-ups says nothing about an hour."""
-POINTS_MIN: Final = 20
+WINDOW_S: Final = 60.0
+"""What lasts for less than half of this is no trend: a password's hash takes 64 MiB for a moment. Windows give medians."""
+WINDOWS_MIN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,10 @@ def verdict(points: Sequence[Point], starts: Sequence[float], bound: Bound, warm
         return Verdict("grows" if most > bound.most else "flat", 0.0, 0.0, _span(points), most)
     lives = _lives(points, starts, warm_up_s)
     watched_s = sum(_span(life) for life in lives)
-    if watched_s <= 0:
-        return Verdict("unclear", 0.0, 0.0, 0.0, most)
-    slope = _slope([[Point(one.at_s, one.value - bound.per_op * one.ops) for one in life] for life in lives])
+    windows = [_windows(life, bound.per_op) for life in lives]
+    slope = _slope(windows)
     per_hour, rise = slope * HOUR_S, slope * watched_s
-    if watched_s < WATCHED_S_MIN or sum(map(len, lives)) < POINTS_MIN:
+    if watched_s < WATCHED_S_MIN or sum(map(len, windows)) < WINDOWS_MIN:
         return Verdict("unclear", per_hour, rise, watched_s, most)
     grows = per_hour > bound.per_hour and rise > bound.floor
     return Verdict("grows" if grows else "flat", per_hour, rise, watched_s, most)
@@ -81,16 +83,24 @@ def _lives(points: Sequence[Point], starts: Sequence[float], warm_up_s: float) -
     return [life for life in lives if len(life) > 1]
 
 
+def _windows(life: Sequence[Point], per_op: float) -> list[tuple[float, float]]:
+    """When, and the median of what was seen then, less what is lawful for so many ops."""
+    return [
+        (median(one.at_s for one in seen), median(one.value - per_op * one.ops for one in seen))
+        for _, group in groupby(life, lambda one: one.at_s // WINDOW_S)
+        if (seen := list(group))
+    ]
+
+
 def _span(points: Sequence[Point]) -> float:
     return points[-1].at_s - points[0].at_s if points else 0.0
 
 
-def _slope(lives: Sequence[Sequence[Point]]) -> float:
+def _slope(lives: Sequence[Sequence[tuple[float, float]]]) -> float:
     """The one slope that all lives have in common, by least squares, a second."""
     above = below = 0.0
     for life in lives:
-        mean_s = sum(point.at_s for point in life) / len(life)
-        mean = sum(point.value for point in life) / len(life)
-        above += sum((point.at_s - mean_s) * (point.value - mean) for point in life)
-        below += sum((point.at_s - mean_s) ** 2 for point in life)
+        mean_s, mean = fmean(at_s for at_s, _ in life), fmean(value for _, value in life)
+        above += sum((at_s - mean_s) * (value - mean) for at_s, value in life)
+        below += sum((at_s - mean_s) ** 2 for at_s, _ in life)
     return above / below if below else 0.0
