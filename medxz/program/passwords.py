@@ -10,7 +10,6 @@ import click
 
 from medxz import limits
 from medxz.errors import Invalid
-from medxz.program.errors import CommandFailed
 
 PASSWORD_BYTES_MAX: Final = 4 * limits.KIB
 
@@ -27,7 +26,7 @@ def read_password(file: str) -> str:
         with click.open_file(file, "rb") as opened:
             text = opened.read(PASSWORD_BYTES_MAX + 1)
     except OSError as error:
-        raise CommandFailed(f"{file}: {error.strerror}", "name a file with the password") from None
+        raise Invalid(f"{file}: {error.strerror}; name a file with the password", field="password") from None
     line: bytes = text.partition(b"\n")[0].removesuffix(b"\r")
     if len(text) > PASSWORD_BYTES_MAX or not line:
         where = "the standard input" if file == "-" else file

@@ -127,7 +127,7 @@ def test_passwords_come_from_a_file(cloud: Relay, tmp_path: Path) -> None:
     empty.write_text("\n")
     full.write_text(f"{PASSWORD}\r\nnot this line\n")
     assert fails(cloud, *add, "--password-file", empty)[0] == 2
-    assert fails(cloud, *add, "--password-file", tmp_path / "none")[0] == 1
+    assert fails(cloud, *add, "--password-file", tmp_path / "none")[0] == 2
     assert is_uuid(cloud.ask(*add, "--password-file", full)["user_id"])
 
 
