@@ -98,7 +98,7 @@ class TabletParty(Party[Device]):
     async def record(
         self,
         entity_type: str,
-        payload: Mapping[str, Any],
+        payload: Mapping[str, Any] | str,
         *,
         entity_id: str | None = None,
         op: str = "create",

@@ -1,0 +1,92 @@
+"""What is decided in a world about who is who: by people, at the cloud or beside a machine, while anything may be broken.
+
+A call of this file raises what the parties raise where something is out of reach; what was done by then stays done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.simulation.parties.device import TabletParty
+from tests.simulation.parties.foreign import Pusher
+from tests.simulation.parties.hub import HubParty
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+async def replace(world: World, hub: HubParty) -> str:
+    """It burns, with its card; a new box is claimed in its place."""
+    resident = world.resident(hub)
+    clinic = resident.clinic
+    assert clinic is not None
+    world.look()
+    hub.crash()
+    resident.is_gone = True
+    world.ledger.went_back(hub.name, None, world.now_s, gone=True)
+    new = await clinic.add_hub(world.new_name(hub.name), hub.site, replaces=hub)
+    world.move_in(new, clinic)
+    for foreigner in world.foreigners:
+        if foreigner.at is resident and isinstance(foreigner.client, Pusher):
+            foreigner.client.server_url, foreigner.at = new.url, world.resident(new)
+    return new.name
+
+
+async def copy_card(world: World, hub: HubParty) -> str:
+    """A second hub with the same card, in the same building."""
+    clinic = world.resident(hub).clinic
+    assert clinic is not None
+    began_s = world.now_s
+    twin = await clinic.copy_hub(hub, world.new_name(hub.name))
+    world.move_in(twin, clinic).twin_of = world.resident(hub)
+    world.ledger.went_back(twin.name, began_s, began_s)
+    return twin.name
+
+
+async def clone(world: World, tablet: TabletParty) -> str:
+    """A second tablet with the same storage, in the same building."""
+    clinic = world.resident(tablet).clinic
+    assert clinic is not None
+    twin = await clinic.clone_tablet(tablet, world.new_name(tablet.name))
+    world.move_in(twin, clinic)
+    return twin.name
+
+
+async def revoke(world: World, tablet: TabletParty) -> bool:
+    """It is let in nowhere any more, as soon as hubs have heard of it."""
+    resident = world.resident(tablet)
+    assert resident.clinic is not None
+    await resident.clinic.revoke_tablet(tablet)
+    for one in world.residents:  # a clone that still has the same id goes with it
+        if isinstance(one.party, TabletParty) and one.party.device_id == tablet.device_id:
+            one.party.is_revoked = True
+            world.ledger.is_revoked(one.party.name, world.now_s)
+    return True
+
+
+async def lock_out(world: World, tablet: TabletParty) -> bool:
+    """The person at a tablet is locked out: every session of theirs has ended, wherever it is."""
+    clinic = world.resident(tablet).clinic
+    assert clinic is not None
+    name = tablet.email.partition("@")[0]
+    await clinic.disable_user(name)
+    world.locked_out.add((clinic.name, name))
+    return True
+
+
+async def let_in_again(world: World) -> None:
+    """Whoever was locked out works here again."""
+    for clinic in world.clinics:
+        for of_clinic, name in sorted(world.locked_out):
+            if of_clinic == clinic.name:
+                await clinic.disable_user(name, disabled=False)
+    world.locked_out.clear()
+
+
+async def adopt(world: World) -> str | None:
+    """The clinic that began alone, if there is one that still is."""
+    for clinic in world.clinics:
+        if clinic.is_alone:
+            await clinic.adopt(clinic.hubs[0])
+            return clinic.name
+    return None

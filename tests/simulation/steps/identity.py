@@ -1,0 +1,120 @@
+"""What happens to who is who: moves, replacements, revocations, keys, and one identity in two places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.simulation import changing
+from tests.simulation.steps.step import Step
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class MoveTablet(Step):
+    """A tablet is carried to the other site: other hubs, nothing of the first in reach."""
+
+    who: int
+
+    async def do(self, world: World) -> str | None:
+        tablet = world.tablet_at_work(self.who, self.salt)
+        clinic = world.resident(tablet).clinic if tablet is not None else None
+        if tablet is None or clinic is None or len(clinic.sites) < 2:
+            return None
+        [site] = [site for site in clinic.sites if site != tablet.site]
+        tablet.site = site
+        world.geography.restore()
+        world.beside(f"{tablet.name} looks around", clinic.move_site(tablet, site))
+        return f"{tablet.name} is carried to {site}, and the network is whole"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceHub(Step):
+    """A hub is gone for good, with its card, and a new one is claimed in its place."""
+
+    who: int
+
+    async def do(self, world: World) -> str | None:
+        hub = world.hub(self.who, self.salt)
+        if hub is None:
+            return None
+        new = await world.tried(changing.replace(world, hub))
+        return f"{hub.name} is destroyed" + (f", {new} takes its place" if new else "")
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeTablet(Step):
+    """A tablet was stolen: it is let in nowhere any more."""
+
+    who: int
+
+    async def do(self, world: World) -> str | None:
+        tablet = world.tablet_at_work(self.who, self.salt)
+        if tablet is None or tablet.is_revoked:
+            return None
+        return f"{tablet.name} is revoked" if await world.tried(changing.revoke(world, tablet)) else None
+
+
+@dataclass(frozen=True, slots=True)
+class LockOut(Step):
+    """The person at a tablet may work nowhere, until healing: every session of theirs has ended."""
+
+    who: int
+
+    async def do(self, world: World) -> str | None:
+        tablet = world.tablet_at_work(self.who, self.salt)
+        if tablet is None:
+            return None
+        done = await world.tried(changing.lock_out(world, tablet))
+        return f"{tablet.email} is locked out" if done else None
+
+
+@dataclass(frozen=True, slots=True)
+class RotateKeys(Step):
+    """The cloud signs with a new key from now on."""
+
+    async def do(self, world: World) -> str | None:
+        return (
+            "the cloud signs with a new key"
+            if await world.tried(world.clinics[0].rotate_key(at_once=self.salt % 2 == 0))
+            else None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CopyCard(Step):
+    """A hub's card is copied, and a second hub runs from the copy beside it, until healing takes one of them away."""
+
+    who: int
+
+    async def do(self, world: World) -> str | None:
+        hub = world.hub(self.who, self.salt)
+        if hub is None:
+            return None
+        twin = await world.tried(changing.copy_card(world, hub))
+        return f"{twin} runs from a copy of the card of {hub.name}" if twin else None
+
+
+@dataclass(frozen=True, slots=True)
+class CloneTablet(Step):
+    """A tablet's storage is copied to another, and both are used."""
+
+    who: int
+
+    async def do(self, world: World) -> str | None:
+        tablet = world.tablet_at_work(self.who, self.salt)
+        if tablet is None:
+            return None
+        clone = await world.tried(changing.clone(world, tablet))
+        return f"{clone} is a clone of {tablet.name}" if clone else None
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt(Step):
+    """A hub that began alone is claimed by the cloud, with all that it has."""
+
+    async def do(self, world: World) -> str | None:
+        adopted = await world.tried(changing.adopt(world))
+        return f"{adopted} is adopted by the cloud" if adopted else None

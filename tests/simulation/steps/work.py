@@ -1,0 +1,204 @@
+"""What people and programs do all day: record, correct, decide, come into step, read, push, let go of what is safe."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medxz.policy import policy_of
+from tests.simulation.parties.foreign import Pusher, Reader
+from tests.simulation.steps import content
+from tests.simulation.steps.step import Step
+
+if TYPE_CHECKING:
+    from medxz.op import Operation
+    from tests.simulation.parties.device import TabletParty
+    from tests.simulation.world import World
+
+_SECOND_CREATE_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Create(Step):
+    """A new entity; now and then a second create of one that is there."""
+
+    who: int
+
+    async def do(self, world: World) -> str | None:
+        tablet, chance = world.tablet_at_work(self.who, self.salt), self.chance()
+        if tablet is None:
+            return None
+        entity_type, again = chance.choice(content.TYPES), None
+        if (known := world.entities(tablet, entity_type)) and chance.random() < _SECOND_CREATE_SHARE:
+            again = chance.choice(known)[1]
+        made = await world.wrote(
+            tablet,
+            tablet.record(entity_type, content.whole(entity_type, chance, tablet.clinic_id), entity_id=again),
+        )
+        return made and f"{tablet.name} creates {entity_type} {made}"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit(Step):
+    """An update, or an amend, of an entity that the tablet knows."""
+
+    who: int
+    share: float
+
+    async def do(self, world: World) -> str | None:
+        tablet, chance = world.tablet_at_work(self.who, self.salt), self.chance()
+        entity = await _known_to(world, tablet, chance) if tablet is not None else None
+        if tablet is None or entity is None:
+            return None
+        entity_type, entity_id = entity
+        is_update = self.share < 0.7 and policy_of(entity_type) != "append"
+        payload = (content.patch if is_update else content.whole)(entity_type, chance, tablet.clinic_id)
+        how = "update" if is_update else "amend"
+        made = await world.wrote(tablet, tablet.record(entity_type, payload, entity_id=entity_id, op=how))
+        return made and f"{tablet.name}: {how} of {entity_type} {made}"
+
+
+@dataclass(frozen=True, slots=True)
+class Retract(Step):
+    """An entity is taken back."""
+
+    who: int
+
+    async def do(self, world: World) -> str | None:
+        tablet, chance = world.tablet_at_work(self.who, self.salt), self.chance()
+        entity = await _known_to(world, tablet, chance) if tablet is not None else None
+        if tablet is None or entity is None:
+            return None
+        made = await world.wrote(
+            tablet, tablet.record(entity[0], '{"reason":"wrong chart"}', entity_id=entity[1], op="retract")
+        )
+        return made and f"{tablet.name} retracts {entity[0]} {made}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve(Step):
+    """Somebody decides an open conflict, by taking a side."""
+
+    who: int
+
+    async def do(self, world: World) -> str | None:
+        tablet = world.tablet_at_work(self.who, self.salt)
+        if tablet is None:
+            return None
+        made = await world.wrote(tablet, _resolved(tablet, self.chance()))
+        return made and f"{tablet.name} resolves as {made}"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordNewer(Step):
+    """A tablet with a newer program writes what nobody else understands: a later schema, or a type never heard of."""
+
+    who: int
+
+    async def do(self, world: World) -> str | None:
+        tablet, chance = world.tablet_at_work(self.who, self.salt), self.chance()
+        if tablet is None:
+            return None
+        entity_type = chance.choice((*content.TYPES, content.UNHEARD_OF))
+        payload = '{"newer":{"a":[1.10,2]},' + content.whole(content.UNHEARD_OF, chance, tablet.clinic_id)[1:]
+        made = await world.wrote(
+            tablet, tablet.record(entity_type, payload, schema_version=content.NEWER_VERSION)
+        )
+        return made and f"{tablet.name} creates {entity_type} {made} of a newer schema"
+
+
+@dataclass(frozen=True, slots=True)
+class Sync(Step):
+    """Somebody presses the button, beside the tablet's own following."""
+
+    who: int
+
+    async def do(self, world: World) -> str | None:
+        tablet = world.tablet_at_work(self.who, self.salt)
+        if tablet is None:
+            return None
+        world.beside(f"{tablet.name} syncs", tablet.sync())
+        return f"{tablet.name} syncs"
+
+
+@dataclass(frozen=True, slots=True)
+class Read(Step):
+    """A foreign client follows a server's cursor for so many pages."""
+
+    who: int
+    few: int
+
+    async def do(self, world: World) -> str | None:
+        reader = world.foreigner(Reader, self.who)
+        if reader is None:
+            return None
+        doing = (
+            reader.stream(5.0 * self.few)
+            if reader.cursor and self.salt % 3 == 0
+            else _pages(reader, self.few)
+        )
+        world.beside(f"{reader.name} reads", doing)
+        return reader.name
+
+
+@dataclass(frozen=True, slots=True)
+class Push(Step):
+    """A foreign client pushes ops of its own making."""
+
+    who: int
+    few: int
+
+    async def do(self, world: World) -> str | None:
+        pusher = world.foreigner(Pusher, self.who)
+        if pusher is None or not pusher.machine.alive:
+            return None
+        chance = self.chance()
+        for _ in range(self.few):
+            entity_type = chance.choice(content.TYPES)
+            payload = content.whole(entity_type, chance, pusher.clinic_id)
+            world.wrote_about(pusher.make(entity_type, json.loads(payload)))
+        world.beside(f"{pusher.name} pushes", pusher.push())
+        return f"{pusher.name} pushes {self.few} ops"
+
+
+@dataclass(frozen=True, slots=True)
+class Forget(Step):
+    """A tablet lets go of what it may."""
+
+    who: int
+
+    async def do(self, world: World) -> str | None:
+        tablet = world.tablet_at_work(self.who, self.salt)
+        if tablet is None:
+            return None
+        gone = await world.tried(tablet.forget())
+        if gone:
+            world.ledger.forgot(tablet.name, gone, world.now_s)
+        return f"{tablet.name} forgets {len(gone)} ops" if gone else None
+
+
+async def _known_to(world: World, tablet: TabletParty, chance: random.Random) -> tuple[str, str] | None:
+    """One of the entities that are shared, which this tablet has heard of: the later ones rather than the first."""
+    shared = world.entities(tablet)
+    for entity in chance.sample(shared, min(4, len(shared))):
+        heads = await world.tried(tablet.machine.call(tablet.device.heads(*entity)))
+        if heads:
+            return entity
+    return None
+
+
+async def _resolved(tablet: TabletParty, chance: random.Random) -> list[Operation] | None:
+    """A side of one of the conflicts that the tablet shows is taken."""
+    portion = await tablet.machine.call(tablet.device.conflicts())
+    edits = [conflict for conflict in portion.rows if conflict.kind != "duplicate"]
+    if not edits:
+        return None
+    conflict = chance.choice(edits)
+    return await tablet.resolve(conflict.conflict_id, take=chance.choice(conflict.sides).op_id)
+
+
+async def _pages(reader: Reader, count: int) -> None:
+    for _ in range(count):
+        await reader.pull(limit=7)
