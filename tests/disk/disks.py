@@ -4,30 +4,29 @@
     disk.survive(random, to)          # what a power cut just now would leave
     disk.seal()                       # and nobody writes to it from now on
 
-Files that are not SQLite's are taken as they are. Shared memory (`-shm`) is left out: it is memory.
+What is synced is synced in the model alone: no disk is waited for. Files that are not SQLite's are taken as they are. Shared memory (`-shm`) is left out: it is memory.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
 from tests.disk import native
+from tests.disk.images import lay_down
 from tests.disk.medium import FileMedium, Medium, folder_of
 from tests.disk.vfs import Interposed
-
-_SHM: Final = "-shm"
 
 
 class Recorder(Protocol):
     """Who else is told of what happens to the files, in order."""
 
-    def opened(self, name: str, *, created: bool) -> None: ...
+    def created(self, name: str) -> None: ...
+    def adopted(self, name: str, content: bytes) -> None: ...
     def write(self, name: str, offset: int, data: bytes) -> None: ...
     def truncate(self, name: str, size: int) -> None: ...
     def sync_begun(self, name: str) -> None: ...
@@ -49,11 +48,11 @@ class Disks:
         self._watched: dict[str, Disk] = {}
         self._vfs = Interposed(self)
 
-    def watch(self, folder: Path, recorder: Recorder | None = None, *, sync_for_real: bool = False) -> Disk:
+    def watch(self, folder: Path, recorder: Recorder | None = None) -> Disk:
         """Look after a folder, and what is below it, from now on. Nothing in it may be open."""
         place = os.path.realpath(folder)
         assert place not in self._watched, f"{place} is watched already"
-        disk = Disk(Path(place), lambda: self._watched.pop(place, None), recorder, sync_for_real)
+        disk = Disk(Path(place), lambda: self._watched.pop(place, None), recorder)
         self._watched[place] = disk
         return disk
 
@@ -87,7 +86,6 @@ class Disk:
         folder: Path,
         unwatch: Callable[[], object],
         recorder: Recorder | None,
-        sync_for_real: bool,
     ) -> None:
         self.folder: Final = folder
         self.medium = Medium()
@@ -96,7 +94,6 @@ class Disk:
         self.is_sealed = False
         self.broken: BaseException | None = None
         self.recorder: Final = recorder
-        self.sync_for_real: Final = sync_for_real
         self._unwatch: Final = unwatch
         self._is_watched = True
         self._open: dict[str, int] = {}
@@ -111,13 +108,14 @@ class Disk:
     def survive(self, chance: random.Random, to: Path) -> None:
         """Write what a power cut now would leave to a new folder."""
         self._sound()
-        image = self._take_stock().left(chance)
-        self._copy(to, image)
+        medium = self._take_stock()
+        lay_down(self.folder, to, medium, medium.left(chance))
 
     def copy(self, to: Path) -> None:
         """Write what is there now to a new folder: an image taken of a card."""
         self._sound()
-        self._copy(to, {name: file.now() for name, file in self._take_stock().files.items()})
+        medium = self._take_stock()
+        lay_down(self.folder, to, medium, {name: file.now() for name, file in medium.files.items()})
 
     def seal(self) -> None:
         """Refuse every write, sync, deletion and opening from now on; what is open can be read and closed."""
@@ -161,10 +159,10 @@ class Disk:
         if is_new:
             self.medium.delete(name)
             self.medium.create(name)
+            if self.recorder is not None:
+                self.recorder.created(name)
         elif name not in self.medium.files or (not self._open.get(name) and self._is_foreign(name)):
             self._adopt(name, content)
-        if self.recorder is not None:
-            self.recorder.opened(name, created=is_new)
         self._open[name] = self._open.get(name, 0) + 1
         syncs_folder = bool(flags & native.OPEN_CREATE and flags & native.OPEN_JOURNALS)
         return code, OpenFile(self, name, self.medium.files[name], syncs_folder)
@@ -235,15 +233,21 @@ class Disk:
 
     def _adopt(self, name: str, content: Callable[[], bytes]) -> None:
         """Look after a file that was there; renamed from one that we know, it keeps what is not synced."""
+        if former := self._former_name(name):
+            self.medium.files[name] = self.medium.files.pop(former)
+            del self._stamps[former]
+        else:
+            self.medium.files[name] = FileMedium.holding(content())
+        if self.recorder is not None:
+            self.recorder.adopted(name, self.medium.files[name].now())
+        self.medium.before.pop(name, None)
+
+    def _former_name(self, name: str) -> str | None:
         stamp = _stamp(self.folder / name)
         for former, held in self._stamps.items():
             if held == stamp and former != name and not (self.folder / former).exists():
-                self.medium.files[name] = self.medium.files.pop(former)
-                del self._stamps[former]
-                break
-        else:
-            self.medium.files[name] = FileMedium.holding(content())
-        self.medium.before.pop(name, None)
+                return former
+        return None
 
     def _take_stock(self) -> Medium:
         """What is known of the files, once what happened behind SQLite's back is noted."""
@@ -262,21 +266,6 @@ class Disk:
             if stamp is not None and _stamp(path) == stamp:
                 return self.name_of(str(path))
         return None
-
-    def _copy(self, to: Path, image: dict[str, bytes]) -> None:
-        to.mkdir(parents=True)
-        known = self.medium.files.keys() | self.medium.before.keys()
-        for path in sorted(self.folder.rglob("*")):
-            target = to / path.relative_to(self.folder)
-            if path.is_dir():
-                target.mkdir(mode=path.stat().st_mode & 0o777, exist_ok=True)
-            elif path.is_file() and not (path.name.endswith(_SHM) or self.name_of(str(path)) in known):
-                shutil.copy2(path, target)
-        for name, content in image.items():
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(to / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
 
     def _sound(self) -> None:
         if self.broken is not None:
@@ -331,8 +320,6 @@ class OpenFile:
         count = len(file.pending)
         if disk.recorder is not None:
             disk.recorder.sync_begun(self._name)
-        if disk.sync_for_real and (code := sync()):
-            return code
         file.settle(count)
         if disk.recorder is not None:
             disk.recorder.synced(self._name)
