@@ -12,6 +12,7 @@ import gc
 import itertools
 import socket
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -80,7 +81,10 @@ class SimFuture(asyncio.Future[Any]):
 
 
 class SimLoop(asyncio.BaseEventLoop):
-    """One world's loop. `network` is what its connections go through; `broken` is what failed without a witness."""
+    """One world's loop. `network` is what its connections go through; `broken` is what failed without a witness.
+
+    `endings` is called when the world is over: the first of each before what is left is closed, the second after it.
+    """
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.serials = itertools.count(1)
         self.steps = 0
         self.broken: list[str] = []
+        self.endings: list[tuple[Callable[[], object], Callable[[], object]]] = []
         self.network = Network(self, Random(f"{seed} network"))
         self._random = Random(f"{seed} work")
         self._steps_max = steps_max
@@ -315,19 +320,28 @@ class SimLoop(asyncio.BaseEventLoop):
         """The end: whatever is left is closed where it stands. What it says of that is nobody's business."""
         self.set_exception_handler(lambda _loop, _context: None)
         self.network.dispose()
+        for before, _ in self.endings:
+            before()
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
-            for task in self.tasks():
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                with suppress(BaseException):
-                    task.get_coro().close()
-            self._ready.clear()  # type: ignore[attr-defined]
-            self._timers.clear()
-            self._ghosts.clear()
-            gc.collect()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._close_all()
         finally:
             sys.unraisablehook = hook
+        for _, after in self.endings:
+            after()
         self.close()
+
+    def _close_all(self) -> None:
+        for task in self.tasks():
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            with suppress(BaseException):
+                task.get_coro().close()
+        self._ready.clear()  # type: ignore[attr-defined]
+        self._timers.clear()
+        self._ghosts.clear()
+        gc.collect()
 
     def _broke(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         incarnation = INCARNATION.get()

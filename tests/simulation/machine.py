@@ -29,12 +29,16 @@ class MachineDied(Exception):
 class Disk(Protocol):
     """What lies below a machine's directory."""
 
-    def survive(self, random: Random, to: Path) -> None:
+    def survive(self, random: Random, to: Path, /) -> None:
         """Write what a power cut would leave of the directory to another one."""
         ...
 
     def seal(self) -> None:
         """Nothing is written any more."""
+        ...
+
+    def forget(self) -> None:
+        """Nobody will ask for it again."""
         ...
 
 
@@ -44,11 +48,14 @@ class PlainDisk:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def survive(self, random: Random, to: Path) -> None:
+    def survive(self, random: Random, to: Path, /) -> None:
         shutil.copytree(self._directory, to, ignore=_sockets)
 
     def seal(self) -> None:
         """Who would write does not run."""
+
+    def forget(self) -> None:
+        """There is nothing to forget."""
 
 
 class Machine:
@@ -146,6 +153,7 @@ class Machine:
         self._incarnation = Incarnation(self.name, self.ip, self._incarnation.number + 1)
         self.clock.boot()
         self._disk = self._watch(self.directory)
+        self._loop.endings.append((self._disk.seal, self._disk.forget))
         self._loop.network.up(self.name)
 
     def image(self, to: Path) -> Path:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tests.simulation.again import Recorder
 from tests.simulation.incarnation import INCARNATION
@@ -39,6 +39,16 @@ _GIVE_UP_S: Final = 120.0
 # when a connection is asked for again, while nobody answers
 _KNOCKS_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _EPHEMERAL_FIRST: Final = 32_768
+
+
+class Named(Protocol):
+    """A machine, or whoever stands for one."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Who = str | Named
 
 
 @dataclass(slots=True)
@@ -117,51 +127,57 @@ class Network:
                 found.delay_s, found.jitter_s = _HERE_S, 0.0
         return found
 
-    def cut(self, a: str, b: str, *, one_way: bool = False) -> None:
+    def cut(self, a: Who, b: Who, *, one_way: bool = False) -> None:
         """Nothing gets from a to b (and back); what is under way waits."""
+        a, b = _names(a, b)
         self.link(a, b).is_cut = True
         if not one_way:
             self.link(b, a).is_cut = True
         self.note(a, f"cut {'to' if one_way else 'from'} {b}")
 
-    def heal(self, a: str | None = None, b: str | None = None) -> None:
+    def heal(self, a: Who | None = None, b: Who | None = None) -> None:
         """Between these two; of this one; or everywhere. All that was wrong with those links is over."""
+        told = [_name(who) for who in (a, b) if who is not None]
         for link in self._links.values():
             ends = {link.source, link.target}
-            if {a, b} - {None} <= ends and WORLD not in ends and link.source != link.target:
+            if ends.issuperset(told) and WORLD not in ends and link.source != link.target:
                 link.delay_s, link.jitter_s = DELAY_S, JITTER_S
                 link.is_cut, link.loss, link.again = False, 0.0, 0.0
-        self.note(a or "all", f"healed to {b or 'all'}")
+        self.note(told[0] if told else "all", "healed" + "".join(f" to {name}" for name in told[1:]))
         self._wake()
 
-    def partition(self, groups: Iterable[Iterable[str]]) -> None:
+    def partition(self, groups: Iterable[Iterable[Who]]) -> None:
         """Who is in another group, or in none, is out of reach."""
-        of = {name: number for number, group in enumerate(groups) for name in group}
+        of = {_name(who): number for number, group in enumerate(groups) for who in group}
         for a in self._names:
             for b in self._names:
                 if a != b and (a not in of or b not in of or of[a] != of[b]):
                     self.link(a, b).is_cut = True
         self.note("all", "partition " + " | ".join(f"{name}:{number}" for name, number in of.items()))
 
-    def slow(self, a: str, b: str, delay_s: float, jitter_s: float = 0.0) -> None:
+    def slow(self, a: Who, b: Who, delay_s: float, jitter_s: float = 0.0) -> None:
         """With jitter, what is sent first on one connection comes after what is sent later on another."""
+        a, b = _names(a, b)
         for link in (self.link(a, b), self.link(b, a)):
             link.delay_s, link.jitter_s = delay_s, jitter_s
         self.note(a, f"slow to {b} {delay_s:.3f}+{jitter_s:.3f}")
 
-    def lossy(self, a: str, b: str, share: float, *, resets: float = 0.5) -> None:
+    def lossy(self, a: Who, b: Who, share: float, *, resets: float = 0.5) -> None:
         """Such a share of pieces is lost: sent again after a while, or the connection is reset at any byte of them."""
+        a, b = _names(a, b)
         for link in (self.link(a, b), self.link(b, a)):
             link.loss, link.resets = share, resets
         self.note(a, f"lossy to {b} {share:.3f}")
 
-    def duplicate(self, a: str, b: str, share: float) -> None:
+    def duplicate(self, a: Who, b: Who, share: float) -> None:
         """Such a share of a's requests to b comes again later."""
+        a, b = _names(a, b)
         self.link(a, b).again = share
         self.note(a, f"again to {b} {share:.3f}")
 
-    def tear(self, a: str, b: str) -> int:
+    def tear(self, a: Who, b: Who) -> int:
         """Reset every connection between them; how many there were."""
+        a, b = _names(a, b)
         torn = [end for end, names in self._ends.items() if names in {(a, b), (b, a)}]
         for end in torn:
             end.lost(_error(errno.ECONNRESET))
@@ -271,6 +287,9 @@ class Network:
         return self._passed.hexdigest()
 
     def dispose(self) -> None:
+        """Nothing goes over it any more."""
+        for held in (self.listeners, self._ends, self._recorders):
+            held.clear()
         for fd in (self.quiet_fd, self._writing_fd, self.readable_fd):
             os.close(fd)
 
@@ -325,6 +344,14 @@ class Network:
             incarnation = self.listeners[address].context[INCARNATION]
             return incarnation is not None and incarnation.name == name
         return address[0] == ip
+
+
+def _name(who: Who) -> str:
+    return who if isinstance(who, str) else who.name
+
+
+def _names(a: Who, b: Who) -> tuple[str, str]:
+    return _name(a), _name(b)
 
 
 def _here() -> tuple[str, str]:
