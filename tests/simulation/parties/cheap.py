@@ -1,37 +1,55 @@
-"""What would only cost time in a world is made cheap, in this one place: Argon2, whose price is against who guesses.
+"""What would only cost time in a world is made cheap, in this one place. Everything else is as in life.
 
-Everything else is as in life. With the real price a world would spend its time on hashing passwords.
+Argon2 has its price against who guesses. The system's roots are read for a TLS that worlds do not have. And the HTTP
+client looks for a library that is not installed whenever it waits for something: here it learns at once that it is not.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from argon2 import PasswordHasher
 
+import hub.claim
+from hub.clock import HubClock
+from hub.uplink.peer import cloud_context
 from medxz.accounts import passwords
 from medxz.device import locking
+from tests.simulation.parties.changed import changed
 
 _KIB = 8
+_ABSENT = "sniffio"
 
 
 @contextmanager
-def cheap_passwords() -> Iterator[None]:
-    """While this stands, a password costs next to nothing wherever one is hashed or checked."""
-    cheap = PasswordHasher(time_cost=1, memory_cost=_KIB, parallelism=1)
-    changed: list[tuple[object, str, object]] = [
-        (passwords.HASHER, "_parameters", cheap._parameters),
+def cheap() -> Iterator[None]:
+    """While this stands, none of it costs anything to speak of."""
+    hasher = PasswordHasher(time_cost=1, memory_cost=_KIB, parallelism=1)
+    changes: list[tuple[object, str, object]] = [
+        (passwords.HASHER, "_parameters", hasher._parameters),
         # a hub that began alone brings its hashes to the cloud, which takes none that are too cheap
         (passwords, "_MEMORY_KIB", range(_KIB, 1_024 * 1_024)),
         (locking, "_TIME_COST", 1),
         (locking, "_MEMORY_KIB", _KIB),
+        (hub.claim, "cloud_context", _without_roots),
     ]
-    before = [(of, name, getattr(of, name)) for of, name, _ in changed]
-    for of, name, value in changed:
-        setattr(of, name, value)
+    is_absent = _ABSENT not in sys.modules and importlib.util.find_spec(_ABSENT) is None
+    if is_absent:
+        sys.modules[_ABSENT] = None  # type: ignore[assignment]  # what an import takes for a plain no
     try:
-        yield
+        with changed(changes):
+            yield
     finally:
-        for of, name, value in before:
-            setattr(of, name, value)
+        if is_absent:
+            del sys.modules[_ABSENT]
+
+
+cheap_passwords = cheap
+
+
+def _without_roots(ca: str | None, clock: HubClock) -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if ca is None else cloud_context(ca, clock)
