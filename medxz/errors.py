@@ -183,6 +183,10 @@ class SchemaTooNew(StoreError):
     hint = "this store was written by a newer version; run that version, or restore a backup made by this one"
 
 
+class StoreDamaged(StoreError):
+    """A file that does not hold what was written to it."""
+
+
 class RowCorrupt(StoreError):
     """A row whose checksum does not fit its bytes: never handed to anybody."""
 

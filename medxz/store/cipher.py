@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
-from medxz.errors import MedxzError, StorageFull, StoreError, StoreKeyWrong, StoreLocked
+from medxz.errors import MedxzError, StorageFull, StoreDamaged, StoreError, StoreKeyWrong, StoreLocked
 from medxz.limits import MIB, STORAGE_FULL_RETRY_S
+from medxz.store.damage import is_damage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,6 +98,8 @@ def failure(error: sqlcipher.Error, path: Path) -> MedxzError:
         return StorageFull(
             "the server's disk is full: nothing of this was stored", retry_after_s=STORAGE_FULL_RETRY_S
         )
+    if is_damage(error):
+        return StoreDamaged(f"{path} is damaged: {error}")
     return StoreError(f"{path} could not be read or written: {error}")
 
 
@@ -107,6 +110,22 @@ def failure_to_open(error: sqlcipher.Error, path: Path) -> MedxzError:
         told = StorageFull(f"the disk is full: there is not even room to open {path}")
         told.hint = "free some space, and start it again"
     return told
+
+
+def damaged_pages(path: Path, key: bytes | None) -> list[str]:
+    """What the driver says of the pages of a file whose MAC does not fit, free ones too; a plain file has none to hold.
+
+    It reads the whole file. Beside a checkpoint it may meet a page that is being written: ask twice.
+    """
+    if key is None:
+        return []
+    connection = open_database(path, key)
+    try:
+        return [str(told) for (told,) in connection.execute("PRAGMA cipher_integrity_check").fetchall()]
+    except sqlcipher.Error as error:
+        raise failure(error, path) from None
+    finally:
+        connection.close()
 
 
 def _key_literal(key: bytes | str) -> str:

@@ -13,6 +13,7 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from medxz import limits
 from medxz.store.base import Append, Outcome
 from medxz.store.cipher import failure
+from medxz.store.damage import Damage
 from medxz.store.tail import Committed
 from medxz.store.writer import Collision, Writer
 from medxz.work import Worker
@@ -21,14 +22,16 @@ from medxz.work import Worker
 class FileTransactions:
     """`Transactions` (medxz/store/commits.py) over a writer."""
 
-    def __init__(self, writer: Writer, worker: Worker, path: Path) -> None:
+    def __init__(self, writer: Writer, worker: Worker, path: Path, damage: Damage) -> None:
         self._writer: Final = writer
         self._worker: Final = worker
         self._path: Final = path
+        self._damage: Final = damage
 
     async def write(self, batches: Sequence[Append], size: int, /) -> tuple[list[list[Outcome]], Committed]:
         try:
-            return await self._write(batches, size)
+            with self._damage.watching(self._path, "writing"):
+                return await self._write(batches, size)
         except BaseException as error:
             with suppress(Exception):  # then the next transaction begins with it
                 await self._worker.run(self._writer.abandon)

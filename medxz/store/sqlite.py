@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar, TypeVarTuple
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz import limits
-from medxz.errors import RowCorrupt
+from medxz.errors import RowCorrupt, StoreDamaged
 from medxz.have import Have
 from medxz.scope import Scope
 from medxz.store.base import (
@@ -33,7 +33,8 @@ from medxz.store.base import (
     Verification,
 )
 from medxz.store.cipher import failure, failure_to_open
-from medxz.store.commits import GroupCommit
+from medxz.store.commits import COMMIT_BYTES, GroupCommit
+from medxz.store.damage import Damage
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.entity_index import Whose, index_blocks, key_of
 from medxz.store.entity_reader import EntityReader
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from medxz.clock import Clock
 
 T = TypeVar("T")
+R = TypeVar("R", Reader, EntityReader)
 Ts = TypeVarTuple("Ts")
 
 _VERIFY_ROWS: Final = 500
@@ -88,9 +90,11 @@ class SqliteLog:
         writer: Writer,
         dictionaries: Dictionaries,
         workers: Workers,
+        damage: Damage,
     ) -> None:
-        """`beside` is what the writer reads by."""
+        """`beside` is what the writer reads by; `damage` is told of whatever damage is met."""
         self._file = file
+        self._damage: Final = damage
         self._workers = workers
         self._beside = beside
         self._writer = writer
@@ -105,7 +109,9 @@ class SqliteLog:
         self._checkpointing = file.open_reading()
         self._tail = Tail()
         self._pages = Pages(self._read_page, lambda: self._last_seq)
-        self._commits = GroupCommit(FileTransactions(self._writer, workers.writer, file.path), self._publish)
+        self._commits = GroupCommit(
+            FileTransactions(self._writer, workers.writer, file.path, damage), self._publish
+        )
         self._since_checkpoint = 0
         self._checkpoint: asyncio.Task[None] | None = None
         self._waiting: Final = Waiting()
@@ -161,6 +167,10 @@ class SqliteLog:
             self.wake()
         if self._writer.entities.damaged:
             self._damage_met()
+        self._wrote(size)
+
+    def _wrote(self, size: int) -> None:
+        """So much more is in the write-ahead log, whoever's it is: the log's, or what stands beside it in the file."""
         self._since_checkpoint += size
         if self._since_checkpoint >= limits.CHECKPOINT_BYTES:
             self._start_checkpoint()
@@ -274,28 +284,35 @@ class SqliteLog:
     async def _read(self, read: Callable[[Reader], T]) -> T:
         """On the next reader's connection, in its worker."""
         worker, reader = next(self._next_reader)
-        try:
-            return await worker.run(read, reader)
-        except sqlcipher.Error as error:
-            await worker.run(reader.close)  # it opens a new connection when it is next asked
-            raise failure(error, self._file.path) from None
+        return await self._ask(worker, reader, read)
 
     async def _read_entities(self, read: Callable[[EntityReader], T]) -> T:
         worker, reader = next(self._next_entity_reader)
         try:
-            return await worker.run(read, reader)
-        except sqlcipher.Error as error:
-            await worker.run(reader.close)  # it opens a new connection when it is next asked
-            raise failure(error, self._file.path) from None
+            return await self._ask(worker, reader, read)
         finally:
             if reader.damaged:
                 self._damage_met()
+
+    async def _ask(self, worker: Worker, reader: R, read: Callable[[R], T]) -> T:
+        with self._damage.watching(self._file.path, "reading"):
+            try:
+                return await worker.run(read, reader)
+            except sqlcipher.Error as error:
+                await worker.run(reader.close)  # it opens a new connection when it is next asked
+                raise failure(error, self._file.path) from None
 
     # The life of the file.
 
     async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run something else with the writing connection, between two transactions."""
-        return await self._commits.between(partial(self._workers.writer.run, fn, *args))
+        with self._damage.watching(self._file.path, "writing"):
+            told, has_written = await self._commits.between(
+                partial(self._workers.writer.run, _done, self._file.writing, fn, *args)
+            )
+        if has_written:
+            self._wrote(COMMIT_BYTES)
+        return told
 
     async def begin_epoch(self, epoch: str) -> None:
         try:
@@ -324,6 +341,7 @@ class SqliteLog:
             if progress is not None:
                 progress(found)
             await asyncio.sleep(0)
+        self._damage.meet_rows(self._file.path, found.damaged)
         return found
 
     def _start_checkpoint(self) -> None:
@@ -358,15 +376,23 @@ class SqliteLog:
         await self._workers.writer.run(partial(self._file.close, clean=is_clean))
 
 
+def _done(writing: sqlcipher.Connection, fn: Callable[[*Ts], T], *args: *Ts) -> tuple[T, bool]:
+    """What it gives, and whether it wrote."""
+    before = writing.total_changes
+    told = fn(*args)
+    return told, writing.total_changes != before
+
+
 def _copy_wal(connection: sqlcipher.Connection) -> None:
     with suppress(sqlcipher.OperationalError):  # a full disk: the next checkpoint copies this too
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 async def open_log(
-    path: Path, key: bytes | None, clock: Clock, workers: Workers
+    path: Path, key: bytes | None, clock: Clock, workers: Workers, damage: Damage | None = None
 ) -> tuple[SqliteLog, LogFile]:
     """Open a log that `create_log` made. After an unclean stop, or where a row is damaged, a full check begins."""
+    damage = damage or Damage()
     file = await workers.writer.run(LogFile.open, path, key)
     try:
         dictionaries = await workers.writer.run(Dictionaries.load, file.writing)
@@ -378,7 +404,10 @@ async def open_log(
     except sqlcipher.Error as error:
         file.writing.close()
         raise failure_to_open(error, path) from None
-    log = SqliteLog(file, beside, writer, dictionaries, workers)
+    except ValueError:  # a block's summary, or a row, that is not what was written
+        file.writing.close()
+        raise StoreDamaged(f"{path} is damaged: what it holds can't be read") from None
+    log = SqliteLog(file, beside, writer, dictionaries, workers, damage)
     if held.damaged or not file.stopped_cleanly:
         log.check_in_background()
     return log, file

@@ -19,7 +19,9 @@ from medxz.errors import MedxzError, Overloaded
 from medxz.limits import OVERLOADED_RETRY_S
 from medxz.store.authority.base import Changed, Effects, Tx
 from medxz.store.cipher import failure, failure_to_open, open_database
+from medxz.store.damage import Damage
 from medxz.store.migrate import migrate
+from medxz.store.shape import Shape, shape_of
 from medxz.work import Worker
 
 T = TypeVar("T")
@@ -28,8 +30,11 @@ T = TypeVar("T")
 class SqliteTransactions:
     """`Transactions` (medxz/store/authority/base.py has the promises) in a file. Made by `open_sqlite`."""
 
-    def __init__(self, path: Path, connection: sqlcipher.Connection, worker: Worker) -> None:
-        """`worker` is this object's own, and closed with it."""
+    def __init__(
+        self, path: Path, connection: sqlcipher.Connection, worker: Worker, damage: Damage | None = None
+    ) -> None:
+        """`worker` is this object's own, and closed with it; `damage` is told of whatever damage is met."""
+        self._damage: Final = damage or Damage()
         self._path: Final = path
         self._connection: Final = connection
         self._worker: Final = worker
@@ -52,6 +57,12 @@ class SqliteTransactions:
     def hints(self, heard: Callable[[str | None], None]) -> None:
         """Other processes of this machine tell nothing."""
 
+    async def shape(self) -> Shape:
+        """How the file is laid out, for whoever may have to read it when it is damaged."""
+        async with self._turn:
+            with _told(self._path, self._damage):
+                return await self._worker.run(shape_of, self._connection)
+
     async def close(self) -> None:
         async with self._turn:
             await self._worker.run(self._connection.close)
@@ -62,7 +73,7 @@ class SqliteTransactions:
     ) -> T:
         tx = _SqliteTx(self._connection, self._worker)
         async with self._turn:
-            with _told(self._path):
+            with _told(self._path, self._damage):
                 try:
                     await self._worker.run(begin, self._connection)
                     result = await fn(tx)
@@ -98,9 +109,11 @@ class _SqliteTx(Effects):
         return await self._worker.run(_execute, self._connection, sql, values)
 
 
-async def open_sqlite(path: Path, key: bytes | None, worker: Worker) -> SqliteTransactions:
+async def open_sqlite(
+    path: Path, key: bytes | None, worker: Worker, damage: Damage | None = None
+) -> SqliteTransactions:
     """Open the file, which is made where there is none, and bring its tables up to date."""
-    return SqliteTransactions(path, await worker.run(_open, path, key), worker)
+    return SqliteTransactions(path, await worker.run(_open, path, key), worker, damage)
 
 
 def _open(path: Path, key: bytes | None) -> sqlcipher.Connection:
@@ -149,10 +162,11 @@ def _abandon(connection: sqlcipher.Connection) -> None:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path, damage: Damage) -> Iterator[None]:
     """The driver's exceptions never leave the store."""
     try:
-        yield
+        with damage.watching(path, "reading or writing"):
+            yield
     except sqlcipher.Error as error:
         raise _failure(error, path) from None
 
