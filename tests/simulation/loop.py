@@ -357,13 +357,17 @@ def run_world(
     **bounds: Any,
 ) -> T:
     """Run a world to its end in a loop of its own; nothing of it is left. Garbage is collected then, and not before."""
+    # httpcore looks for it at every request, in vain, through all the folders of sys.path
+    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
     was_collecting = gc.isenabled()
     gc.disable()
+    gc.freeze()  # what was there before is not looked through at the end
     loop = SimLoop(seed, **bounds)
     try:
         return loop.run_until_complete(make(loop))
     finally:
         loop.dispose()
+        gc.unfreeze()
         if was_collecting:
             gc.enable()
 
