@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import reduce
 
 from medxz.op import Operation
@@ -30,9 +31,10 @@ def check_agreeing(ledger: Ledger, holdings: Sequence[Holding]) -> None:
             first, *others = servers
             for other in others:
                 _servers_agree(first, other)
+            brought = {op.op_id for holding in some for op in holding.ops if holding.brings(op)}
             for holding in some:
                 if not holding.is_server:
-                    _device_agrees(ledger, first, holding)
+                    _device_agrees(ledger, first, holding, brought)
 
 
 # ------------------------------------------------------------------------------------------------ servers
@@ -60,21 +62,24 @@ def _is_once(holding: Holding) -> None:
 # ------------------------------------------------------------------------------------------------ devices
 
 
-def _device_agrees(ledger: Ledger, server: Holding, device: Holding) -> None:
+def _device_agrees(ledger: Ledger, server: Holding, device: Holding, brought: AbstractSet[str]) -> None:
     names = f"{server.party} and {device.party}"
     held = _digests(op for op in device.ops if op.op_id not in device.parked)
     known = _digests(server.ops)
-    strays = {op.op_id for op in device.ops if op.op_id not in known and _is_stray(ledger, device, op)}
-    surplus = held.keys() - known.keys() - strays
-    if surplus:
+    if surplus := {op_id for op_id in held.keys() - known.keys() if not _is_lost(ledger, op_id, brought)}:
         raise Violation(CHECKER, f"{device.party} holds ops that {server.party} has not", surplus)
     _same(f"{names} hold different ops under one id", held, known, held.keys() & known.keys())
     if device.whole:
-        gone = ledger.lets_go(device.party)
-        wanted = {op.op_id for op in server.ops if device.sees(op.entity_type)} - gone
-        if missing := wanted - held.keys():
+        wanted = {op.op_id for op in server.ops if device.sees(op.entity_type)}
+        if missing := wanted - held.keys() - ledger.lets_go(device.party):
             raise Violation(CHECKER, f"{device.party} lacks ops that {server.party} has", missing)
-    apart = {_key(op) for op in device.ops if op.op_id in strays}
+    apart = {_key(op) for op in device.ops if op.op_id not in known}
+    if not device.whole:  # an op that is not in its log may be in its entities
+        apart |= {
+            _key(authored.op)
+            for op_id, authored in ledger.authors.items()
+            if op_id not in known and _is_lost(ledger, op_id, brought)
+        }
     _same_entities(
         names,
         {key: entity for key, entity in server.entities.items() if device.sees(key[0]) and key not in apart},
@@ -82,18 +87,11 @@ def _device_agrees(ledger: Ledger, server: Holding, device: Holding) -> None:
     )
 
 
-def _is_stray(ledger: Ledger, device: Holding, op: Operation) -> bool:
-    """An op that no server has any more, and whose author can't bring it again."""
-    if op.op_id in device.parked:
-        return True
-    if device.brings(op):
-        return False
-    authored = ledger.authors.get(op.op_id)
-    if authored is None:
-        return any(ledger.losses.values())
-    author = authored.party
-    author_lost = not ledger.kept(author, authored.at) or author in ledger.revoked or author == device.party
-    return author_lost and any(not ledger.kept(party, authored.at) for party in ledger.losses)
+def _is_lost(ledger: Ledger, op_id: str, brought: AbstractSet[str]) -> bool:
+    """An op that no server has, because storage was lost, and that nobody who has it can bring again."""
+    authored = ledger.authors.get(op_id)
+    since = authored.at if authored is not None else 0.0
+    return op_id not in brought and any(not ledger.kept(party, since) for party in ledger.losses)
 
 
 # ------------------------------------------------------------------------------------------------- shared

@@ -1,0 +1,42 @@
+"""How a mistake gets into real code: names are given other values for as long as it stands, and get their own back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+_PROGRAMS = ("medxz", "hub", "cloud")
+
+
+class Plant:
+    """What was changed, to be taken back in reverse order."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+
+    def put(self, owner: object, name: str, value: object) -> Any:
+        """This name of a class or a module is that from now on; what it was."""
+        before = vars(owner)[name]
+        setattr(owner, name, value)
+        self._stack.callback(setattr, owner, name, before)
+        return before
+
+    def everywhere(self, function: Callable[..., Any], value: object) -> None:
+        """The same, wherever a module of the programs has imported that function by its name."""
+        for name, module in sorted(sys.modules.items()):
+            if name.partition(".")[0] in _PROGRAMS:
+                for held in [held for held, what in vars(module).items() if what is function]:
+                    self.put(module, held, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One that somebody could have made. `breaks`: which promise, in a few words."""
+
+    name: str
+    what: str
+    breaks: str
+    plant: Callable[[Plant], None]
