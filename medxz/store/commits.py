@@ -19,8 +19,8 @@ from medxz.store.tail import Committed
 
 T = TypeVar("T")
 
-# What it costs beside the texts, in bytes of text: the write-ahead log takes whole pages, about two for any commit.
-_COMMIT_BYTES: Final = 8 * limits.KIB
+# What a commit costs beside the texts, in bytes of text: the write-ahead log takes whole pages, about two for any commit.
+COMMIT_BYTES: Final = 8 * limits.KIB
 _LETTER_BYTES: Final = 256
 
 
@@ -107,7 +107,7 @@ class GroupCommit:
                     self._give_up(taken, error)
                     continue
             self.transactions += 1
-            self._publish(committed, _COMMIT_BYTES + size)
+            self._publish(committed, COMMIT_BYTES + size)
             for waiting, outcome in zip(taken, outcomes, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(outcome)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar, TypeVarTuple
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
@@ -14,6 +15,9 @@ from medxz.errors import StoreError
 from medxz.store.cipher import failure_to_open, open_database
 from medxz.store.dictionaries import shipped_dictionary
 from medxz.store.migrate import migrate
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 # Pages are read once, one after the other: keeping them would only cost memory.
 _READING_CACHE_KIB: Final = 256
@@ -95,6 +99,12 @@ class LogFile:
         connection.execute(f"PRAGMA cache_size = -{_READING_CACHE_KIB}").fetchall()
         return connection
 
+    def use(self, fn: Callable[[*Ts], T], *args: *Ts) -> tuple[T, bool]:
+        """What it gives, and whether it wrote anything."""
+        before = self.writing.total_changes
+        told = fn(*args)
+        return told, self.writing.total_changes != before
+
     def begin_epoch(self, epoch: str) -> None:
         self.writing.execute("UPDATE log SET epoch = ?", (epoch,))
         self.identity = replace(self.identity, epoch=epoch)
@@ -116,3 +126,9 @@ class LogFile:
             self.writing.execute("UPDATE log SET clean_stop = ?", (clean,))
             self.writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self.writing.close()
+
+
+def copy_wal(connection: sqlcipher.Connection) -> None:
+    """As much of the write-ahead log into the file as nobody is reading."""
+    with suppress(sqlcipher.OperationalError):  # a full disk: the next checkpoint copies this too
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

@@ -39,7 +39,7 @@ from medxz.store.dictionaries import Dictionaries
 from medxz.store.entity_index import Whose, index_blocks, key_of
 from medxz.store.entity_reader import EntityReader
 from medxz.store.file_transactions import FileTransactions
-from medxz.store.files import LogFile
+from medxz.store.files import LogFile, copy_wal
 from medxz.store.loading import load_held
 from medxz.store.pages import Pages
 from medxz.store.reader import Reader
@@ -170,7 +170,7 @@ class SqliteLog:
         self._wrote(size)
 
     def _wrote(self, size: int) -> None:
-        """So much more is in the write-ahead log, whoever's it is: the log's, or what stands beside it in the file."""
+        """So much more is in the write-ahead log: ops, or what stands beside them in the file."""
         self._since_checkpoint += size
         if self._since_checkpoint >= limits.CHECKPOINT_BYTES:
             self._start_checkpoint()
@@ -307,9 +307,8 @@ class SqliteLog:
     async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run something else with the writing connection, between two transactions."""
         with self._damage.watching(self._file.path, "writing"):
-            told, has_written = await self._commits.between(
-                partial(self._workers.writer.run, _done, self._file.writing, fn, *args)
-            )
+            use = partial(self._workers.writer.run, self._file.use, fn, *args)
+            told, has_written = await self._commits.between(use)
         if has_written:
             self._wrote(COMMIT_BYTES)
         return told
@@ -354,8 +353,8 @@ class SqliteLog:
 
         Only a checkpoint that no commit overtakes lets the write-ahead log begin again at its start.
         """
-        await self._workers.checkpointer.run(_copy_wal, self._checkpointing)
-        await self.run(_copy_wal, self._file.writing)
+        await self._workers.checkpointer.run(copy_wal, self._checkpointing)
+        await self.run(copy_wal, self._file.writing)
 
     async def close(self) -> None:
         check = self.verification
@@ -374,18 +373,6 @@ class SqliteLog:
         await self._workers.checkpointer.run(self._checkpointing.close)
         await self._workers.writer.run(self._beside.close)
         await self._workers.writer.run(partial(self._file.close, clean=is_clean))
-
-
-def _done(writing: sqlcipher.Connection, fn: Callable[[*Ts], T], *args: *Ts) -> tuple[T, bool]:
-    """What it gives, and whether it wrote."""
-    before = writing.total_changes
-    told = fn(*args)
-    return told, writing.total_changes != before
-
-
-def _copy_wal(connection: sqlcipher.Connection) -> None:
-    with suppress(sqlcipher.OperationalError):  # a full disk: the next checkpoint copies this too
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 async def open_log(

@@ -14,6 +14,7 @@ import pytest
 from medxz import limits
 from medxz.store.base import BEGINNING, DeadLetter, Page, Position
 from medxz.store.dictionaries import Dictionaries, shipped_dictionary
+from medxz.store.registry import SqliteRegistry
 from medxz.store.tail import Committed, Tail
 from tests.making import CLINIC, DEVICE, batch, fixed_id, make_op, run_of
 from tests.store.conftest import KEY, AnyBackend, Backend, inline_workers
@@ -97,6 +98,20 @@ async def test_the_write_ahead_log_begins_again(tmp_path: Path, monkeypatch: pyt
     for number in range(1, 601):
         letter = DeadLetter(DEVICE, number, fixed_id(number), "forbidden", "no", settles=True)
         await log.append(batch(dead_letters=[letter]) if number % 2 else batch(make_op(number)))
+    assert (tmp_path / "hub.db-wal").stat().st_size < 2 * limits.MIB
+    await backend.close()
+
+
+async def test_what_is_kept_beside_the_log_fills_its_write_ahead_log_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub that only reads on, and notes how far it came, is no reason for it to grow without an end."""
+    monkeypatch.setattr(limits, "CHECKPOINT_BYTES", limits.MIB)
+    backend = Backend(tmp_path / "hub.db", KEY, inline_workers)
+    log = await backend.open()
+    registry = SqliteRegistry(log._file, log, log.wake)
+    for number in range(600):
+        await registry.keep_neighbour_cursor(fixed_id(1), fixed_id(2), f"cursor-{number}")
     assert (tmp_path / "hub.db-wal").stat().st_size < 2 * limits.MIB
     await backend.close()
 
