@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medxz import limits
 from tests.soak.bounds import Judgement, judge
 from tests.soak.clinic import Clinic, opened
 from tests.soak.faults import Fault, break_things, mend, plan
@@ -66,6 +67,8 @@ class Soak:
             await self._work(clinic)
             told.ran_s, told.was_ended = self._now(), self.ended.is_set()
             self._say("the work has ended; everything is mended")
+            if told.was_ended:  # Ctrl-C was heard by the servers as well: those that end have ended after this
+                await asyncio.sleep(limits.SHUTDOWN_S_MAX)
             await mend(clinic, self._mark)
             for house in clinic.houses:
                 await house.do("rest")
