@@ -10,8 +10,10 @@ from random import Random
 from typing import Final
 
 import msgspec
+from sqlcipher3 import dbapi2 as sqlcipher
 
 from hub.config import HubPlaces
+from medxz.errors import StoreError
 from medxz.program.keys import read_key
 from medxz.store.cipher import open_database
 from tests.disk.images import lay_down
@@ -36,6 +38,7 @@ class Box:
         self.hub: Final = HubProcess(folder)
         self.medium = Medium()
         self.kills = 0
+        self.entries = 0
         self._plant: Final = plant
         self._launched_at = 0.0
 
@@ -56,12 +59,16 @@ class Box:
     def kill(self) -> None:
         """End the process, where it has not ended; what it wrote and did not sync is in doubt from now on."""
         self.hub.kill()
+        journal = self._journal
         self.kills += 1
-        if self._journal.exists():  # else it was killed before it began
-            reading = Reading(self.medium)
-            reading.read(self._journal)
-            assert not set(reading.strangers) & set(KEPT), reading.strangers
-            self._journal.unlink()
+        if not journal.exists():
+            assert b"ready" not in self.hub.out.read_bytes(), "nothing was written down"
+            return  # it was killed before it began
+        reading = Reading(self.medium)
+        reading.read(journal)
+        journal.unlink()
+        assert not set(reading.strangers) & set(KEPT), reading.strangers
+        self.entries += reading.entries
 
     def cut_power(self, chance: Random) -> None:
         """What was not synced is lost, by chance; look at what is left."""
@@ -88,9 +95,18 @@ class Box:
         look = self.folder / "look"
         shutil.copytree(self.hub.data, look)
         for name in KEPT:
-            connection = open_database(look / name, key)
-            for check in ("integrity_check", "foreign_key_check", "cipher_integrity_check"):
-                found = connection.execute(f"PRAGMA {check}").fetchall()
-                assert found in ([], [("ok",)]), (name, check, found)
-            connection.close()
+            try:
+                self._check(look / name, key)
+            except (sqlcipher.DatabaseError, StoreError) as error:
+                raise AssertionError(f"{name} does not open: {error}") from error
         shutil.rmtree(look)
+
+    def _check(self, database: Path, key: bytes) -> None:
+        """As it is read, and once more when its write-ahead log is copied: until then pages of the file may be torn."""
+        connection = open_database(database, key)
+        for check in (
+            "integrity_check", "foreign_key_check", "wal_checkpoint(TRUNCATE)", "cipher_integrity_check", "integrity_check",
+        ):  # fmt: skip
+            found = connection.execute(f"PRAGMA {check}").fetchall()
+            assert found in ([], [("ok",)], [(0, 0, 0)]), f"{database.name}: {check}: {found[:3]}"
+        connection.close()

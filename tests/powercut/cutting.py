@@ -85,7 +85,7 @@ async def _one_life(folder: Path, chance: Random, outcome: Outcome, say: Callabl
                 say(_line(cut, life, outcome))
             await life.end()
         except (AssertionError, httpx.HTTPError) as error:
-            loss = f"cut {outcome.cuts}: {error!r}"
+            loss = f"cut {outcome.cuts}: {str(error) or type(error).__name__}"
             outcome.losses.append(loss[:600])
             say(f"LOST: {loss[:600]}")
         finally:

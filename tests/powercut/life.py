@@ -117,7 +117,7 @@ class Life:
         """Start it, hold it against what was acknowledged, work, and cut the power."""
         was_killed_before = self.chance.randrange(100) < _KILLED_BEFORE_OF_100
         if was_killed_before:
-            await self._live("load")
+            await self._live(self.chance.choice(MOMENTS))
         await self._live(moment)
         self.box.cut_power(self.chance)
         self.is_dark = True
