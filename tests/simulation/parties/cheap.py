@@ -48,8 +48,5 @@ def cheap() -> Iterator[None]:
             del sys.modules[_ABSENT]
 
 
-cheap_passwords = cheap
-
-
 def _without_roots(ca: str | None, clock: HubClock) -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if ca is None else cloud_context(ca, clock)
