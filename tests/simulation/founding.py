@@ -5,17 +5,22 @@ Everybody is let in through the front door, on a network on which nothing is wro
 
 from __future__ import annotations
 
+import asyncio
+import random
 from typing import TYPE_CHECKING, Final
 
 from tests.simulation.parties.clinic import Clinic
 from tests.simulation.parties.cloud import CloudParty
 from tests.simulation.plan import ClinicShape
+from tests.simulation.steps import content
 
 if TYPE_CHECKING:
     from tests.simulation.parties.hub import HubParty
     from tests.simulation.world import World
 
 SITES: Final = ("north", "south")
+BEGIN_S: Final = 3.0
+"""After this every tablet has the first charts, so that all can write about the same."""
 _WRITERS: Final = ("nora", "dan")
 
 
@@ -33,6 +38,8 @@ async def found(world: World) -> None:
     world.geography.apply()
     for clinic in world.clinics:
         await _add_foreigners(world, clinic)
+        await _begin_charts(world, clinic)
+    await asyncio.sleep(BEGIN_S)
 
 
 async def _found_clinic(world: World, clinic: Clinic, shape: ClinicShape) -> None:
@@ -58,3 +65,10 @@ async def _add_foreigners(world: World, clinic: Clinic) -> None:
     world.foreign(clinic.add_reader(pusher, hub.url), hub)
     if not clinic.is_alone:
         world.foreign(clinic.add_reader(pusher, clinic.cloud.url), clinic.cloud)
+
+
+async def _begin_charts(world: World, clinic: Clinic) -> None:
+    chance, tablet = random.Random(f"charts {world.plan.seed}"), clinic.tablets[0]
+    for entity_type in content.TYPES:
+        payload = content.whole(entity_type, chance, clinic.clinic_id)
+        await world.wrote(tablet, tablet.record(entity_type, payload))

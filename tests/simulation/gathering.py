@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class _Side(msgspec.Struct):
     op_id: str
     values: dict[str, msgspec.Raw]
-    retracted: msgspec.Raw | None = None
+    retracted: Any = None
 
 
 class _Conflict(msgspec.Struct):
@@ -121,7 +121,7 @@ def _entities(states: States) -> dict[EntityKey, HeldEntity]:
                 HeldConflict(
                     conflict.conflict_id, conflict.kind, conflict.fields, conflict.heads,
                     tuple(
-                        HeldSide(side.op_id, {n: _value(v) for n, v in side.values.items()}, bool(side.retracted))
+                        HeldSide(side.op_id, {n: _value(v) for n, v in side.values.items()}, side.retracted is not None)
                         for side in conflict.sides
                     ),
                 )

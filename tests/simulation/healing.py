@@ -92,6 +92,7 @@ async def _wait_until_in_step(world: World) -> None:
         lacking = await _lacking(world)
         if lacking is None:
             return
+        world.trace.note("world", f"    {lacking}")
         if world.now_s > until_s:
             raise NotInStep(f"not in step {IN_STEP_S_MAX:.0f} s after all was well again: {lacking}")
         round_s = min(round_s * 1.5, _ROUND_S_MAX)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import random
 import shutil
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from tests.simulation.healing import NotInStep
 from tests.simulation.loop import SimLoop, run_world
 from tests.simulation.outcome import Asked, Failure, Outcome
 from tests.simulation.parties.cheap import cheap
+from tests.simulation.parties.drawn import drawn, told_by
 from tests.simulation.plan import Plan, make_plan
 from tests.simulation.world import World
 
@@ -36,12 +36,12 @@ def run_asked(asked: Asked) -> Outcome:
         stack.enter_context(_no_last_words())
         folder = stack.enter_context(_folder())
         stack.enter_context(cheap())
+        stack.enter_context(drawn(asked.seed))
         if asked.bug is not None:
             from tests.simulation.bugs import planted
 
             stack.enter_context(planted(asked.bug))
-        outcome = _outcome(plan, asked, *_run(plan, folder), begun_s)
-    return outcome
+        return _outcome(plan, asked, *_run(plan, folder), begun_s)
 
 
 def _outcome(
@@ -69,9 +69,9 @@ def _run(plan: Plan, folder: Path) -> tuple[World | None, Failure | None]:
     async def whole(loop: SimLoop) -> None:
         nonlocal world
         world = World(loop, plan, folder)
-        await world.run()
+        with told_by(loop.time):
+            await world.run()
 
-    random.seed(plan.seed)
     try:
         run_world(whole, plan.seed)
     except Violation as violation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import sys
 from typing import Final
@@ -20,6 +21,7 @@ def main() -> None:
     """Run what is asked until nobody asks any more."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not be taken for an answer
+    gc.freeze()  # what was imported is not looked through whenever a world is collected
     asked_of = msgspec.json.Decoder(Asked).decode
     for line in sys.stdin.buffer:
         faulthandler.dump_traceback_later(_TELL_OF_HANG_S)

@@ -24,7 +24,7 @@ from tests.simulation.geography import Geography
 from tests.simulation.ledger import Ledger
 from tests.simulation.loop import SimLoop
 from tests.simulation.machine import Machine, MachineDied
-from tests.simulation.parties.clinic import Clinic
+from tests.simulation.parties.clinic import PASSWORD, Clinic
 from tests.simulation.parties.cloud import CloudParty
 from tests.simulation.parties.device import TabletParty
 from tests.simulation.parties.foreign import Pusher, Reader
@@ -37,7 +37,8 @@ from tests.simulation.witness import Witness
 T = TypeVar("T")
 C = TypeVar("C", Pusher, Reader)
 
-STEP_S_MAX: Final = 120.0
+STEP_S_MAX: Final = 15.0
+"""How long anything that is tried may take before it is given up."""
 LOOK_ROUND_S: Final = 3.0
 SHARED_ENTITIES: Final = 6
 REFUSALS: Final = (MedxzError, MachineDied, OSError, TimeoutError)
@@ -227,11 +228,18 @@ class World:
         resident = self.residents[number] if number < len(self.residents) else None
         return None if resident is None or resident.is_gone else resident.party
 
-    def tablet_at_work(self, number: int, salt: int) -> TabletParty | None:
+    def tablet(self, number: int, salt: int) -> TabletParty | None:
         """A tablet that runs: of those from the beginning or, now and then, of those that came later."""
         resident = self._nth(TabletParty, number, salt)
         party = resident.party
         return party if isinstance(party, TabletParty) and party.is_up else None
+
+    async def tablet_at_work(self, number: int, salt: int) -> TabletParty | None:
+        """The same, with somebody at it: they have typed their password, if it had locked itself."""
+        tablet = self.tablet(number, salt)
+        if tablet is not None and tablet.device._store.locks.person().is_locked:
+            await self.tried(tablet.machine.call(tablet.device.unlock(PASSWORD)))
+        return tablet if tablet is not None and tablet.is_up else None
 
     def hub(self, number: int, salt: int) -> HubParty | None:
         """A hub that exists, whether it runs or not."""

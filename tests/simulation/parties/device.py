@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,7 +21,7 @@ from medxz.device.keyfile import read_key, read_or_make_key
 from medxz.device.store.file import DATABASE
 from medxz.device.store.rows import HeldOp
 from medxz.device.store.safety import Levels
-from medxz.errors import LoginNeeded, MedxzError, StoreError
+from medxz.errors import LoginNeeded, MedxzError, PeerRefused, StoreError
 from medxz.have import Have
 from medxz.op import Operation
 from medxz.scope import Scope
@@ -248,13 +249,12 @@ class TabletParty(Party[Device]):
             try:
                 async for _ in device.watch():
                     pass
-            except LoginNeeded:
-                with suppress(MedxzError):
-                    if self.email:
+            except MedxzError as error:
+                # what no server can mend now is tried again all the same: so does who opens the application
+                if self.email and _asks_for_a_login(error):
+                    with suppress(MedxzError):
                         await device.login(self.email, self._password)
                         continue
-            except MedxzError:
-                pass  # what no server can mend now is tried again all the same: so does who opens the application
             await self.machine.clock.sleep(AGAIN_S)
 
     async def _held(self) -> list[HeldOp]:
@@ -306,6 +306,13 @@ class TabletParty(Party[Device]):
     @property
     def is_enrolled(self) -> bool:
         return (self.store / DATABASE).exists()
+
+
+def _asks_for_a_login(error: MedxzError) -> bool:
+    """Whether its text tells who reads it to log in."""
+    return isinstance(error, LoginNeeded) or (
+        isinstance(error, PeerRefused) and error.status == HTTPStatus.UNAUTHORIZED
+    )
 
 
 async def _done(work: Coroutine[Any, Any, Any]) -> None:

@@ -19,7 +19,7 @@ class MoveTablet(Step):
     who: int
 
     async def do(self, world: World) -> str | None:
-        tablet = world.tablet_at_work(self.who, self.salt)
+        tablet = world.tablet(self.who, self.salt)
         clinic = world.resident(tablet).clinic if tablet is not None else None
         if tablet is None or clinic is None or len(clinic.sites) < 2:
             return None
@@ -51,7 +51,7 @@ class RevokeTablet(Step):
     who: int
 
     async def do(self, world: World) -> str | None:
-        tablet = world.tablet_at_work(self.who, self.salt)
+        tablet = world.tablet(self.who, self.salt)
         if tablet is None or tablet.is_revoked:
             return None
         return f"{tablet.name} is revoked" if await world.tried(changing.revoke(world, tablet)) else None
@@ -64,7 +64,7 @@ class LockOut(Step):
     who: int
 
     async def do(self, world: World) -> str | None:
-        tablet = world.tablet_at_work(self.who, self.salt)
+        tablet = world.tablet(self.who, self.salt)
         if tablet is None:
             return None
         done = await world.tried(changing.lock_out(world, tablet))
@@ -104,7 +104,7 @@ class CloneTablet(Step):
     who: int
 
     async def do(self, world: World) -> str | None:
-        tablet = world.tablet_at_work(self.who, self.salt)
+        tablet = world.tablet(self.who, self.salt)
         if tablet is None:
             return None
         clone = await world.tried(changing.clone(world, tablet))

@@ -27,7 +27,7 @@ class Create(Step):
     who: int
 
     async def do(self, world: World) -> str | None:
-        tablet, chance = world.tablet_at_work(self.who, self.salt), self.chance()
+        tablet, chance = await world.tablet_at_work(self.who, self.salt), self.chance()
         if tablet is None:
             return None
         entity_type, again = chance.choice(content.TYPES), None
@@ -48,15 +48,16 @@ class Edit(Step):
     share: float
 
     async def do(self, world: World) -> str | None:
-        tablet, chance = world.tablet_at_work(self.who, self.salt), self.chance()
+        tablet, chance = await world.tablet_at_work(self.who, self.salt), self.chance()
         entity = await _known_to(world, tablet, chance) if tablet is not None else None
         if tablet is None or entity is None:
             return None
         entity_type, entity_id = entity
-        is_update = self.share < 0.7 and policy_of(entity_type) != "append"
-        payload = (content.patch if is_update else content.whole)(entity_type, chance, tablet.clinic_id)
-        how = "update" if is_update else "amend"
-        made = await world.wrote(tablet, tablet.record(entity_type, payload, entity_id=entity_id, op=how))
+        how, parents = await _lawful(tablet, entity, chance, wants_update=self.share < 0.7)
+        payload = (content.patch if how == "update" else content.whole)(entity_type, chance, tablet.clinic_id)
+        made = await world.wrote(
+            tablet, tablet.record(entity_type, payload, entity_id=entity_id, op=how, parents=parents)
+        )
         return made and f"{tablet.name}: {how} of {entity_type} {made}"
 
 
@@ -67,7 +68,7 @@ class Retract(Step):
     who: int
 
     async def do(self, world: World) -> str | None:
-        tablet, chance = world.tablet_at_work(self.who, self.salt), self.chance()
+        tablet, chance = await world.tablet_at_work(self.who, self.salt), self.chance()
         entity = await _known_to(world, tablet, chance) if tablet is not None else None
         if tablet is None or entity is None:
             return None
@@ -84,7 +85,7 @@ class Resolve(Step):
     who: int
 
     async def do(self, world: World) -> str | None:
-        tablet = world.tablet_at_work(self.who, self.salt)
+        tablet = await world.tablet_at_work(self.who, self.salt)
         if tablet is None:
             return None
         made = await world.wrote(tablet, _resolved(tablet, self.chance()))
@@ -98,7 +99,7 @@ class RecordNewer(Step):
     who: int
 
     async def do(self, world: World) -> str | None:
-        tablet, chance = world.tablet_at_work(self.who, self.salt), self.chance()
+        tablet, chance = await world.tablet_at_work(self.who, self.salt), self.chance()
         if tablet is None:
             return None
         entity_type = chance.choice((*content.TYPES, content.UNHEARD_OF))
@@ -116,7 +117,7 @@ class Sync(Step):
     who: int
 
     async def do(self, world: World) -> str | None:
-        tablet = world.tablet_at_work(self.who, self.salt)
+        tablet = world.tablet(self.who, self.salt)
         if tablet is None:
             return None
         world.beside(f"{tablet.name} syncs", tablet.sync())
@@ -170,7 +171,7 @@ class Forget(Step):
     who: int
 
     async def do(self, world: World) -> str | None:
-        tablet = world.tablet_at_work(self.who, self.salt)
+        tablet = world.tablet(self.who, self.salt)
         if tablet is None:
             return None
         gone = await world.tried(tablet.forget())
@@ -187,6 +188,18 @@ async def _known_to(world: World, tablet: TabletParty, chance: random.Random) ->
         if heads:
             return entity
     return None
+
+
+async def _lawful(
+    tablet: TabletParty, entity: tuple[str, str], chance: random.Random, *, wants_update: bool
+) -> tuple[str, tuple[str, ...] | None]:
+    """How it can be edited, and after which heads: only where fields merge by themselves after several."""
+    view = await tablet.machine.call(tablet.device.get(*entity))
+    policy = policy_of(entity[0])
+    can_update = policy != "append" and view is not None and view.retracted is None
+    heads = view.heads if view is not None else ()
+    one = (chance.choice(heads),) if len(heads) > 1 and policy != "merge" else None
+    return "update" if wants_update and can_update else "amend", one
 
 
 async def _resolved(tablet: TabletParty, chance: random.Random) -> list[Operation] | None:
