@@ -67,7 +67,9 @@ class Soak:
             await self._work(clinic)
             told.ran_s, told.was_ended = self._now(), self.ended.is_set()
             self._say("the work has ended; everything is mended")
-            if told.was_ended:  # Ctrl-C was heard by the servers as well: those that end have ended after this
+            if (
+                told.was_ended
+            ):  # Ctrl-C was heard by the servers as well: those that end have ended after this
                 await asyncio.sleep(limits.SHUTDOWN_S_MAX)
             await mend(clinic, self._mark)
             for house in clinic.houses:
