@@ -46,7 +46,7 @@ def test_an_op_of_another_clinic_is_nowhere() -> None:
     assert OTHER_CLINIC in found.ops
 
 
-@pytest.mark.parametrize("place", ["states", "conflicts", "audit", "log"])
+@pytest.mark.parametrize("place", ["states", "conflicts", "directory", "audit", "log"])
 def test_no_word_of_another_clinic_is_anywhere(place: str) -> None:
     """An id of one clinic in what another shows, lists, notes or says in a payload is a violation."""
     op, foreign = made(), of_other_clinic(made())
@@ -54,6 +54,7 @@ def test_no_word_of_another_clinic_is_anywhere(place: str) -> None:
     changed = {
         "states": stands("hub", [op], [(op, shown({"note": f'"{word}"'}, op))]),
         "conflicts": stands("hub", [op], conflicts={"c": word.encode()}),
+        "directory": stands("hub", [op], directory=word.encode()),
         "audit": stands("hub", [op], audit=Audit(1, None, word.encode())),
         "log": stands("hub", [made(f'{{"note":"{word}"}}')], []),
     }[place]

@@ -1,7 +1,7 @@
 """Checker 4: nothing of one clinic is at another: no op, entity, person, device or word of it.
 
 Whatever belongs to one clinic alone is known by ids: of its ops, entities, devices, authors, and its own. None of them may
-stand anywhere in what a party holds of another clinic: its log, its states, its conflicts, its audit. Payloads name their
+stand anywhere in what a party holds of another clinic: its log, its states, its conflicts, its directory, its audit. Payloads name their
 clinic's id (a marker), so that a payload that went astray is known by it too.
 """
 
@@ -54,6 +54,7 @@ def _texts(holding: Holding) -> Iterator[tuple[str, bytes]]:
         yield "states", f"{entity_type} {entity_id} ".encode() + _entity_text(entity)
     for body in holding.conflicts.values():
         yield "conflicts", body
+    yield "directory", holding.directory
     if holding.audit is not None:
         yield "audit", holding.audit.text
 

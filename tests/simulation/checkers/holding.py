@@ -64,7 +64,7 @@ class Holding:
     a snapshot, or has forgotten, has less in its log than in its entities. `in_touch`: it was in step with the others when
     the healing ended; one that was revoked, or that nobody can reach any more, is not. `device_id` is a tablet's of now.
     `parked` are ops that a server has
-    refused for good; `renamed` leads from an op of an identity that was given up to the op that repeats it.
+    refused for good; `directory` is all that a server knows of people, devices and hubs, as text; `renamed` leads from an op of an identity that was given up to the op that repeats it.
     """
 
     party: str
@@ -73,6 +73,7 @@ class Holding:
     ops: Sequence[Operation]
     entities: Mapping[EntityKey, HeldEntity] = field(default_factory=dict)
     conflicts: Mapping[str, bytes] = field(default_factory=dict)
+    directory: bytes = b""
     audit: Audit | None = None
     server_id: str | None = None
     epoch: str | None = None
