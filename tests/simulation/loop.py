@@ -14,7 +14,7 @@ import socket
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context
@@ -230,6 +230,11 @@ class SimLoop(asyncio.BaseEventLoop):
             task.set_name(f"task-{task.serial}")
         return task
 
+    def _asyncgen_firstiter_hook(self, agen: AsyncGenerator[Any, Any]) -> None:
+        incarnation = INCARNATION.get()
+        if incarnation is not None:
+            incarnation.generators.add(agen)
+
     def create_future(self) -> asyncio.Future[Any]:
         return SimFuture(loop=self)
 
@@ -313,7 +318,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """It has crashed: nothing of it runs any more, and nothing of it is cleared away before the world's end."""
         incarnation.alive = False
         incarnation.ghosts += [task for task in self.tasks() if task.incarnation is incarnation]
-        incarnation.ghosts += self._asyncgens  # type: ignore[attr-defined]
+        incarnation.ghosts += incarnation.generators
         self._ghosts.append(incarnation)
 
     def dispose(self) -> None:

@@ -176,12 +176,20 @@ class Network:
         self.note(a, f"again to {b} {share:.3f}")
 
     def tear(self, a: Who, b: Who) -> int:
-        """Reset every connection between them; how many there were."""
-        a, b = _names(a, b)
-        torn = [end for end, names in self._ends.items() if names in {(a, b), (b, a)}]
+        """Reset every connection between them; how many ends there were."""
+        torn = self._between(a, b)
         for end in torn:
             end.lost(_error(errno.ECONNRESET))
-        return len(torn) // 2
+        self.note(_name(a), f"torn to {_name(b)}")
+        return len(torn)
+
+    def silence(self, a: Who, b: Who) -> int:
+        """Every connection between them goes silent, as when a router forgot it; new ones are fine. How many ends."""
+        silenced = self._between(a, b)
+        for end in silenced:
+            end.silence()
+        self.note(_name(a), f"silence to {_name(b)}")
+        return len(silenced)
 
     # ------------------------------------------------------------------------------------------ connections
 
@@ -327,6 +335,10 @@ class Network:
             self.ended(end)
             return
         end.context.run(lambda: end.made(server.factory()))
+
+    def _between(self, a: Who, b: Who) -> list[SimTransport]:
+        names = _names(a, b)
+        return [end for end, ends in self._ends.items() if ends in {names, names[::-1]}]
 
     def _transit(self, link: Link) -> float:
         return link.delay_s + (link.jitter_s and self.random.random() * link.jitter_s)

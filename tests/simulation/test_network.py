@@ -246,6 +246,27 @@ def test_a_lossy_link_delays_and_tears(tmp_path: Path) -> None:
     assert any(count % 1_000 for count in counts)
 
 
+def test_connections_are_torn_or_forgotten(tmp_path: Path) -> None:
+    """All connections between two machines can be reset, or go silent for ever; those opened later are well."""
+
+    async def scenario(pair: Pair) -> None:
+        await pair.serve(echo)
+        reader, writer = await pair.connect()
+        assert pair.network.tear(pair.b, pair.a) == 2
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        reader, writer = await pair.connect()
+        assert pair.network.silence("a", "b") == 2
+        writer.write(b"hello?\n")
+        with pytest.raises(OSError, match="timed out"):
+            await reader.readline()
+        reader, writer = await pair.connect()
+        writer.write(b"hello\n")
+        assert await reader.readline() == b"hello\n"
+
+    run(tmp_path, scenario)
+
+
 def test_a_writer_is_held_back_by_a_reader_that_does_not_read(tmp_path: Path) -> None:
     """What is not read fills the window, then the writer's own buffer; then the writer has to wait."""
 

@@ -28,19 +28,14 @@ Item = bytes | None | OSError
 
 
 class Pipe:
-    """One direction of a connection. `under_way` is what was sent and not yet taken, oldest first."""
+    """One direction of a connection. `under_way` is what was sent and has not arrived, oldest first.
+
+    One that `is_silent` was forgotten by something between the two, and nothing passes any more.
+    """
 
     __slots__ = (
-        "_bytes",
-        "_last_at",
-        "_stalled",
-        "_timer",
-        "link",
-        "network",
-        "reader",
-        "under_way",
-        "writer",
-    )
+        "_bytes", "_last_at", "_stalled", "_timer", "is_silent", "link", "network", "reader", "under_way", "writer",
+    )  # fmt: skip
 
     def __init__(self, network: Network, link: Link, opens_at: float) -> None:
         self.network = network
@@ -48,6 +43,7 @@ class Pipe:
         self.writer: SimTransport
         self.reader: SimTransport
         self.under_way: deque[tuple[float, Item]] = deque()
+        self.is_silent = False
         self._bytes = 0
         self._last_at = opens_at
         self._timer: asyncio.TimerHandle | None = None
@@ -76,12 +72,6 @@ class Pipe:
         if self._timer is None and self.under_way:
             self._await(max(self.under_way[0][0], self.network.resent_at()))
 
-    def cancel(self) -> None:
-        for timer in (self._timer, self._stalled):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._stalled = None
-
     def take_back(self, count: int) -> None:
         """So many bytes were taken: there is room for others."""
         self._bytes -= count
@@ -98,7 +88,7 @@ class Pipe:
             if at_s > self.network.now:
                 self._await(at_s)
                 return
-            if not self.network.passes(self.link):
+            if self.is_silent or not self.network.passes(self.link):
                 self._stall()
                 return
             if self._stalled is not None:
@@ -271,6 +261,10 @@ class SimTransport(asyncio.Transport):
         """A link may be open again."""
         self._in.wake()
         self._out.wake()
+
+    def silence(self) -> None:
+        """From now on neither end hears the other."""
+        self._in.is_silent = self._out.is_silent = True
 
     def lost(self, error: OSError | None) -> None:
         """The connection is gone."""
