@@ -69,7 +69,17 @@ async def hunt(
 
 
 async def _is_its_own(pool: Pool, seed: int, steps: int | None, failure: Failure) -> bool:
-    return failure.checker not in _NO_CATCH and (await pool.run(Asked(seed, steps))).failure is None
+    if failure.checker in _NO_CATCH:
+        _say(f"    seed {seed} broke the simulation itself: {failure.what}")
+        return False
+    without = (await pool.run(Asked(seed, steps))).failure
+    if without is not None:
+        _say(f"    seed {seed} fails without it, too: {without.checker}: {without.what}")
+    return without is None
+
+
+def _say(line: str) -> None:
+    print(line[:300].replace("\n", " "), file=sys.stderr, flush=True)
 
 
 def _told(mistake: Mistake, failure: Failure | None, seed: int | None, worlds: int, seconds: float) -> Caught:
@@ -119,7 +129,7 @@ async def _hunt_all(options: argparse.Namespace) -> list[Caught]:
             found.append(await hunt(pool, options.jobs, BUGS[name], seeds, options.steps))
             told = found[-1]
             by = f"checker {told.checker} at seed {told.seed}: {told.said}" if told.checker else "NOT CAUGHT"
-            print(f"{told.name}: {told.worlds} worlds, {told.seconds:.1f} s: {by}"[:400], file=sys.stderr)
+            _say(f"{told.name}: {told.worlds} worlds, {told.seconds:.1f} s: {by}")
     return found
 
 
