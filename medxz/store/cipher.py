@@ -31,8 +31,12 @@ _NO_ROOM_BYTES: Final = 1 * MIB
 Blob: Final = bytearray
 
 
-def open_database(path: Path, key: bytes | str | None, *, create: bool = False) -> sqlcipher.Connection:
+def open_database(
+    path: Path, key: bytes | str | None, *, create: bool = False, is_open: bool = False
+) -> sqlcipher.Connection:
     """A connection in autocommit mode with WAL, synchronous=FULL and foreign keys on.
+
+    All that can be read by it survives a power cut. `is_open`: by another connection of this process already.
 
     `key`: 32 bytes are used as they are, a text is a passphrase, None opens a plain file.
     StoreKeyWrong where the file does not open with it; StoreError where there is no file and `create` is off. One that
@@ -42,6 +46,8 @@ def open_database(path: Path, key: bytes | str | None, *, create: bool = False) 
         make_closed(path)
     elif not path.exists():
         raise StoreError(f"there is no store at {path}; make one first")
+    if not is_open:
+        _settle(path)
     connection = sqlcipher.connect(
         str(path), isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS_CACHED
     )
@@ -126,6 +132,30 @@ def damaged_pages(path: Path, key: bytes | None) -> list[str]:
         raise failure(error, path) from None
     finally:
         connection.close()
+
+
+def _settle(path: Path) -> None:
+    """Bring to the disk what a process committed that died before it had synced it.
+
+    SQLite reads that as committed. Told to others, it must not be lost any more.
+    """
+    log = path.with_name(path.name + "-wal")
+    try:
+        if log.stat().st_size:
+            for place in (log, log.parent):
+                _sync(place)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StoreError(f"{log} can't be synced to the disk: {error.strerror}") from None
+
+
+def _sync(place: Path) -> None:
+    descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _key_literal(key: bytes | str) -> str:

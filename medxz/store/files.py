@@ -94,7 +94,7 @@ class LogFile:
 
     def open_reading(self) -> sqlcipher.Connection:
         """A further connection, which only reads and copies the write-ahead log."""
-        connection = open_database(self.path, self._key)
+        connection = open_database(self.path, self._key, is_open=True)
         connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
         connection.execute(f"PRAGMA cache_size = -{_READING_CACHE_KIB}").fetchall()
         return connection

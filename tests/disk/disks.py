@@ -4,11 +4,12 @@
     disk.survive(random, to)          # what a power cut just now would leave
     disk.seal()                       # and nobody writes to it from now on
 
-What is synced is synced in the model alone: no disk is waited for. Files that are not SQLite's are taken as they are. Shared memory (`-shm`) is left out: it is memory.
+What is synced, by SQLite or by `os.fsync`, is synced in the model alone: no disk is waited for. Files that are not SQLite's are taken as they are. Shared memory (`-shm`) is left out: it is memory.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from collections.abc import Callable
@@ -20,6 +21,10 @@ from tests.disk import native
 from tests.disk.images import lay_down
 from tests.disk.medium import FileMedium, Medium, folder_of
 from tests.disk.vfs import Interposed
+
+
+class HasFileno(Protocol):
+    def fileno(self) -> int: ...
 
 
 class Recorder(Protocol):
@@ -47,6 +52,8 @@ class Disks:
     def __init__(self) -> None:
         self._watched: dict[str, Disk] = {}
         self._vfs = Interposed(self)
+        self._native_fsync = os.fsync
+        os.fsync = self._fsync
 
     def watch(self, folder: Path, recorder: Recorder | None = None) -> Disk:
         """Look after a folder, and what is below it, from now on. Nothing in it may be open."""
@@ -55,6 +62,16 @@ class Disks:
         disk = Disk(Path(place), lambda: self._watched.pop(place, None), recorder)
         self._watched[place] = disk
         return disk
+
+    def _fsync(self, fd: int | HasFileno) -> None:
+        """What Python code syncs: files that SQLite writes, and folders; of others nothing is ever lost here."""
+        descriptor = fd if isinstance(fd, int) else fd.fileno()
+        path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        disk = self._watched.get(path) or self._disk_of(path)
+        if disk is None:
+            self._native_fsync(descriptor)
+        else:
+            disk.sync_by_python(path)
 
     def opening(
         self, path: str, flags: int, act: Callable[[], int], content: Callable[[], bytes]
@@ -167,6 +184,33 @@ class Disk:
         syncs_folder = bool(flags & native.OPEN_CREATE and flags & native.OPEN_JOURNALS)
         return code, OpenFile(self, name, self.medium.files[name], syncs_folder)
 
+    def sync_by_python(self, path: str) -> None:
+        name = self.name_of(path)
+        if self.sync(name) != native.OK:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        if Path(path).is_dir():
+            self.names_synced(name)
+
+    def sync(self, name: str) -> int:
+        """What was written to a file before this began is on the disk when it returns."""
+        if self.changes():
+            return native.IOERR_FSYNC
+        file = self.medium.files.get(name)
+        if self._failing_syncs:
+            self._failing_syncs -= 1
+            if file is not None:
+                file.lose(self._failing_chance)
+            return native.IOERR_FSYNC
+        self.syncs += 1
+        count = len(file.pending) if file is not None else 0
+        if self.recorder is not None:
+            self.recorder.sync_begun(name)
+        if file is not None:
+            file.settle(count)
+        if self.recorder is not None:
+            self.recorder.synced(name)
+        return native.OK
+
     def deleting(self, path: str, sync_folder: bool, act: Callable[[], int]) -> int:
         if self.changes():
             return native.IOERR_DELETE
@@ -202,16 +246,6 @@ class Disk:
             return False
         self._room_bytes -= growth
         return True
-
-    def sync_fails(self) -> bool:
-        if not self._failing_syncs:
-            return False
-        self._failing_syncs -= 1
-        return True
-
-    @property
-    def failing_chance(self) -> random.Random | None:
-        return self._failing_chance
 
     @property
     def is_watched(self) -> bool:
@@ -308,21 +342,12 @@ class OpenFile:
         return native.IOERR_TRUNCATE if disk.changes() else native.OK
 
     def syncing(self, sync: Callable[[], int]) -> int:
-        disk, file = self._disk, self._file
+        disk = self._disk
         if not disk.is_watched:
             return sync()
-        if disk.changes():
-            return native.IOERR_FSYNC
-        if disk.sync_fails():
-            file.lose(disk.failing_chance)
-            return native.IOERR_FSYNC
-        disk.syncs += 1
-        count = len(file.pending)
-        if disk.recorder is not None:
-            disk.recorder.sync_begun(self._name)
-        file.settle(count)
-        if disk.recorder is not None:
-            disk.recorder.synced(self._name)
+        code = disk.sync(self._name)
+        if code != native.OK:
+            return code
         if self._syncs_folder:
             self._syncs_folder = False
             disk.names_synced(folder_of(self._name))

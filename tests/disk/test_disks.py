@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlcipher3 import dbapi2 as sqlcipher
 
+from medxz.errors import StoreError
 from medxz.store.cipher import open_database
 from tests.disk import native
 from tests.disk.disks import Disk, disks
@@ -212,6 +213,35 @@ def test_files_of_others_are_taken_as_they_are(disk: Disk, tmp_path: Path) -> No
     (disk.folder / "b.db").write_bytes(b"another")
     disk.survive(random.Random(1), tmp_path / "overwritten")
     assert (tmp_path / "overwritten" / "b.db").read_bytes() == b"another"
+
+
+def test_what_a_dead_process_had_not_synced_is_synced_before_it_is_read(disk: Disk, tmp_path: Path) -> None:
+    """Who opens a store may tell others of all that it reads: a commit that was never synced is safe by then."""
+    killed = opened(disk.folder)
+    killed.execute("PRAGMA synchronous = OFF")  # as if it died before each sync
+    for number in range(1, 10):
+        add(killed, number)
+    name = DATABASE + "-wal"
+    assert disk.medium.files[name].pending
+    found = open_database(disk.folder / DATABASE, KEY)
+    assert not disk.medium.files[name].pending
+    assert name not in disk.medium.before
+    for seed in range(10):
+        disk.survive(random.Random(seed), tmp_path / f"{seed}")
+        assert numbers(tmp_path / f"{seed}") == list(range(1, 10))
+    found.close()
+    killed.close()
+
+
+def test_a_store_is_not_read_where_it_cant_be_synced(disk: Disk) -> None:
+    """Where the disk does not take what was not synced, the store is refused, and says why."""
+    killed = opened(disk.folder)
+    add(killed, 1)
+    disk.fail_syncs(1)
+    with pytest.raises(StoreError, match="can't be synced"):
+        open_database(disk.folder / DATABASE, KEY)
+    open_database(disk.folder / DATABASE, KEY).close()
+    killed.close()
 
 
 def test_a_copy_is_what_is_there(disk: Disk, tmp_path: Path) -> None:

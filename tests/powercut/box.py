@@ -65,7 +65,7 @@ class Box:
             assert b"ready" not in self.hub.out.read_bytes(), "nothing was written down"
             return  # it was killed before it began
         reading = Reading(self.medium)
-        reading.read(journal)
+        reading.read(journal, self.hub.data)
         journal.unlink()
         assert not set(reading.strangers) & set(KEPT), reading.strangers
         self.entries += reading.entries

@@ -17,6 +17,8 @@ import httpx
 from tests.powercut.life import MOMENTS, Cut, Life, a_life
 
 CUTS_A_HUB: Final = 20
+_TOLD_CHARS_MAX: Final = 600
+_LOG_LINES_TOLD: Final = 12
 _MEMORY: Final = Path("/dev/shm")
 
 
@@ -38,6 +40,7 @@ class Outcome:
     killed_before: int = 0
     acknowledged: int = 0
     decisions: int = 0
+    entries: int = 0
     serves_after_s: list[float] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
 
@@ -49,6 +52,7 @@ class Outcome:
             "kills_before_a_cut": self.killed_before,
             "ops_acknowledged": self.acknowledged,
             "decisions_acknowledged": self.decisions,
+            "changes_seen": self.entries,
             "losses": self.losses,
             "serves_again_s": {
                 name: round(value, 2) for name, value in self._times().items()
@@ -85,12 +89,15 @@ async def _one_life(folder: Path, chance: Random, outcome: Outcome, say: Callabl
                 say(_line(cut, life, outcome))
             await life.end()
         except (AssertionError, httpx.HTTPError) as error:
-            loss = f"cut {outcome.cuts}: {str(error) or type(error).__name__}"
-            outcome.losses.append(loss[:600])
-            say(f"LOST: {loss[:600]}")
+            loss = f"cut {outcome.cuts}: {str(error) or type(error).__name__}"[:_TOLD_CHARS_MAX]
+            outcome.losses.append(loss)
+            say(f"LOST: {loss}")
+            for line in life.box.hub.log.read_text().splitlines()[-_LOG_LINES_TOLD:]:
+                say(f"  the hub's log: {line[:_TOLD_CHARS_MAX]}")
         finally:
             outcome.acknowledged += len(life.ledger.seqs)
             outcome.decisions += life.operator.acknowledged if life.operator is not None else 0
+            outcome.entries += life.box.entries
             outcome.serves_after_s += life.served
 
 

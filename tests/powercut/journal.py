@@ -88,10 +88,13 @@ class Reading:
     strangers: list[str] = field(default_factory=list)
     """Files that are not what was written to them by SQLite: others made them anew."""
 
-    def read(self, path: Path) -> None:
+    def read(self, path: Path, folder: Path) -> None:
+        """`folder`: as the process left it."""
         for kind, name, place, data in _entries(path.read_bytes()):
             self.entries += 1
             self._take(kind, name, place, data)
+        for name in list(self.medium.files):
+            self._compare(name, folder / name)
 
     def _take(self, kind: Kind, name: str, place: int, data: bytes) -> None:
         match kind:
@@ -105,9 +108,11 @@ class Reading:
             case Kind.TRUNCATE:
                 self.medium.files[name].truncate(place)
             case Kind.SYNC_BEGUN:
-                self.syncing[name] = len(self.medium.files[name].pending)
+                known = self.medium.files.get(name)
+                self.syncing[name] = len(known.pending) if known is not None else 0
             case Kind.SYNCED:
-                self.medium.files[name].settle(self.syncing[name])
+                if name in self.medium.files:
+                    self.medium.files[name].settle(self.syncing[name])
             case Kind.DELETE:
                 self.medium.delete(name)
             case Kind.NAMES_SYNCED:
@@ -116,13 +121,25 @@ class Reading:
     def _adopt(self, name: str, content: bytes) -> None:
         """A file that the process found. What an earlier process wrote and never synced is no safer for its death."""
         known = self.medium.files.get(name)
-        if known is not None and known.now() != content and known.pending:
-            known.pending.pop()  # noted, and its process died before it was made
-            known.size = len(content)
         if known is None or known.now() != content:
+            self.medium.files[name] = FileMedium.holding(content)
             if known is not None:
                 self.strangers.append(name)
-            self.medium.files[name] = FileMedium.holding(content)
+
+    def _compare(self, name: str, path: Path) -> None:
+        """Hold what was written down against what is there; the last change may not have been made, or in part."""
+        file = self.medium.files[name]
+        if not path.exists():
+            self.medium.delete(name)
+            return
+        content = path.read_bytes()
+        if file.now() != content and file.pending:
+            offset, data = file.pending.pop()
+            file.size = len(content)
+            if data is not None and (made := content[offset : offset + len(data)]):
+                file.write(offset, made)
+        if file.now() != content:
+            self._adopt(name, content)
 
 
 def _entries(journal: bytes) -> Iterator[tuple[Kind, str, int, bytes]]:

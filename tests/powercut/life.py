@@ -125,13 +125,13 @@ class Life:
 
     async def end(self) -> None:
         """After the last cut all that is left is pushed, and everything is there once."""
-        await self._start(None)
+        await self.start()
         async with client_of(self.box.hub) as client:
-            await self._hold(client)
+            await self.hold(client)
             for pusher in self.pushers:
                 while pusher.outbox:
                     assert (await pusher.push_once(client)).status_code == 200
-            await self._hold(client)
+            await self.hold(client)
         await asyncio.to_thread(self.box.stop)
         for line in self.box.hub.log.read_text().splitlines():
             assert json.loads(line)["level"] in {"info", "warning"}, line
@@ -144,10 +144,10 @@ class Life:
                 self.box.launch(die_at)
                 await asyncio.sleep(self.chance.uniform(0.2, 1.2) * self.start_s)
                 return
-            await self._start(die_at)
+            await self.start(die_at)
             async with client_of(self.box.hub) as client:
-                await self._hold(client)
-                await self._work(client, moment, die_at)
+                await self.hold(client)
+                await self.work(client, die_at, stops=moment == "stop")
         except (Ended, httpx.TransportError):
             assert die_at is not None, self.box.hub.log.read_text()
             assert self.box.has_ended
@@ -168,7 +168,7 @@ class Life:
             case _:
                 return None
 
-    async def _start(self, die_at: DieAt | None) -> None:
+    async def start(self, die_at: DieAt | None = None) -> None:
         """Run it until it has answered somebody."""
         self.box.launch(die_at)
         try:
@@ -185,7 +185,7 @@ class Life:
             self.served.append(self.start_s)
         self.is_dark = False
 
-    async def _hold(self, client: httpx.AsyncClient) -> None:
+    async def hold(self, client: httpx.AsyncClient) -> None:
         assert self.reader is not None
         assert self.operator is not None
         await self.ledger.hold(client, {pusher.device_id: pusher.token for pusher in self.pushers})
@@ -197,7 +197,7 @@ class Life:
             await asyncio.sleep(0.01)
         assert check.endswith("all sound") or "no check was needed" in check, check
 
-    async def _work(self, client: httpx.AsyncClient, moment: str, die_at: DieAt | None) -> None:
+    async def work(self, client: httpx.AsyncClient, die_at: DieAt | None, *, stops: bool = False) -> None:
         """Everybody works until the hub is gone."""
         assert self.reader is not None
         assert self.operator is not None
@@ -210,7 +210,7 @@ class Life:
         until = time.monotonic() + working_s
         while time.monotonic() < until and not self.box.has_ended:
             await asyncio.sleep(0.005)
-        if moment == "stop" and self.box.hub.process is not None:
+        if stops and self.box.hub.process is not None:
             self.box.hub.process.terminate()
             await asyncio.sleep(self.chance.uniform(0, 0.15))
         if self.box.hub.process is not None:
