@@ -176,8 +176,17 @@ class Forget(Step):
             return None
         gone = await world.tried(tablet.forget())
         if gone:
-            world.ledger.forgot(tablet.name, gone, world.now_s)
+            in_cloud = await _in_cloud(world, tablet)
+            world.ledger.forgot(tablet.name, gone, world.now_s, in_cloud=in_cloud)
         return f"{tablet.name} forgets {len(gone)} ops" if gone else None
+
+
+async def _in_cloud(world: World, tablet: TabletParty) -> list[str] | None:
+    """What the cloud's own store has now of the tablet's clinic; None where nobody can look."""
+    if not world.cloud.is_up:
+        return None
+    ops = await world.tried(world.cloud.ops(tablet.clinic_id))
+    return None if ops is None else [op.op_id for op in ops]
 
 
 async def _known_to(world: World, tablet: TabletParty, chance: random.Random) -> tuple[str, str] | None:
