@@ -64,6 +64,7 @@ async def _of_cloud(cloud: CloudParty, clinic_id: str) -> Holding:
         cloud.name, "cloud", clinic_id, await cloud.ops(clinic_id),
         entities=_entities(await cloud.states(clinic_id)), conflicts=await cloud.conflicts(clinic_id),
         audit=_audit(await cloud.audit_verify(clinic_id)),
+        directory=msgspec.json.encode((await cloud.running.parts.directories.of(clinic_id)).directory),
         server_id=cloud.server_id, epoch=await cloud.epoch(clinic_id),
     )  # fmt: skip
 
@@ -73,7 +74,7 @@ async def _of_hub(hub: HubParty) -> Holding:
         hub.name, "hub", hub.clinic_id, await hub.ops(),
         entities=_entities(await hub.states()), conflicts=await hub.conflicts(),
         audit=_audit(await hub.audit_verify()), server_id=hub.server_id, epoch=hub.epoch,
-        in_touch=not hub.is_revoked,
+        directory=msgspec.json.encode(hub.running.storage.registry.directory), in_touch=not hub.is_revoked,
     )  # fmt: skip
 
 

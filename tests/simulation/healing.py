@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from medxz.op import Operation
 from medxz.scope import FRONT_DESK_TYPES
 from tests.simulation import changing
-from tests.simulation.checkers import check
+from tests.simulation.checkers import Violation, check
 from tests.simulation.parties.device import TabletParty
 from tests.simulation.parties.foreign import Pusher, Reader
 from tests.simulation.parties.hub import HubParty
@@ -41,10 +41,19 @@ async def heal(world: World) -> None:
     _repair(world)  # what went on beside may have broken something
     await _start(world)
     await changing.let_in_again(world)
-    await _wait_until_in_step(world)
+    late: NotInStep | None = None
+    try:
+        await _wait_until_in_step(world)
+    except NotInStep as error:  # what the checkers say of it tells more
+        late = error
     await _readers_to_the_end(world)
     world.look()
-    await check(world)
+    try:
+        await check(world)
+    except Violation as violation:
+        raise (violation.because(str(late)) if late is not None else violation) from late
+    if late is not None:
+        raise late
     world.trace.note("world", "healed")
 
 

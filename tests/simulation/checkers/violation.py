@@ -16,3 +16,7 @@ class Violation(AssertionError):
         self.ops = sorted(ops)
         shown = ", ".join(self.ops[:OPS_SHOWN]) + (" …" if len(self.ops) > OPS_SHOWN else "")
         super().__init__(f"checker {checker}: {what}" + (f" ({len(self.ops)}: {shown})" if self.ops else ""))
+
+    def because(self, why: str) -> Violation:
+        """The same, with what was seen before it."""
+        return Violation(self.checker, f"{self.what}; {why}", self.ops)

@@ -183,6 +183,9 @@ class Forget(Step):
 
 async def _in_cloud(world: World, tablet: TabletParty) -> list[str] | None:
     """What the cloud's own store has now of the tablet's clinic; None where nobody can look."""
+    clinic = world.resident(tablet).clinic
+    if clinic is not None and clinic.is_alone:
+        return []
     if not world.cloud.is_up:
         return None
     ops = await world.tried(world.cloud.ops(tablet.clinic_id))
