@@ -28,7 +28,7 @@ from medxz.scope import Scope
 from tests.simulation.parties import stored
 from tests.simulation.parties.foreign import Answered
 from tests.simulation.parties.observed import observing
-from tests.simulation.parties.party import Conflicts, Party, States
+from tests.simulation.parties.party import Conflicts, Down, Party, States
 from tests.simulation.parties.standing import Machine
 
 T = TypeVar("T")
@@ -52,6 +52,8 @@ class TabletParty(Party[Device]):
         self.on_answer: Callable[[Answered], None] = lambda _: None
         self._rests = False
         self._following: asyncio.Task[None] | None = None
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._is_closing = False
 
     @property
     def device(self) -> Device:
@@ -86,13 +88,15 @@ class TabletParty(Party[Device]):
         async with Device.open(
             self.store, key=read_key(self.store, None), machine=self._standing()
         ) as device:
-            self._following = None
+            self._following, self._under_way, self._is_closing = None, set(), False
             if not self._rests:
                 self._follow(device)
             try:
                 yield device
             finally:
+                self._is_closing = True
                 await self._leave()
+                await self._end_all()
 
     # ------------------------------------------------------------------------------------------ what it does
 
@@ -210,8 +214,28 @@ class TabletParty(Party[Device]):
     # ------------------------------------------------------------------------------------------------ how
 
     async def _on(self, work: Coroutine[Any, Any, T]) -> T:
-        """On the machine, so that it ends with it."""
-        return await self.machine.call(work)
+        """On the machine, so that it ends with it; what is under way when the application is closed is Down."""
+        return await self.machine.call(self._until_closed(work))
+
+    async def _until_closed(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way.add(task)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not self._is_closing:
+                raise
+            raise Down(f"{self.name} was closed") from None
+        finally:
+            self._under_way.discard(task)
+
+    async def _end_all(self) -> None:
+        """As an application does before it closes its device."""
+        left = list(self._under_way)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     def _standing(self) -> Standing:
         return Standing(
