@@ -19,6 +19,7 @@ from tests.simulation.loop import SimLoop, run_world
 from tests.simulation.outcome import Asked, Failure, Outcome
 from tests.simulation.parties.cheap import cheap
 from tests.simulation.parties.drawn import drawn, told_by
+from tests.simulation.parties.drawn import drawn, told_by
 from tests.simulation.plan import Plan, make_plan
 from tests.simulation.world import World
 

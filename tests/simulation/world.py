@@ -104,6 +104,7 @@ class World:
             await healing.heal(self)
         finally:
             looking.cancel()
+            self.trace.note("world", f"what passed: {self.network.fingerprint()}")
 
     async def heal(self) -> None:
         await healing.heal(self)
