@@ -34,7 +34,7 @@ def decode_op(text: bytes | msgspec.Raw) -> Operation:
     """One operation from its JSON; OpInvalid naming the field where it is not one."""
     try:
         op = _DECODER.decode(text)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise explain(text) from None
     check(op)
     return op

@@ -22,6 +22,7 @@ from medxz.trust.certificates import COMPARED_CHARS, HUB_SUFFIX, ca_fingerprint
 CONNECT_TIMEOUT_S: Final = 10.0
 _FINGERPRINT_CHARS: Final = (COMPARED_CHARS, 64)
 _HTTPS_PORT: Final = 443
+_MEMBERS_MAX: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,11 @@ def read_invitation(
     text = text.strip()
     code, named, printed = text, None, None
     if "://" in text:
-        parts = urlsplit(text)
-        members = parse_qs(parts.fragment)
+        named, _, fragment = text.partition("#")
+        named = server_address(named)
+        members = _members(fragment)
         code = members.get("c", [""])[0]
         printed = members.get("fp", [None])[0]
-        named = server_address(f"{parts.scheme}://{parts.netloc}{parts.path}")
     problems = []
     if not code:
         problems.append("the QR's text has no code: https://host:port/#c=CODE&fp=FINGERPRINT")
@@ -119,6 +120,13 @@ def holds(fingerprint: str | None, ca_certificates: Sequence[str]) -> bool:
         return True
     found = [cert for pem in ca_certificates for cert in x509.load_pem_x509_certificates(pem.encode())]
     return any(ca_fingerprint(one).startswith(fingerprint) for one in found)
+
+
+def _members(fragment: str) -> dict[str, list[str]]:
+    try:
+        return parse_qs(fragment, max_num_fields=_MEMBERS_MAX)
+    except ValueError:
+        return {}
 
 
 def _fingerprint(text: str) -> str:

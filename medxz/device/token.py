@@ -5,12 +5,18 @@ The token is read, not verified: servers do that, and it is nobody else's.
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from medxz.errors import ConfigurationError
 from medxz.ids import is_uuid
 from medxz.loopback import is_loopback
+
+_PRINTED: Final = re.compile(r"[!-\[\]-~]+")  # no backslash, which some read as a slash
+_NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +55,23 @@ def server_address(url: str) -> str:
         scheme, host = parts.scheme, parts.hostname if parts.port != 0 else None
     except ValueError:
         scheme, host = "", None
-    if scheme not in {"http", "https"} or not host:
+    if scheme not in {"http", "https"} or not host or not _can_be_asked(url, host):
         raise ConfigurationError([f"{url!r} is no address of a server; write https://host:port"])
     if scheme == "http" and not is_loopback(host):
         raise ConfigurationError(
             [f"{url!r} would send tokens and records unencrypted; write https://host:port"]
         )
     return url.rstrip("/")
+
+
+def _can_be_asked(url: str, host: str) -> bool:
+    """Whether a client takes it: printable ASCII, and the host is an address, or a name that may be one of DNS."""
+    if _PRINTED.fullmatch(url) is None:
+        return False
+    if _NAME.fullmatch(host) is not None and not host.rpartition(".")[2].isdigit():
+        return True
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -142,9 +142,13 @@ class Browser:
             del self._resolving[name]
 
     async def _resolve(self, zeroconf: Zeroconf, name: str) -> None:
+        from zeroconf import BadTypeInNameException
         from zeroconf.asyncio import AsyncServiceInfo
 
-        info = AsyncServiceInfo(SERVICE, name)
+        try:
+            info = AsyncServiceInfo(SERVICE, name)
+        except BadTypeInNameException:  # anybody can say any name
+            return
         if await info.async_request(zeroconf, RESOLVE_MS):
             self._take(name, info)
 

@@ -68,7 +68,7 @@ def read_model(answered: Answered, model: type[_Model]) -> _Model:
 def read_struct(answered: Answered, struct: type[_Struct]) -> _Struct:
     try:
         return msgspec.json.decode(answered.body, type=struct)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise PeerUnreachable("the answer is not in this protocol") from None
 
 

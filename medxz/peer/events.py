@@ -75,7 +75,7 @@ def stream_page(event: Event) -> StreamPage:
 def _decoded(event: Event, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(event.data, type=kind)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise PeerUnreachable("the stream is not in this protocol") from None
 
 

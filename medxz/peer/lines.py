@@ -49,7 +49,7 @@ async def read_snapshot(coding: str, chunks: AsyncIterator[bytes]) -> AsyncGener
 def _head(line: bytes) -> SnapshotHead:
     try:
         return msgspec.json.decode(line, type=SnapshotHead)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise PeerUnreachable("the snapshot is not in this protocol") from None
 
 

@@ -95,5 +95,5 @@ def read_claims(body: bytes) -> WireClaims:
         return _decode_claims(body)
     except msgspec.ValidationError as error:
         raise TokenInvalid(f"the token's claims are not what they must be: {error}") from None
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise TokenInvalid("the token's claims are not JSON") from None

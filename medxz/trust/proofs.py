@@ -146,7 +146,7 @@ def _read(text: str) -> _Wire:
         return _decode(parsed["payload"])
     except msgspec.ValidationError as error:
         raise TokenInvalid(f"the proof's claims are not what they must be: {error}") from None
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise TokenInvalid("the proof's claims are not JSON") from None
 
 

@@ -110,13 +110,14 @@ async def test_of_nothing(serve: Serve) -> None:
         (zstandard.ZstdCompressor().compress(body(LINES))[:-900], "zstd"),
         (b"no zstd at all", "zstd"),
         (b"{}\n", "identity"),
+        (b'{"epoch":"\x80"}\n', "identity"),
         (b"[" * 100_000 + b"\n", "identity"),
         (body([]), "br"),
         (zstandard.ZstdCompressor().compress(bytes(200_000_000)), "zstd"),
         (gzip.compress(bytes(200_000_000)), "gzip"),
     ],
     ids=[
-        "nothing", "too few", "no newline", "too much", "gzip cut", "zstd cut", "no zstd", "no head", "deep", "br",
+        "nothing", "too few", "no newline", "too much", "gzip cut", "zstd cut", "no zstd", "no head", "no UTF-8", "deep", "br",
         "zstd bomb", "gzip bomb",
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medxz.errors import OpInvalid
-from medxz.rules import are_lawful, check, explain
+from medxz.rules import are_lawful, check, decode_op, explain
 from tests.making import as_json, fixed_id, make_op
 
 
@@ -28,6 +28,13 @@ def test_a_payload_is_one_object(text: str) -> None:
 def test_a_server_s_field_of_another_type_is_named(field: str, value: Any) -> None:
     """It is not the payload that is blamed for it."""
     assert explain(json.dumps(as_json(make_op(1)) | {field: value}).encode()).field == field
+
+
+@pytest.mark.parametrize("text", [b'{"op_id":"\x80"}', b"\xff", b'{"a\xc3":1}', b"[" * 5_000])
+def test_bytes_that_are_no_text_are_no_op(text: bytes) -> None:
+    """They are refused as an op, however far somebody has read before he finds out."""
+    with pytest.raises(OpInvalid):
+        decode_op(text)
 
 
 SEVERAL = (fixed_id(1), fixed_id(2))

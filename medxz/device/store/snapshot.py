@@ -210,7 +210,7 @@ class Snapshots:
 def _row(line: bytes, number: int) -> tuple[bytearray, str, int, int, bytearray]:
     try:
         told = _decode(line)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise PeerUnreachable("a line of the snapshot is not in this protocol") from None
     is_quiet = not told.conflicts and told.entity_type not in NEVER_QUIET
     return Blob(uuid_bytes(told.entity_id)), told.entity_type, number, int(is_quiet), Blob(line)

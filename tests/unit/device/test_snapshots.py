@@ -204,7 +204,12 @@ async def test_two_at_once(tablet: Tablet) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"{}", b"x", b'{"entity_type":"p","entity_id":"1","heads":[],"state":{},"conflicts":[],"graph":[]}'],
+    [
+        b"{}",
+        b"x",
+        b'{"entity_type":"\x80"}',
+        b'{"entity_type":"p","entity_id":"1","heads":[],"state":{},"conflicts":[],"graph":[]}',
+    ],
 )
 async def test_a_line_that_is_none(tablet: Tablet, line: bytes) -> None:
     """A snapshot with a line that can't be read again is refused whole."""

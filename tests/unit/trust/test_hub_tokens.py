@@ -161,6 +161,14 @@ def test_a_self_signed_chain_is_refused() -> None:
         trusting(HUB).verify(HubTokenSigner(alone, HUB, CLOCK).issue(**SAID))
 
 
+def test_claims_that_are_nested_deeply() -> None:
+    """A hub's token is read before its signature is verified: what is in it breaks nothing."""
+    deep = b'{"a":' + b"[" * 4_000 + b"]" * 4_000 + b"}"
+    text = jwt.api_jws.encode(deep, HELD.key_pem, algorithm="ES256", headers={"x5c": X5C})
+    with pytest.raises(TokenInvalid):
+        trusting(HUB).verify(text)
+
+
 def test_an_adopted_root_is_believed() -> None:
     """A hub that began alone is believed by its own CA, where the clinic took that in."""
     root = make_root(HUB, NOW_MS)

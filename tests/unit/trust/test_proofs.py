@@ -118,6 +118,15 @@ def test_algorithms_that_are_refused(clock: HandClock) -> None:
             verify_proof(text, [HUB_KEY.public_key(), other.public_key()], CLOUD, clock)
 
 
+def test_a_proof_that_is_nested_deeply(clock: HandClock) -> None:
+    """Anybody can send one, and nothing of it was verified: it is refused like any other."""
+    deep = b'{"a":' + b"[" * 4_000 + b"]" * 4_000 + b"}"
+    text = jwt.api_jws.encode(deep, HUB_KEY, algorithm="ES256")
+    for read in (proof_issuer, lambda text: verify_proof(text, [HUB_KEY.public_key()], CLOUD, clock)):
+        with pytest.raises(TokenInvalid):
+            read(text)
+
+
 def test_a_proof_is_taken_once(clock: HandClock) -> None:
     """A proof that comes a second time is refused, and forgotten when it has ended anyway."""
     taken = TakenOnce(clock)

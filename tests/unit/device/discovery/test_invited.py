@@ -59,6 +59,19 @@ def test_a_code_may_come_alone() -> None:
         read_invitation("CODE", None, None)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://[/#c=A", "://[", "https://\x7fa:1/#c=A", "https://1.2.3.999/#c=A", "https://٣.local/#c=A",
+        "https://a\\b/#c=A", "https://a/\x01#c=A", "https://a" + ".b" * 200 + "/#c=A", "https://a/#" + "c=A&" * 99,
+    ],
+)  # fmt: skip
+def test_a_text_that_leads_nowhere(text: str) -> None:
+    """A QR may say anything; an address that no client can ask is told, and not tried."""
+    with pytest.raises(ConfigurationError):
+        read_invitation(text, None, None)
+
+
 async def test_the_address_that_was_given() -> None:
     """While it answers, nobody is listened to."""
     async with place() as hub, place(OTHER_HUB) as other:
