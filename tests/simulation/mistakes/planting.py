@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 _PROGRAMS = ("medxz", "hub", "cloud")
@@ -26,10 +29,19 @@ class Plant:
 
     def everywhere(self, function: Callable[..., Any], value: object) -> None:
         """The same, wherever a module of the programs has imported that function by its name."""
+        _import_all()  # one that is first imported meanwhile would keep the mistake
         for name, module in sorted(sys.modules.items()):
             if name.partition(".")[0] in _PROGRAMS:
                 for held in [held for held, what in vars(module).items() if what is function]:
                     self.put(module, held, value)
+
+
+@cache
+def _import_all() -> None:
+    for program in _PROGRAMS:
+        for module in pkgutil.walk_packages(importlib.import_module(program).__path__, f"{program}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
 
 
 @dataclass(frozen=True, slots=True)
