@@ -16,6 +16,7 @@ from medxz.ids import is_uuid
 from medxz.loopback import is_loopback
 
 _PRINTED: Final = re.compile(r"[!-\[\]-~]+")  # no backslash, which some read as a slash
+_BRACKETED: Final = re.compile(r"([^@]*@)?\[[^\]]*\](:[0-9]*)?")
 _NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
@@ -55,7 +56,7 @@ def server_address(url: str) -> str:
         scheme, host = parts.scheme, parts.hostname if parts.port != 0 else None
     except ValueError:
         scheme, host = "", None
-    if scheme not in {"http", "https"} or not host or not _can_be_asked(url, host):
+    if scheme not in {"http", "https"} or not host or not _can_be_asked(url, parts.netloc, host):
         raise ConfigurationError([f"{url!r} is no address of a server; write https://host:port"])
     if scheme == "http" and not is_loopback(host):
         raise ConfigurationError(
@@ -64,14 +65,14 @@ def server_address(url: str) -> str:
     return url.rstrip("/")
 
 
-def _can_be_asked(url: str, host: str) -> bool:
+def _can_be_asked(url: str, place: str, host: str) -> bool:
     """Whether a client takes it: printable ASCII, and the host is an address, or a name that may be one of DNS."""
     if _PRINTED.fullmatch(url) is None:
         return False
     if _NAME.fullmatch(host) is not None and not host.rpartition(".")[2].isdigit():
         return True
     try:
-        ipaddress.ip_address(host)
+        is_v6 = ipaddress.ip_address(host).version == 6
     except ValueError:
         return False
-    return True
+    return not is_v6 or _BRACKETED.fullmatch(place) is not None

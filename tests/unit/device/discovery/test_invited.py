@@ -63,7 +63,7 @@ def test_a_code_may_come_alone() -> None:
     "text",
     [
         "https://[/#c=A", "://[", "https://\x7fa:1/#c=A", "https://1.2.3.999/#c=A", "https://٣.local/#c=A",
-        "https://a\\b/#c=A", "https://a/\x01#c=A", "https://a" + ".b" * 200 + "/#c=A", "https://a/#" + "c=A&" * 99,
+        "https://a\\b/#c=A", "https://[fe80::1]z1/#c=A", "https://a/\x01#c=A", "https://a" + ".b" * 200 + "/#c=A", "https://a/#" + "c=A&" * 99,
     ],
 )  # fmt: skip
 def test_a_text_that_leads_nowhere(text: str) -> None:
