@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, Self, TypeVar, TypeVarTuple
 
 from medxz.clock import Clock, SystemClock, format_time
 from medxz.device.discovery.calls import DiscoveryCalls
@@ -44,6 +44,9 @@ from medxz.errors import OpInvalid, StoreError
 from medxz.ids import Ids, RandomIds
 from medxz.replicate import Progress, Report, Standing
 from medxz.work import ThreadWorker, Worker
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 SYNC_ATTEMPTS: Final = 4
 SYNC_PATIENCE_S: Final = 5.0
@@ -110,11 +113,13 @@ class Device(EntityCalls, SessionCalls, DiscoveryCalls):
     """One device's store and its way to a server. Made by `enrol`, `create` or `open`."""
 
     def __init__(self, store: DeviceStore, machine: Machine) -> None:
+        self._work = _Work(machine.worker)
+        # whoever is handed the machine works through it too: what is under way when it closes ends with one error
+        self._machine = machine = replace(machine, worker=self._work)
         self._store = store
         self._clock = machine.clock
         self._ids = machine.ids
-        self._worker: Worker = machine.worker
-        self._machine = machine
+        self._worker: Worker = self._work
         self._hear = machine.hear
         self._recorded = asyncio.Event()
         # one for all that runs at a time: they share the session
@@ -210,8 +215,7 @@ class Device(EntityCalls, SessionCalls, DiscoveryCalls):
 
     def close(self) -> None:
         """Let the work that has begun end, and close the store. Closing twice is nothing."""
-        worker, self._worker = self._worker, _ClosedWorker()
-        worker.close()
+        self._work.close()
         self._store.close()
 
     async def __aenter__(self) -> Self:
@@ -353,13 +357,21 @@ class Device(EntityCalls, SessionCalls, DiscoveryCalls):
         return await self._worker.run(self._store.verify_audit)
 
 
-class _ClosedWorker:
-    """The worker of a device that was closed."""
+class _Work:
+    """The device's worker until it is closed; afterwards it says that the device was."""
 
-    async def run(self, _fn: Callable[..., Any], *_args: object) -> NoReturn:
-        raise StoreError("this device was closed; open it again")
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._is_closed = False
 
-    def close(self) -> None: ...
+    async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
+        if self._is_closed:
+            raise StoreError("this device was closed; open it again")
+        return await self._worker.run(fn, *args)
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._worker.close()
 
 
 def raw_key(key: bytes | str) -> bytes | str:

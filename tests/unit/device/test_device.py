@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 import medxz
-from medxz import Device
+from medxz import Device, wire
 from medxz.clock import SystemClock
 from medxz.device.device import Machine, raw_key
 from medxz.errors import (
@@ -244,6 +244,26 @@ async def test_a_device_that_was_closed(device: Device) -> None:
     for asked in (device.record("Patient", {}), device.status(), device.sync(), anext(device.ops())):
         with pytest.raises(StoreError, match="closed"):
             await asked
+
+
+async def test_closed_in_the_middle_of_a_sync(device: Device, server: ScriptedServer) -> None:
+    """A sync that was under way when the device was closed ends with the error of a closed device, not with another."""
+    await device.record("Patient", {})
+    is_asked, may_answer = asyncio.Event(), asyncio.Event()
+    answering = server.info
+
+    async def late_info() -> wire.InfoAnswer:
+        is_asked.set()
+        await may_answer.wait()
+        return await answering()
+
+    server.info = late_info  # type: ignore[method-assign]
+    syncing = asyncio.create_task(device.sync())
+    await is_asked.wait()
+    device.close()
+    may_answer.set()
+    with pytest.raises(StoreError, match="closed"):
+        await syncing
 
 
 def test_what_is_no_token_of_a_device(tmp_path: Path) -> None:
