@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 IN_STEP_S_MAX: Final = 1_800.0
 START_S_MAX: Final = 120.0
-_ROUND_S: Final = 5.0
+_ROUND_S: Final = 1.5
 _ROUND_S_MAX: Final = 60.0
 
 

@@ -16,9 +16,9 @@ from tests.simulation.steps.catalogue import draw_steps
 from tests.simulation.steps.step import Step
 
 CLINICS: Final = 2
-STEPS_MIN, STEPS_MAX = 60, 130
-PAUSE_MEAN_S: Final = 0.7
-LONG_PAUSE_SHARE, LONG_PAUSE_MEAN_S = 0.03, 15.0
+STEPS_MIN, STEPS_MAX = 60, 120
+PAUSE_MEAN_S: Final = 0.4
+LONG_PAUSE_SHARE, LONG_PAUSE_MEAN_S = 0.02, 12.0
 SMALL_SHARE: Final = 0.6
 """Of clinics with one site, one hub and two tablets: what is lost there is seen best, and costs least."""
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
-import sys
 import tempfile
 import time
 import traceback
@@ -18,7 +16,6 @@ from tests.simulation.healing import NotInStep
 from tests.simulation.loop import SimLoop, run_world
 from tests.simulation.outcome import Asked, Failure, Outcome
 from tests.simulation.parties.cheap import cheap
-from tests.simulation.parties.drawn import drawn, told_by
 from tests.simulation.parties.drawn import drawn, told_by
 from tests.simulation.plan import Plan, make_plan
 from tests.simulation.world import World
@@ -34,7 +31,6 @@ def run_asked(asked: Asked) -> Outcome:
         plan = plan.keeping(asked.keep)
     begun_s = time.process_time()
     with ExitStack() as stack:
-        stack.enter_context(_no_last_words())
         folder = stack.enter_context(_folder())
         stack.enter_context(cheap())
         stack.enter_context(drawn(asked.seed))
@@ -85,17 +81,6 @@ def _run(plan: Plan, folder: Path) -> tuple[World | None, Failure | None]:
         if world is not None:
             world.close()
     return world, None
-
-
-@contextmanager
-def _no_last_words() -> Iterator[None]:
-    """What crashed machines left behind is collected, and whatever it says of that is not heard."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    try:
-        yield
-        gc.collect()
-    finally:
-        sys.unraisablehook = hook
 
 
 @contextmanager

@@ -21,6 +21,7 @@ def main() -> None:
     """Run what is asked until nobody asks any more."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not be taken for an answer
+    sys.unraisablehook = lambda _: None  # the last words of what crashed machines left behind
     gc.freeze()  # what was imported is not looked through whenever a world is collected
     asked_of = msgspec.json.Decoder(Asked).decode
     for line in sys.stdin.buffer:

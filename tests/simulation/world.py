@@ -37,7 +37,7 @@ from tests.simulation.witness import Witness
 T = TypeVar("T")
 C = TypeVar("C", Pusher, Reader)
 
-STEP_S_MAX: Final = 15.0
+STEP_S_MAX: Final = 6.0
 """How long anything that is tried may take before it is given up."""
 LOOK_ROUND_S: Final = 3.0
 SHARED_ENTITIES: Final = 6

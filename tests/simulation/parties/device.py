@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -34,6 +34,8 @@ from tests.simulation.parties.standing import Machine
 T = TypeVar("T")
 AGAIN_S: Final = 5.0
 """Who can't stay in step tries it again after this."""
+LOGIN_AGAIN_S: Final = 15.0
+"""Who can't log in tries it again after this."""
 _PAGE: Final = 500
 
 
@@ -276,8 +278,11 @@ class TabletParty(Party[Device]):
             except MedxzError as error:
                 # what no server can mend now is tried again all the same: so does who opens the application
                 if self.email and _asks_for_a_login(error):
-                    with suppress(MedxzError):
+                    try:
                         await device.login(self.email, self._password)
+                        continue
+                    except MedxzError:
+                        await self.machine.clock.sleep(LOGIN_AGAIN_S)
                         continue
             await self.machine.clock.sleep(AGAIN_S)
 

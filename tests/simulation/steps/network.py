@@ -57,7 +57,7 @@ class Slow(Step):
         pair = world.machines_between(self.who, self.other)
         if pair is None:
             return None
-        delay_s = round(self.share**3 * 8, 3)
+        delay_s = round(self.share**3 * 2, 3)
         world.network.slow(pair[0].name, pair[1].name, delay_s, delay_s * 2)
         return f"{_between(pair)}: {delay_s} s and up to three times that"
 
