@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from zlib import crc32
 
-from medxz.program.keys import sync_directory
+from medxz.store.durable import make_directory, put_in_place
 from medxz.store.files import Identity, LogFile
 from medxz.store.sqlite import Workers, open_log
 from medxz.store.views.file import ViewsFile
@@ -57,9 +57,7 @@ class Folders:
         """The clinic's folder, which is made where there is none."""
         folder = self.places.clinic(clinic_id)
         if not folder.is_dir():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for parent in (folder.parent, folder.parent.parent):
-                sync_directory(parent)
+            make_directory(folder)
         return folder
 
 
@@ -110,8 +108,7 @@ class SqliteLogs:
                 clinic_id, self._epoch.server_id, self._epoch.epoch, secrets.token_bytes(_CURSOR_KEY_BYTES)
             )
             LogFile.create(unfinished, self._folders.key, identity)
-            unfinished.rename(path)
-            sync_directory(folder)
+            put_in_place(unfinished, path)
         return path
 
 

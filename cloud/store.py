@@ -16,12 +16,13 @@ from medxz.accounts.base import Authority
 from medxz.accounts.server import Server
 from medxz.errors import StoreKeyWrong
 from medxz.program.errors import CommandFailed
-from medxz.program.keys import has_content, make_key, read_key, sync_directory
+from medxz.program.keys import has_content, make_key, read_key
 from medxz.store.authority import secrets, server
 from medxz.store.authority.audit import AuditTrail
 from medxz.store.authority.secrets import Seal
 from medxz.store.authority.server import Server as ServerRow
 from medxz.store.authority.sqlite import open_sqlite
+from medxz.store.durable import sync
 from medxz.trust.certificates import Credential, make_root
 from medxz.work import ThreadWorker
 
@@ -79,7 +80,7 @@ async def make_store(
         made = await Server(authority).init()
         await authority.decide(lambda tx: _make_root(tx, authority, made))
         if settings.database is None:
-            sync_directory(places.data)
+            sync(places.data)
         yield await _opened(authority, key, pool)
 
 

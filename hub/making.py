@@ -22,7 +22,8 @@ from medxz.clock import Clock
 from medxz.errors import StoreError
 from medxz.ids import Ids
 from medxz.program.errors import CommandFailed
-from medxz.program.keys import has_content, make_key, read_key, sync_directory
+from medxz.program.keys import has_content, make_key, read_key
+from medxz.store.durable import put_in_place
 from medxz.store.files import Identity, LogFile
 from medxz.store.registry import SqliteRegistry
 from medxz.work import InlineWorker
@@ -56,7 +57,7 @@ async def make_hub(
         await _create(unfinished, key, clinic_id, clock, ids)
         async with _opened(unfinished, key) as made:
             identity, epoch = made.identity, made.file.identity.epoch
-        _put_in_place(unfinished, places)
+        put_in_place(unfinished, places.store)
     return {
         "server_id": identity.server_id,
         "clinic_id": identity.clinic_id,
@@ -87,7 +88,7 @@ async def hub_to_claim(
         yield made
         is_whole = made.file.identity.clinic_id != NO_CLINIC
     if is_whole:
-        _put_in_place(unfinished, places)
+        put_in_place(unfinished, places.store)
 
 
 def existing_key(places: HubPlaces, environ: Mapping[str, str]) -> bytes | None:
@@ -118,11 +119,6 @@ async def _opened(path: Path, key: bytes) -> AsyncIterator[Unfinished]:
         yield Unfinished(file, registry, identity)
     finally:
         file.close(clean=True)
-
-
-def _put_in_place(unfinished: Path, places: HubPlaces) -> None:
-    unfinished.rename(places.store)
-    sync_directory(places.data)
 
 
 def _remove_database(file: Path) -> None:

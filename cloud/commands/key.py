@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +11,7 @@ from cloud.options import PATH, At, at_cloud, clinic_option
 from medxz import limits
 from medxz.commandline import Example, Examples
 from medxz.program.errors import CommandFailed
-from medxz.program.keys import sync_directory
+from medxz.store.durable import write_new
 
 if TYPE_CHECKING:
     from cloud.office import Office
@@ -114,14 +113,9 @@ def import_root(at: At, clinic: str | None, file: Path) -> None:
 def _write(file: Path, content: bytes) -> None:
     """On the disk before anything is taken away."""
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        write_new(file.absolute(), content)
     except OSError as error:
         raise CommandFailed(f"{file} can't be made: {error.strerror}", "name a new file with --out") from None
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    sync_directory(file.absolute().parent)
 
 
 def _read(file: Path) -> bytes:

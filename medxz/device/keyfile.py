@@ -12,6 +12,7 @@ from pathlib import Path
 
 from medxz.device.store.file import DATABASE
 from medxz.errors import ConfigurationError, StoreKeyWrong
+from medxz.store.durable import make_directory, write_new
 
 _BYTES_MAX = 4_096
 
@@ -49,15 +50,7 @@ def read_or_make_key(store: Path, key_file: Path | None) -> str:
     file = key_file_of(store, key_file)
     if (store / DATABASE).exists() or (file.exists() and file.stat().st_size > 0):
         return read_key(store, key_file)
-    file.unlink(missing_ok=True)  # a power cut left it without its content
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as opened:
-        os.fchmod(opened.fileno(), 0o600)  # whatever the umask is
-        opened.write(secrets.token_hex(32) + "\n")
-        opened.flush()
-        os.fsync(opened.fileno())
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(folder)
-    os.close(folder)
+    file.unlink(missing_ok=True)  # an older version's, left by a power cut without its content
+    make_directory(file.parent)
+    write_new(file, f"{secrets.token_hex(32)}\n".encode())
     return read_key(store, key_file)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from medxz.program.errors import CommandFailed
+from medxz.store.durable import sync, write_new
 
 KEY_BYTES: Final = 32
 _HEX: Final = re.compile(rb"[0-9a-fA-F]{64}\s*")
@@ -45,7 +46,7 @@ def read_key(file: Path, environ: Mapping[str, str]) -> bytes:
 
 
 def has_content(file: Path) -> bool:
-    """Whether there is a key, or what is meant for one. A power cut may leave a new file without its content."""
+    """Whether there is a key, or what is meant for one. Somebody else's tool may have left a file without its content."""
     return file.exists() and file.stat().st_size > 0
 
 
@@ -55,27 +56,17 @@ def make_key(file: Path) -> bytes:
     try:
         if file.exists() and not has_content(file):
             file.unlink()
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        write_new(file, key.hex().encode() + b"\n")
     except OSError as error:
         raise CommandFailed(
             f"the key file {file} can't be made: {error.strerror}", "name another place with --key-file"
         ) from None
-    with os.fdopen(descriptor, "wb") as opened:
-        os.fchmod(opened.fileno(), 0o600)  # whatever the umask is
-        opened.write(key.hex().encode() + b"\n")
-        opened.flush()
-        os.fsync(opened.fileno())
-    sync_directory(file.parent)
     return key
 
 
 def sync_directory(folder: Path) -> None:
     """Let a name that was made in it survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder)
 
 
 def _is_credential(file: Path, environ: Mapping[str, str]) -> bool:

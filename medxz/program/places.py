@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from medxz.program.errors import CommandFailed
+from medxz.store.durable import make_directory
 
 
 class Places:
@@ -20,7 +21,7 @@ class Places:
 
     def make_directory(self) -> None:
         try:
-            self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self.data)
         except OSError as error:
             raise CommandFailed(
                 f"{self.data} can't be made: {error.strerror}", "give another --data"

@@ -16,6 +16,7 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from medxz.errors import MedxzError, StorageFull, StoreDamaged, StoreError, StoreKeyWrong, StoreLocked
 from medxz.limits import MIB, STORAGE_FULL_RETRY_S
 from medxz.store.damage import is_damage
+from medxz.store.durable import sync
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,19 +144,11 @@ def _settle(path: Path) -> None:
     try:
         if log.stat().st_size:
             for place in (log, log.parent):
-                _sync(place)
+                sync(place)
     except FileNotFoundError:
         pass
     except OSError as error:
         raise StoreError(f"{log} can't be synced to the disk: {error.strerror}") from None
-
-
-def _sync(place: Path) -> None:
-    descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _key_literal(key: bytes | str) -> str:

@@ -71,6 +71,8 @@ class LogFile:
                 "INSERT INTO dictionary (first_seq, bytes) VALUES (1, ?)", (shipped_dictionary(),)
             )
             connection.execute("COMMIT")
+        except sqlcipher.Error as error:
+            raise failure_to_open(error, path) from None
         finally:
             connection.close()
 

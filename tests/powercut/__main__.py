@@ -9,6 +9,7 @@ import asyncio
 import json
 import secrets
 import sys
+from pathlib import Path
 
 import click
 
@@ -20,9 +21,12 @@ from tests.powercut.cutting import Outcome, Plan, cut_often
 @click.option("--seed", type=int, help="Of a run before: the same moments, as far as the machine allows.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; progress goes to stderr.")
 @click.option("--plant", type=click.Choice(["no-sync"]), help="A mistake that must be found.")
-def main(cuts: int, seed: int | None, as_json: bool, plant: str | None) -> None:
+@click.option(
+    "--keep", type=click.Path(path_type=Path), help="Where to keep the hub of each loss; a new directory."
+)
+def main(cuts: int, seed: int | None, as_json: bool, plant: str | None, keep: Path | None) -> None:
     """Cut the power of a hub often, and look whether anything is lost."""
-    plan = Plan(secrets.randbelow(2**32) if seed is None else seed, cuts, plant)
+    plan = Plan(secrets.randbelow(2**32) if seed is None else seed, cuts, plant, keep=keep)
     click.echo(f"seed {plan.seed}", err=as_json)
     outcome = asyncio.run(cut_often(plan, lambda line: click.echo(line, err=as_json)))
     click.echo(json.dumps(outcome.told()) if as_json else _shown(outcome))

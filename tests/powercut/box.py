@@ -78,6 +78,15 @@ class Box:
         shutil.rmtree(dead)
         self.medium = Medium({name: FileMedium.holding(content) for name, content in image.items()})
         self._look()
+        shutil.rmtree(self._left, ignore_errors=True)
+        shutil.copytree(self.hub.data, self._left)
+
+    def keep(self, to: Path) -> None:
+        """What the last power cut left, what became of it, the key and the hub's log: for whoever looks for the mistake."""
+        self.hub.kill()
+        places = HubPlaces(self.hub.data)
+        places.socket.unlink(missing_ok=True)
+        shutil.copytree(self.folder, to)
 
     def stop(self) -> None:
         status, _ = self.hub.stop()
@@ -87,6 +96,10 @@ class Box:
     @property
     def _journal(self) -> Path:
         return self.folder / f"journal-{self.kills}"
+
+    @property
+    def _left(self) -> Path:
+        return self.folder / "left"
 
     def _look(self) -> None:
         """Every database that is to be kept opens, and is whole: seen by a copy, so that its hub finds what was left."""

@@ -28,6 +28,7 @@ class Plan:
     cuts: int
     plant: str | None = None
     stop_at_loss: bool = False
+    keep: Path | None = None
 
 
 @dataclass(slots=True)
@@ -92,6 +93,8 @@ async def _one_life(folder: Path, chance: Random, outcome: Outcome, say: Callabl
             loss = f"cut {outcome.cuts}: {str(error) or type(error).__name__}"[:_TOLD_CHARS_MAX]
             outcome.losses.append(loss)
             say(f"LOST: {loss}")
+            if outcome.plan.keep is not None:
+                life.box.keep(outcome.plan.keep / f"seed-{outcome.plan.seed}-cut-{outcome.cuts}")
             for line in life.box.hub.log.read_text().splitlines()[-_LOG_LINES_TOLD:]:
                 say(f"  the hub's log: {line[:_TOLD_CHARS_MAX]}")
         finally:

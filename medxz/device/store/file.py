@@ -19,6 +19,7 @@ from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.errors import StoreError, StoreLocked
 from medxz.store.cipher import open_database
+from medxz.store.durable import make_directory
 from medxz.store.migrate import migrate
 
 Connection: TypeAlias = sqlcipher.Connection
@@ -34,7 +35,7 @@ class StoreFile:
         self, folder: Path, key: bytes | str, *, create: bool, read_only: bool, wait_s: float
     ) -> None:
         if create:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(folder)
         elif not (folder / DATABASE).exists():
             raise StoreError(
                 f"there is no device's store in {folder}; make one with `medxz enroll`, or `medxz init`"
