@@ -135,6 +135,10 @@ class Clinic:
     def hubs(self) -> list[Hub]:
         return [one.process for one in self.servers.values() if isinstance(one.process, Hub)]
 
+    def connections(self, server: str) -> int:
+        """How many the links hold to a server; the hubs' own to each other are few, and always there."""
+        return sum(link.connections for name, link in self.links.items() if name.endswith(f"-{server}"))
+
     async def newcomer(self) -> dict[str, str]:
         """A code for one more tablet, and who will use it."""
         self.enrolled += 1

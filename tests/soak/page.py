@@ -212,7 +212,7 @@ def _how_to_read(told: Told) -> str:
     return (
         "<h2>How this is judged</h2><p>Each process is watched from one start to the next. The first "
         f"{_time(told.pace.warm_up_s)} of each life do not count: code is loaded and caches fill. What is left of all lives "
-        "gives one slope, after a little was taken off for every op that was stored meanwhile. A series grows if that slope "
+        "gives one slope, after a little was taken off for every op that was stored meanwhile, and for every connection. A series grows if that slope "
         "is steeper than it may be, and came to something in the time that was watched. Write-ahead logs have a limit in "
         "place of a slope. The numbers stand in <code>tests/soak/bounds.py</code>, with the reasons.</p>"
         "<p>cut: a link refuses and resets. slow: each piece comes later. swallow: a link takes all and passes nothing. hang: "

@@ -19,7 +19,10 @@ _AFTER_NAME: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One process at one moment. Sizes are bytes; `wal` is the log's, `wal_beside` the greatest of its other files."""
+    """One process at one moment. Sizes are bytes; `wal` is the log's, `wal_beside` the greatest of its other files.
+
+    `connections` are those that links hold to it.
+    """
 
     at_s: float
     party: str
@@ -33,6 +36,7 @@ class Sample:
     wal: int
     wal_beside: int
     ops: int
+    connections: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,9 @@ class Mark:
     why: str
 
 
-def look(party: str, pid: int, files: Iterable[Path], at_s: float, ops: int) -> Sample | None:
+def look(
+    party: str, pid: int, files: Iterable[Path], at_s: float, *, ops: int, connections: int = 0
+) -> Sample | None:
     """A process now; None where it has gone meanwhile."""
     proc = Path("/proc", str(pid))
     try:
@@ -74,7 +80,7 @@ def look(party: str, pid: int, files: Iterable[Path], at_s: float, ops: int) -> 
     cpu_s = (int(stat[13 - _AFTER_NAME]) + int(stat[14 - _AFTER_NAME])) / _TICKS
     return Sample(
         at_s, party, pid, memory["Rss"], memory["Pss"], handles, int(stat[19 - _AFTER_NAME]), cpu_s,
-        database, wal, beside, ops,
+        database, wal, beside, ops, connections,
     )  # fmt: skip
 
 

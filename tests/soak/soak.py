@@ -128,7 +128,12 @@ class Soak:
             if server.ended_by_itself is not None:
                 self._ended(server.name, server.ended_by_itself)
             elif server.pid is not None and not server.is_stopped:
-                self._add(look(server.name, server.pid, server.databases, at_s, count or self._ops))
+                self._add(
+                    look(
+                        server.name, server.pid, server.databases, at_s, ops=count or self._ops,
+                        connections=clinic.connections(server.name),
+                    )
+                )  # fmt: skip
         taken: list[float] = []
         for house in clinic.houses:
             taken += house.taken_ms()
@@ -136,7 +141,7 @@ class Soak:
                 self._ended(house.name, house.status)
                 continue
             files = Path(house.setting.folder).rglob("*.db")
-            self._add(look(house.name, house.pid, files, at_s, self._ops))
+            self._add(look(house.name, house.pid, files, at_s, ops=self._ops))
         self.told.pushes.append(_push(at_s, taken))
         self._sum_up(clinic)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -96,6 +97,21 @@ def test_a_leak_stands_at_the_top() -> None:
     page = render(told, "now", "here")
     assert page.index("hub-a: memory grows") < page.index("Verdicts")
     assert "All is well" not in page
+
+
+def test_tablets_that_move_are_no_leak() -> None:
+    """When fifty come to a hub, each with its connections, the hub takes more; that it then holds more is no trend."""
+    told = made()
+    moved = [
+        replace(one, handles=one.handles + 100, pss=one.pss + 7 * MIB, connections=100)
+        if one.party == HUB and 900 < one.at_s < 1_500
+        else one
+        for one in told.samples
+    ]
+    unexplained = [replace(one, connections=0) if one.at_s > 1_100 else one for one in moved]
+    for samples, grown in ((moved, []), (unexplained, ["handles"])):
+        judged = judge([one for one in samples if one.at_s < 1_500], [], RUN.warm_up_s)
+        assert [one.series for one in judged if one.told.judged == "grows"] == grown
 
 
 def test_a_run_that_saw_nothing_has_a_page() -> None:
