@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
+from urllib.parse import urlsplit
 
 from structlog.typing import FilteringBoundLogger
 
@@ -28,6 +29,8 @@ from hub.desk import desk_of
 from hub.doors import Doors, Surroundings, open_doors
 from hub.identity import HubIdentity, load_identity
 from hub.pairing import pairing_commands
+from hub.recovery.refilling import Refilling
+from hub.recovery.watching import PageWatch, damage_to_mend, note_damage
 from hub.services import hub_services
 from hub.storage import Storage, open_storage
 from hub.tls import Tls, shown_fingerprint
@@ -48,6 +51,7 @@ from medxz.program.running import (
 )
 from medxz.service import ClinicServices, Services
 from medxz.store.views.follower import Follower
+from medxz.waiting import first_of
 from medxz.web import App, Serving, make_log, serve
 from medxz.work import ThreadWorker
 
@@ -66,26 +70,47 @@ async def _run(settings: Settings, *, announce_json: bool) -> None:
     notifier = Notifier(os.environ, log)
     tell_of_broken_tasks(log)
     with stop_signals() as stop:
-        async with open_hub(settings, os.environ, log=log, clock=clock) as hub:
-            memory.settle()
-            background = [
-                asyncio.create_task(notifier.keep_alive(_writer_probe(hub.storage), clock)),
-                asyncio.create_task(memory.give_back(clock)),
-            ]
-            stored = hub.storage.log
-            log.info(
-                "hub ready", url=hub.url, server_id=stored.server_id, epoch=stored.epoch, ops=stored.last_seq
-            )
-            announce("hub", hub.url, notifier, as_json=announce_json)
-            background.append(asyncio.create_task(_advertise(hub, settings, clock, log), name="mdns"))
-            await stop.wait()
-            notifier.stopping()
-            log.info("hub stopping")
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+        while not stop.is_set():
+            settings = await _serve(settings, clock, log, notifier, stop, announce_json=announce_json)
     log.info("hub stopped")
     notifier.close()
+
+
+async def _serve(
+    settings: Settings,
+    clock: HubClock,
+    log: FilteringBoundLogger,
+    notifier: Notifier,
+    stop: asyncio.Event,
+    *,
+    announce_json: bool,
+) -> Settings:
+    """Until it is told to stop, or a file of the store is found damaged: then the next start replaces it.
+
+    With these settings it is begun again: on the same port, wherever that was.
+    """
+    async with open_hub(settings, os.environ, log=log, clock=clock) as hub:
+        memory.settle()
+        background = [
+            asyncio.create_task(notifier.keep_alive(_writer_probe(hub.storage), clock)),
+            asyncio.create_task(memory.give_back(clock)),
+            asyncio.create_task(PageWatch(hub.storage).run(), name="pages"),
+        ]
+        stored = hub.storage.log
+        log.info(
+            "hub ready", url=hub.url, server_id=stored.server_id, epoch=stored.epoch, ops=stored.last_seq
+        )
+        announce("hub", hub.url, notifier, as_json=announce_json)
+        background.append(asyncio.create_task(_advertise(hub, settings, clock, log), name="mdns"))
+        await first_of(stop.wait(), damage_to_mend(hub.storage, log))
+        note_damage(hub.storage, log)
+        if stop.is_set():
+            notifier.stopping()
+            log.info("hub stopping")
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+    return settings.model_copy(update={"port": urlsplit(hub.url).port})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +125,7 @@ class Hub:
     clinic: ClinicServices
     presence: Presence
     multicast: Multicast
+    refilling: Refilling
 
 
 @asynccontextmanager
@@ -114,25 +140,40 @@ async def open_hub(
     """A hub that was made, serving; on leaving, what is being answered is answered, and everything is closed."""
     places, ids = settings.places, ids or RandomIds()
     machine = clock or SystemClock()
-    opening = open_storage(places, lambda: read_key(places.key_file, environ), machine)
+    opening = open_storage(places, lambda: read_key(places.key_file, environ), machine, mending=ids)
     async with opening as storage, storage.clock.watched(log):
-        identity, clock = await load_identity(storage), storage.clock
+        identity, clock, refilling = await load_identity(storage), storage.clock, Refilling(storage, log)
         started_ms = clock.now_ms()
         with bound_socket(settings) as bound:
             url = local_url(settings, bound)
             multicast = Multicast(served_alone(settings, url))
-            around = Surroundings(settings, url, clock, ids, log, multicast=multicast)
+            around = Surroundings(
+                settings, url, clock, ids, log, multicast=multicast, salvaged=refilling.salvaged
+            )
             async with open_doors(storage, identity, around) as doors:
                 follower = Follower(
                     storage.log, storage.views, clock, lambda what: log.info("views", why=what)
                 )
-                services, clinic = hub_services(storage, follower, doors, around, VERSION)
-                hub = Hub(around.url, storage, identity, doors, services, clinic, around.presence, multicast)
+                services, clinic = hub_services(storage, follower, doors, around, refilling, VERSION)
+                hub = Hub(
+                    around.url,
+                    storage,
+                    identity,
+                    doors,
+                    services,
+                    clinic,
+                    around.presence,
+                    multicast,
+                    refilling,
+                )
                 async with AsyncExitStack() as stack:
                     await stack.enter_async_context(_controlled(hub, around, started_ms))
                     await stack.enter_async_context(_served(hub, around, follower, bound))
                     if doors.neighbours is not None:
                         await stack.enter_async_context(doors.neighbours.running())
+                    await stack.enter_async_context(
+                        refilling.running(doors.in_step, lambda: doors.link().backlog)
+                    )
                     yield hub
 
 
@@ -153,6 +194,7 @@ async def _controlled(hub: Hub, around: Surroundings, started_ms: int) -> AsyncI
         started_ms,
         hub.presence.told,
         hub.doors.neighbours.states if hub.doors.neighbours is not None else list,
+        hub.refilling.told,
     )
     control = ControlServer(
         around.settings.places.socket, {**commands.table(), **pairing_commands(hub.doors.pairing)}, around.say

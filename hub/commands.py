@@ -40,6 +40,7 @@ class Commands:
     started_ms: int
     mdns: Callable[[], Json]
     neighbours: Callable[[], Sequence[LinkState]] = list
+    damaged: Callable[[], Sequence[Json]] = list
 
     def table(self) -> dict[str, Handler]:
         return {**self.desk.table(), "status": self.status, "key": self.key, "verify": self.verify}
@@ -72,6 +73,7 @@ class Commands:
             "upstream_last_error": link.last_error,
             "neighbours": [_told(state) for state in self.neighbours()],
             "mdns": self.mdns(),
+            "damaged_files": list(self.damaged()),
             "clock": self.storage.clock.standing().told(),
             "checks": [check.model_dump() for check in health.checks],
         }

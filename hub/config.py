@@ -32,6 +32,11 @@ class HubPlaces(Places):
         return self.data / "audit.db"
 
     @property
+    def keepsake(self) -> Path:
+        """What makes this hub that hub, once more: for when the store is damaged."""
+        return self.data / "keepsake"
+
+    @property
     def lock(self) -> Path:
         return self.data / "hub.lock"
 

@@ -21,9 +21,11 @@ from medxz.errors import ConfigurationError, MedxzError
 from medxz.program.errors import CommandFailed
 from medxz.program.finding import Finding, find_directory, find_key, find_space
 from medxz.program.keys import read_key
+from medxz.store.rescue.pages import PageCheck
 
 _POLL_S: Final = 0.2
-_RESTORE: Final = "stop the hub, keep a copy of its directory and its key, and restore a backup"
+_MENDS: Final = "`medxz-hub run` sets the file aside and fills again by itself: docs/recovery.md"
+_PAGES_AT_ONCE: Final = 1_000
 
 Progress = Callable[[int, int], None]
 
@@ -87,7 +89,7 @@ def _store(places: HubPlaces, environ: Mapping[str, str], progress: Progress) ->
         return
     yield Finding("hub", ok=True, detail=f"runs at {hub['url']}, version {hub['version']}")
     for check in hub["checks"]:
-        hint = "" if check["ok"] else "see the hub's log"
+        hint = "" if check["ok"] else "see the hub's log; of a damaged file: docs/recovery.md"
         yield Finding(f"hub: {check['name']}", ok=check["ok"], detail=check["detail"], hint=hint)
     yield _check_running(places, progress)
 
@@ -110,9 +112,22 @@ async def _examine_stopped(
             opened = Finding("store", ok=True, detail=f"opens with its key, epoch {storage.log.epoch}")
             clock = _clock(storage.clock.standing())
             found = await storage.log.verify(lambda so_far: progress(so_far.checked, so_far.total))
+            pages = [_pages(check) for check in storage.page_checks()]
     except MedxzError as error:
-        return [Finding("store", ok=False, detail=str(error), hint=error.hint or _RESTORE)]
-    return [opened, clock, _rows(found.checked, found.damaged, len(found.damaged))]
+        return [Finding("store", ok=False, detail=str(error), hint=error.hint or _MENDS)]
+    return [opened, clock, _rows(found.checked, found.damaged, len(found.damaged)), *pages]
+
+
+def _pages(check: PageCheck) -> Finding:
+    """Those that hold no op too, and free ones."""
+    damaged: list[int] = []
+    for first in range(1, check.count + 1, _PAGES_AT_ONCE):
+        damaged += check.damaged(range(first, min(first + _PAGES_AT_ONCE, check.count + 1)))
+    name, count = f"pages of {check.path.name}", check.count
+    if damaged:
+        shown = ", ".join(map(str, damaged[:5])) + (", …" if len(damaged) > 5 else "")
+        return Finding(name, ok=False, detail=f"{len(damaged)} of {count} are damaged: {shown}", hint=_MENDS)
+    return Finding(name, ok=True, detail=f"{count} read, every one is what was written")
 
 
 def _clock(standing: Standing) -> Finding:
@@ -125,7 +140,7 @@ def _rows(checked: int, damaged: list[int], count: int) -> Finding:
     if count:
         shown = ", ".join(map(str, damaged[:5])) + (", …" if count > 5 else "")
         detail = f"{count} of {checked} ops are damaged: server_seq {shown}"
-        return Finding("ops", ok=False, detail=detail, hint=_RESTORE)
+        return Finding("ops", ok=False, detail=detail, hint=_MENDS)
     return Finding("ops", ok=True, detail=f"{checked} read, every checksum fits")
 
 

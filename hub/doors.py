@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -43,6 +43,16 @@ if TYPE_CHECKING:
     from hub.uplink.connection import Connection
 
 
+async def _at_once() -> None:
+    """A hub alone has nobody to be in step with."""
+
+
+def _nothing_to_wait_for() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass(frozen=True, slots=True)
 class Doors:
     """Who is let in, how the uplink is, and where it is noted."""
@@ -56,6 +66,7 @@ class Doors:
     certificate: CloudCertificate | None = None
     cloud_ca_certificates: Sequence[str] = ()
     neighbours: Neighbours | None = None
+    in_step: Callable[[], Awaitable[object]] = _at_once
     office: Office | None = None
 
 
@@ -70,6 +81,8 @@ class Surroundings:
     say: FilteringBoundLogger
     presence: Presence = field(default_factory=Presence)
     multicast: Multicast = field(default_factory=Multicast)
+    salvaged: asyncio.Event = field(default_factory=_nothing_to_wait_for)
+    """Set once nothing is read out of a damaged file any more: before, the cloud would be asked for everything."""
 
     def lan_url(self) -> str:
         """Where devices of the site find this hub: by an address, which every device can go to."""
@@ -109,6 +122,7 @@ async def open_doors(storage: Storage, identity: HubIdentity, around: Surroundin
                     trusted.verifier(clock, clock.witness), made.accounts, made.uplink.link, notes, audit,
                     ClaimedPairing(made.accounts, identity, around.lan_url), made.certificate,
                     identity.claim.cloud_ca_certificates, made.neighbours,
+                    made.uplink.in_step.wait,
                 )  # fmt: skip
     finally:
         with suppress(MedxzError):
@@ -123,13 +137,18 @@ async def _connected(
     from hub.uplink.connection import connect  # a hub alone needs no client
 
     connection = connect(storage, identity, around, trusted, notes)
-    running = asyncio.create_task(connection.uplink.run(), name="uplink")
+    running = asyncio.create_task(_linked(connection, around.salvaged), name="uplink")
     try:
         yield connection
     finally:
         running.cancel()
         await asyncio.wait([running])
         await connection.aclose()
+
+
+async def _linked(connection: Connection, salvaged: asyncio.Event) -> None:
+    await salvaged.wait()
+    await connection.uplink.run()
 
 
 def _own_config(around: Surroundings, identity: HubIdentity) -> ClinicConfig:

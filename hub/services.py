@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from hub.config import Settings
 from hub.doors import Doors, Surroundings
+from hub.recovery.refilling import Refilling
 from hub.storage import Storage
 from medxz.service import (
     ClinicParts,
@@ -29,8 +30,8 @@ from medxz.work import ThreadWorker
 
 
 def hub_services(
-    storage: Storage, follower: Follower, doors: Doors, around: Surroundings, version: str
-) -> tuple[Services, ClinicServices]:
+    storage: Storage, follower: Follower, doors: Doors, around: Surroundings, refilling: Refilling, version: str
+) -> tuple[Services, ClinicServices]:  # fmt: skip
     """Those of the server, and those of its one clinic."""
     log, registry, settings = storage.log, storage.registry, around.settings
     clock, ids = around.clock, around.ids
@@ -68,9 +69,17 @@ def hub_services(
             throttle=throttle,
             accounts=doors.accounts,
             clinic=only(clinic),
-            health=health_of(log, follower, upstream, settings.places.data, _checks(storage, doors, around)),
+            health=health_of(
+                log, follower, upstream, settings.places.data, _checks(storage, doors, around, refilling)
+            ),
             gauges=gauges_of(
-                log, follower, clinic.pull, clinic.snapshot, results, doors.link, more=_gauges(doors)
+                log,
+                follower,
+                clinic.pull,
+                clinic.snapshot,
+                results,
+                doors.link,
+                more={**_gauges(doors), **refilling.gauges()},
             ),
             dictionaries=[shipped_dictionary()],
             clock=clock,
@@ -79,9 +88,10 @@ def hub_services(
     return server, clinic
 
 
-def _checks(storage: Storage, doors: Doors, around: Surroundings) -> list[Checking]:
+def _checks(storage: Storage, doors: Doors, around: Surroundings, refilling: Refilling) -> list[Checking]:
     """The hub's own."""
     return [
+        refilling.check,
         storage.clock.check,
         around.presence.check,
         *([doors.neighbours.check] if doors.neighbours is not None else []),

@@ -186,6 +186,8 @@ class SchemaTooNew(StoreError):
 class StoreDamaged(StoreError):
     """A file that does not hold what was written to it."""
 
+    hint = "`medxz-hub run` sets it aside and fills again by itself; a cloud is restored from a backup: docs/recovery.md"
+
 
 class RowCorrupt(StoreError):
     """A row whose checksum does not fit its bytes: never handed to anybody."""

@@ -70,6 +70,7 @@ class Uplink:
         self._wake: Final = asyncio.Event()
         self._link = Link()
         self._failures = 0
+        self.in_step: Final = asyncio.Event()  # once the cloud was read to its end
 
     def link(self) -> Link:
         return replace(self._link, backlog=self._side.backlog)
@@ -109,6 +110,7 @@ class Uplink:
 
     def _tell(self, standing: Standing, why: str) -> None:
         if standing == "live":
+            self.in_step.set()
             self.met()
         elif why == STREAM_ENDED:  # whether it is gone, the next request tells
             self._ways.mirror.doubt()

@@ -81,7 +81,9 @@ async def check_integrity(log: LogStore) -> Check:
     if check is None:
         return Check(name="integrity", ok=True, detail="the log was stopped well: no check was needed")
     if check.damaged:
-        detail = f"{len(check.damaged)} damaged rows, first server_seq {check.damaged[0]}: restore or replace this hub"
+        detail = (
+            f"{len(check.damaged)} damaged rows, first server_seq {check.damaged[0]}: see docs/recovery.md"
+        )
         return Check(name="integrity", ok=False, detail=detail)
     state = "checked" if check.done else "being checked"
     return Check(

@@ -119,22 +119,6 @@ def failure_to_open(error: sqlcipher.Error, path: Path) -> MedxzError:
     return told
 
 
-def damaged_pages(path: Path, key: bytes | None) -> list[str]:
-    """What the driver says of the pages of a file whose MAC does not fit, free ones too; a plain file has none to hold.
-
-    It reads the whole file. Beside a checkpoint it may meet a page that is being written: ask twice.
-    """
-    if key is None:
-        return []
-    connection = open_database(path, key)
-    try:
-        return [str(told) for (told,) in connection.execute("PRAGMA cipher_integrity_check").fetchall()]
-    except sqlcipher.Error as error:
-        raise failure(error, path) from None
-    finally:
-        connection.close()
-
-
 def _settle(path: Path) -> None:
     """Bring to the disk what a process committed that died before it had synced it.
 

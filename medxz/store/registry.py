@@ -7,14 +7,14 @@ Reading is a look into a dictionary and never waits. A change is durable before 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.scope import Scope
-from medxz.store.cipher import failure
+from medxz.store.cipher import failure, failure_to_open
 from medxz.store.directory import ClinicConfig, DeviceEntry, Directory, HubEntry, User
 from medxz.store.exchange import (
     NEIGHBOUR_KEEP,
@@ -30,6 +30,7 @@ from medxz.store.exchange import (
 )
 from medxz.store.files import LogFile
 from medxz.store.mirror import config_of, learning, mirroring
+from medxz.store.shape import Shape, shape_of
 from medxz.wire import ConfigAnswer, DirectoryAnswer, JwksAnswer
 
 T = TypeVar("T")
@@ -70,8 +71,15 @@ class SqliteRegistry:
         self.clinic_id: Final = file.identity.clinic_id
         self.config = ClinicConfig()
         self.keys = JwksAnswer(keys=[])
-        self.directory = _read(self._connection)
-        for keys, config in self._connection.execute("SELECT keys, config FROM mirror").fetchall():
+        self.after_secret: Callable[[], Awaitable[None]] | None = (
+            None  # told of each secret that is kept or forgotten
+        )
+        try:
+            self.directory = _read(self._connection)
+            mirrored = self._connection.execute("SELECT keys, config FROM mirror").fetchall()
+        except sqlcipher.Error as error:
+            raise failure_to_open(error, self._path) from None
+        for keys, config in mirrored:
             self.keys = JwksAnswer.model_validate_json(keys)
             self.config = config_of(ConfigAnswer.model_validate_json(config))
 
@@ -124,6 +132,7 @@ class SqliteRegistry:
 
     async def forget_secret(self, name: str) -> None:
         await self._write(("DELETE FROM secret WHERE name = ?", (name,)))
+        await self._tell_of_secret()
 
     def _take_over(self, told: DirectoryAnswer) -> None:
         self.keys, self.config = told.keys, config_of(told.config)
@@ -137,7 +146,7 @@ class SqliteRegistry:
 
     async def exchange(self) -> Exchange | None:
         """How far the exchange with the cloud was when it was last kept."""
-        rows = await self._worker.run(lambda: self._connection.execute(READ).fetchall())
+        rows = await self._rows(READ)
         return exchange_of(rows[0]) if rows else None
 
     async def keep_exchange(
@@ -163,7 +172,7 @@ class SqliteRegistry:
 
     async def neighbour_cursor(self, hub_id: str) -> tuple[str, str] | None:
         """How far another hub's log was read: in which epoch of it, and to which cursor."""
-        rows = await self._worker.run(lambda: self._connection.execute(NEIGHBOUR_READ, (hub_id,)).fetchall())
+        rows = await self._rows(NEIGHBOUR_READ, hub_id)
         return rows[0] if rows else None
 
     async def keep_neighbour_cursor(self, hub_id: str, epoch: str, cursor: str) -> None:
@@ -176,11 +185,31 @@ class SqliteRegistry:
 
     async def get_secret(self, name: str) -> bytes | None:
         """A private key or other secret of the server; None where there is none of that name."""
-        return await self._worker.run(_get_secret, self._connection, name)
+        rows = await self._rows("SELECT bytes FROM secret WHERE name = ?", name)
+        return rows[0][0] if rows else None
+
+    async def secrets(self) -> dict[str, bytes]:
+        """All of them, by their names."""
+        return dict(await self._rows("SELECT name, bytes FROM secret"))
 
     async def put_secret(self, name: str, value: bytes) -> None:
         """Keep it under that name. Nobody is woken: no directory has secrets in it."""
         await self._run(_write, [("INSERT OR REPLACE INTO secret (name, bytes) VALUES (?,?)", (name, value))])
+        await self._tell_of_secret()
+
+    async def shape(self) -> Shape:
+        """How the file is laid out."""
+        return await self._worker.run(shape_of, self._connection)
+
+    async def _tell_of_secret(self) -> None:
+        if self.after_secret is not None:
+            await self.after_secret()
+
+    async def _rows(self, sql: str, *values: object) -> list[Any]:
+        try:
+            return await self._worker.run(lambda: self._connection.execute(sql, values).fetchall())
+        except sqlcipher.Error as error:
+            raise failure(error, self._path) from None
 
     async def _write(
         self, *statements: tuple[str, tuple[object, ...]], seen: Callable[[], None] = lambda: None
@@ -198,11 +227,6 @@ class SqliteRegistry:
             return await self._worker.run(write, self._connection, statements)
         except sqlcipher.Error as error:
             raise failure(error, self._path) from None
-
-
-def _get_secret(connection: sqlcipher.Connection, name: str) -> bytes | None:
-    rows = connection.execute("SELECT bytes FROM secret WHERE name = ?", (name,)).fetchall()
-    return rows[0][0] if rows else None
 
 
 def _write_and_read(

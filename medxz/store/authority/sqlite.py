@@ -116,6 +116,11 @@ async def open_sqlite(
     return SqliteTransactions(path, await worker.run(_open, path, key), worker, damage)
 
 
+def make_sqlite(path: Path, key: bytes | None) -> None:
+    """A new file with empty tables, closed again."""
+    _open(path, key).close()
+
+
 def _open(path: Path, key: bytes | None) -> sqlcipher.Connection:
     connection = open_database(path, key, create=True)
     try:

@@ -6,7 +6,7 @@ against its checksum and its own server_seq.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,7 +17,7 @@ from medxz.op import Operation
 from medxz.store.dictionaries import Dictionaries, shipped_dictionary
 from medxz.store.record import op_json_of, stored_op
 from medxz.store.rescue.pages import DamagedFile
-from medxz.store.rescue.trees import TABLE_LEAF, Lost, Row, kind_of, rows_of_page
+from medxz.store.rescue.trees import TABLE_LEAF, Lost, Row, kind_of, rows_of_page, rows_of_tree
 
 _DICTIONARY: Final = b"\x37\xa4\x30\xec"
 
@@ -34,19 +34,26 @@ class Found:
     lost: Lost = field(default_factory=Lost)
 
 
-def find_dictionaries(file: DamagedFile) -> Dictionaries:
-    """Those that the log carries and can be read; the first is also part of this program."""
-    found = {1: shipped_dictionary()}
-    for _, row in _leaf_rows(file, Found()):
+def find_dictionaries(file: DamagedFile, root: int | None = None) -> Dictionaries:
+    """Those that the log carries and can be read, from their table's root where that leads to all of them; the first
+    is also part of this program.
+    """
+    found, lost = {1: shipped_dictionary()}, Lost()
+    rows = list(rows_of_tree(file, root, lost)) if root is not None else []
+    if root is None or lost.pages or lost.rows:
+        rows += (row for page_rows in _leaves(file, range(1, file.count + 1), Found()) for row in page_rows)
+    for row in rows:
         match row.values:
             case [None, bytes(data)] if row.rowid and data.startswith(_DICTIONARY):
                 found[row.rowid] = data
     return Dictionaries(sorted(found.items()))
 
 
-def find_ops(file: DamagedFile, dictionaries: Dictionaries, found: Found) -> Iterator[list[Operation]]:
-    """The ops, page by page; one may come again. An empty list tells only that it goes on."""
-    for _, page_rows in _pages(file, found):
+def find_ops(
+    file: DamagedFile, dictionaries: Dictionaries, found: Found, numbers: Iterable[int] | None = None
+) -> Iterator[list[Operation]]:
+    """The ops, page by page, in these pages or in all; one may come again. An empty list tells only that it goes on."""
+    for page_rows in _leaves(file, range(1, file.count + 1) if numbers is None else numbers, found):
         ops: list[Operation] = []
         for row in page_rows:
             match row.values:
@@ -70,21 +77,14 @@ def _op(seq: int, body: bytes, dictionaries: Dictionaries) -> Operation | None:
     return op if op.server_seq == seq else None
 
 
-def _leaf_rows(file: DamagedFile, found: Found) -> Iterator[tuple[int, Row]]:
-    for number, rows in _pages(file, found):
-        for row in rows:
-            yield number, row
-
-
-def _pages(file: DamagedFile, found: Found) -> Iterator[tuple[int, Iterator[Row]]]:
-    """Every page that is a leaf of a table, in each of its versions."""
-    for number in range(1, file.count + 1):
+def _leaves(file: DamagedFile, numbers: Iterable[int], found: Found) -> Iterator[Iterator[Row]]:
+    """The rows of every page that is a leaf of a table, in each of its versions; nothing for other pages."""
+    for number in numbers:
         found.pages += 1
-        is_sound = False
+        is_sound = not any(file.raw(number))  # never written
         for page in file.versions(number):
             is_sound = True
             if kind_of(number, page) == TABLE_LEAF:
-                yield number, rows_of_page(file, number, page, found.lost)
-        if not is_sound:
-            found.pages_damaged += 1
-            yield number, iter(())
+                yield rows_of_page(file, number, page, found.lost)
+        found.pages_damaged += not is_sound
+        yield iter(())

@@ -1,7 +1,7 @@
 """The pages of an encrypted SQLite file and of its write-ahead log, as they lie there; each is proved by its MAC.
 
-Only for files that no connection has open: closing a file here would drop the locks of one. The format is SQLCipher 4's
-with its usual settings and a raw key.
+The format is SQLCipher 4's with its usual settings and a raw key. Closing a file drops the locks that this process has
+on it, those of its connections too: whoever reads beside a connection closes after it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -37,17 +37,44 @@ class PageCipher:
         masked = bytes(byte ^ _SALT_MASK for byte in salt)
         self._mac_key: Final = hashlib.pbkdf2_hmac("sha512", key, masked, _MAC_ROUNDS, len(key))
 
+    def proves(self, number: int, page: bytes) -> bool:
+        """Whether it is what was written there."""
+        if len(page) != PAGE_BYTES:
+            return False
+        about = page[_start(number) : -_MAC_BYTES] + number.to_bytes(4, "little")
+        return hmac.compare_digest(hmac.digest(self._mac_key, about, "sha512"), page[-_MAC_BYTES:])
+
     def open(self, number: int, page: bytes) -> bytes | None:
         """What is in a page; None where it is not what was written there."""
-        if len(page) != PAGE_BYTES:
+        if not self.proves(number, page):
             return None
-        at = SALT_BYTES if number == 1 else 0  # the first one begins with the salt, which is not encrypted
-        text, iv, mac = page[at:USABLE_BYTES], page[USABLE_BYTES:-_MAC_BYTES], page[-_MAC_BYTES:]
-        proved = hmac.digest(self._mac_key, text + iv + number.to_bytes(4, "little"), "sha512")
-        if not hmac.compare_digest(proved, mac):
-            return None
+        text, iv = page[_start(number) : USABLE_BYTES], page[USABLE_BYTES:-_MAC_BYTES]
         opened = Cipher(self._key, CBC(iv)).decryptor().update(text)
-        return _MAGIC + opened if at else opened
+        return _MAGIC + opened if number == 1 else opened
+
+
+class PageCheck:
+    """The pages of a file that is in use, held against their MACs. `close` it after every connection to the file."""
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        self.path: Final = path
+        self._file: Final = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._cipher: Final = PageCipher(key, os.pread(self._file, SALT_BYTES, 0).ljust(SALT_BYTES, b"\0"))
+
+    @property
+    def count(self) -> int:
+        return os.fstat(self._file).st_size // PAGE_BYTES
+
+    def damaged(self, numbers: Iterable[int]) -> list[int]:
+        """Those of these pages that are not what was written. One that was never written is empty, and sound."""
+        return [number for number in numbers if not self._is_sound(number)]
+
+    def _is_sound(self, number: int) -> bool:
+        page = os.pread(self._file, PAGE_BYTES, (number - 1) * PAGE_BYTES)
+        return self._cipher.proves(number, page) or not any(page)
+
+    def close(self) -> None:
+        os.close(self._file)
 
 
 class DamagedFile:
@@ -101,6 +128,11 @@ class DamagedFile:
     def is_in_file(self, number: int, offset: int) -> bool:
         """Whether what lies there in the write-ahead log was copied into the file."""
         return self.raw_in_wal(offset) == self.raw(number)
+
+
+def _start(number: int) -> int:
+    """The first page begins with the salt, which is not encrypted."""
+    return SALT_BYTES if number == 1 else 0
 
 
 def _places(wal: Wal | None, *, is_current: bool) -> dict[int, list[int]]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
+from medxz.store.cipher import open_database
 from medxz.store.rescue.pages import DamagedFile
 from medxz.store.rescue.trees import Lost, Row, Value, rows_of_tree
 
@@ -31,7 +34,29 @@ def roots_of(file: DamagedFile, kept: Mapping[str, int]) -> dict[str, int]:
     return roots
 
 
-def copy_tables(
+def copy_into(
+    new: Path,
+    key: bytes,
+    file: DamagedFile,
+    roots: Mapping[str, int],
+    tables: Sequence[str],
+    secrets: Mapping[str, bytes],
+) -> tuple[int, Lost]:
+    """What can be read of these tables of a log's file, and those of the secrets that it has no more."""
+    with closing(open_database(new, key)) as connection:
+        copied = _copy(file, roots, connection, tables)
+        for name, value in secrets.items():
+            connection.execute("INSERT OR IGNORE INTO secret (name, bytes) VALUES (?,?)", (name, value))
+    return copied
+
+
+def copy_every_table(new: Path, key: bytes, file: DamagedFile, roots: Mapping[str, int]) -> tuple[int, Lost]:
+    """What can be read of all tables that the new file has."""
+    with closing(open_database(new, key)) as connection:
+        return _copy(file, roots, connection, _table_names(connection))
+
+
+def _copy(
     file: DamagedFile, roots: Mapping[str, int], new: sqlcipher.Connection, tables: Sequence[str]
 ) -> tuple[int, Lost]:
     """What can be read of these tables, in one transaction; how many rows that are, and what can't be read."""
@@ -48,7 +73,7 @@ def copy_tables(
     return copied, lost
 
 
-def table_names(connection: sqlcipher.Connection) -> list[str]:
+def _table_names(connection: sqlcipher.Connection) -> list[str]:
     """Every table of a file, in the order in which they were made: what a row refers to comes before it."""
     rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid").fetchall()
     return [name for (name,) in rows if not name.startswith("sqlite_")]
