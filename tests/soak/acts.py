@@ -92,7 +92,9 @@ class Person:
         return await self._changed("Observation", found, "retract", {"reason": "entered for somebody else"})
 
     async def resolve(self) -> list[str]:
-        rows = (await self.device.conflicts(limit=_PAGE)).rows
+        found = (await self.device.conflicts(limit=_PAGE)).rows
+        # two patients who may be one person are for people to look at: no resolve joins them
+        rows = [conflict for conflict in found if conflict.kind != "duplicate"]
         if not rows:
             return []
         conflict = self.chance.choice(rows)
