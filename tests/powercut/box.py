@@ -46,7 +46,7 @@ class Box:
         orders = Orders(journal=str(self._journal), data=str(self.hub.data), die_at=die_at, plant=self._plant)
         program = (sys.executable, "-m", "tests.powercut.hub", msgspec.json.encode(orders).decode())
         self._launched_at = time.monotonic()
-        self.hub.launch("--plain-http", env={"PYTHONPATH": str(ROOT)}, program=program)
+        self.hub.launch("--plain-http", "--no-mdns", env={"PYTHONPATH": str(ROOT)}, program=program)
 
     @property
     def running_s(self) -> float:
