@@ -22,6 +22,8 @@ from heapq import heapify, heappop, heappush
 from random import Random
 from typing import Any, Final, Self, TypeVar, TypeVarTuple
 
+from anyio._backends._asyncio import _task_states
+
 from tests.simulation.incarnation import INCARNATION, Incarnation
 from tests.simulation.network import Network
 from tests.simulation.transport import SimServer
@@ -36,6 +38,8 @@ WORK_S_MAX: Final = 0.001
 _ROUND_S: Final = 1e-6
 _CANCELLED_TIMERS_MIN: Final = 256
 _TOLD_TASKS_MAX: Final = 20
+# what is closed begins others, to tidy up
+_CLOSING_ROUNDS: Final = 3
 
 
 class Endless(Exception):
@@ -339,14 +343,27 @@ class SimLoop(asyncio.BaseEventLoop):
         self.close()
 
     def _close_all(self) -> None:
-        for task in self.tasks():
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        asyncio._set_running_loop(self)  # who asks for one while it is closed would be given another
+        try:
+            for _ in range(_CLOSING_ROUNDS):
+                for task in self.tasks():
+                    self._close(task)
+            self._ready.clear()  # type: ignore[attr-defined]
+            self._timers.clear()
+            self._ghosts.clear()
+            gc.collect()
+        finally:
+            asyncio._set_running_loop(None)
+
+    def _close(self, task: SimTask) -> None:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        asyncio.tasks._enter_task(self, task)
+        try:
             with suppress(BaseException):
                 task.get_coro().close()
-        self._ready.clear()  # type: ignore[attr-defined]
-        self._timers.clear()
-        self._ghosts.clear()
-        gc.collect()
+        finally:
+            asyncio.tasks._leave_task(self, task)
+            _task_states.pop(task, None)  # what a scope leaves there when it is not left in its own task
 
     def _broke(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         incarnation = INCARNATION.get()
