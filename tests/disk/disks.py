@@ -108,6 +108,8 @@ class Disk:
         self.medium = Medium()
         self.writes = 0
         self.syncs = 0
+        self.failed_syncs = 0
+        self.refused_for_room = 0
         self.is_sealed = False
         self.broken: BaseException | None = None
         self.recorder: Final = recorder
@@ -198,6 +200,7 @@ class Disk:
         file = self.medium.files.get(name)
         if self._failing_syncs:
             self._failing_syncs -= 1
+            self.failed_syncs += 1
             if file is not None:
                 file.lose(self._failing_chance)
             return native.IOERR_FSYNC
@@ -243,6 +246,7 @@ class Disk:
         if self._room_bytes is None or growth <= 0:
             return True
         if growth > self._room_bytes:
+            self.refused_for_room += 1
             return False
         self._room_bytes -= growth
         return True

@@ -100,6 +100,7 @@ def _progress(outcomes: list[Outcome], count: int) -> None:
 
 def _tell(options: argparse.Namespace, outcomes: list[Outcome], took_s: float) -> None:
     done = sum((Counter(outcome.done) for outcome in outcomes), Counter[str]())
+    felt = sum((Counter(outcome.felt) for outcome in outcomes), Counter[str]())
     failures = [outcome for outcome in outcomes if outcome.failure]
     cpu_s = sum(outcome.cpu_s for outcome in outcomes)
     if options.json:
@@ -107,6 +108,7 @@ def _tell(options: argparse.Namespace, outcomes: list[Outcome], took_s: float) -
             "worlds": len(outcomes), "failed": len(failures), "seconds": round(took_s, 1), "cpu_s": round(cpu_s, 1),
             "virtual_s": round(sum(outcome.virtual_s for outcome in outcomes)),
             "ops": sum(outcome.ops for outcome in outcomes), "done": dict(sorted(done.items())),
+            "felt": dict(sorted(felt.items())),
             "failures": [_as_told(options, outcome) for outcome in failures],
             "fingerprints": {outcome.seed: outcome.fingerprint for outcome in outcomes},
         }))  # fmt: skip
@@ -123,6 +125,8 @@ def _tell(options: argparse.Namespace, outcomes: list[Outcome], took_s: float) -
         f"{len(outcomes)} worlds, {len(failures)} failed; {took_s:.1f} s, {len(outcomes) / took_s:.2f} worlds/s,"
         f" {cpu_s / max(1, len(outcomes)):.2f} CPU s a world"
     )
+    print("carried out: " + ", ".join(f"{name} {count}" for name, count in sorted(done.items())))
+    print("felt: " + ", ".join(f"{name} {count}" for name, count in sorted(felt.items())))
 
 
 def _as_told(options: argparse.Namespace, outcome: Outcome) -> dict[str, object]:

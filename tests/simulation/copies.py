@@ -23,8 +23,10 @@ class Copies:
         self._held[party.name] = (await party.copied(), at)
         return True
 
-    def has(self, party: SomeParty) -> bool:
-        return party.name in self._held
+    def one(self, number: int) -> SomeParty | None:
+        """One of the parties of which there is a copy."""
+        copied = [one.party for one in self._world.present() if one.party.name in self._held]
+        return copied[number % len(copied)] if copied else None
 
     def put_back(self, party: SomeParty) -> None:
         """Its storage is the copy from now on; it is off. What was promised meanwhile is known to be lost with it."""

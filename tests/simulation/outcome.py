@@ -23,7 +23,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a world ended. `done`: how often each kind of step was really carried out, and what became of it."""
+    """How a world ended. `done`: how often each kind of step was really carried out; `felt`: how often a program met what it did."""
 
     seed: int
     failure: Failure | None
@@ -31,6 +31,7 @@ class Outcome(msgspec.Struct, frozen=True):
     steps: tuple[int, ...]
     told: tuple[str, ...]
     done: dict[str, int]
+    felt: dict[str, int]
     ops: int
     virtual_s: float
     cpu_s: float

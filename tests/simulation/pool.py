@@ -18,8 +18,8 @@ import msgspec
 
 from tests.simulation.outcome import Asked, Failure, Outcome
 
-HANG_S: Final = 90.0
-WORLDS_PER_PROCESS: Final = 40
+HANG_S: Final = 300.0
+WORLDS_PER_PROCESS: Final = 25
 LINE_BYTES_MAX: Final = 64 * 1_048_576
 
 _answer = msgspec.json.Decoder(Outcome).decode
@@ -101,6 +101,6 @@ async def open_pool(jobs: int) -> AsyncIterator[Pool]:
 
 def _failed(asked: Asked, checker: str, what: str) -> Outcome:
     return Outcome(
-        seed=asked.seed, failure=Failure(checker, what), fingerprint="", steps=asked.keep or (), told=(), done={},
+        seed=asked.seed, failure=Failure(checker, what), fingerprint="", steps=asked.keep or (), told=(), done={}, felt={},
         ops=0, virtual_s=0, cpu_s=0,
     )  # fmt: skip

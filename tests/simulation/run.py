@@ -53,6 +53,7 @@ def _outcome(
             for one in plan.steps
         ),
         done=dict(world.done) if world is not None else {},
+        felt=dict(world.felt) if world is not None else {},
         ops=len(world.ledger.authors) if world is not None else 0,
         virtual_s=round(world.now_s, 3) if world is not None else 0,
         cpu_s=round(time.process_time() - begun_s, 3),

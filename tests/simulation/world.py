@@ -41,6 +41,10 @@ STEP_S_MAX: Final = 6.0
 """How long anything that is tried may take before it is given up."""
 LOOK_ROUND_S: Final = 3.0
 SHARED_ENTITIES: Final = 6
+_FELT: Final = {
+    "again": "requests that came twice", "torn": "connections reset in the middle",
+    "silence": "connections that went silent", "refused": "connections refused",
+}  # fmt: skip
 REFUSALS: Final = (MedxzError, MachineDied, OSError, TimeoutError)
 """What may become of anything that is tried in a world full of faults."""
 
@@ -56,7 +60,7 @@ class World:
         self.folder: Final = folder
         self.network: Final = loop.network
         self.trace: Final = Trace(loop.time, tell)
-        self.network.note = self.trace.note
+        self.network.note = self._note_network
         self.ledger: Final = Ledger()
         self.copies: Final = Copies(self)
         self.geography: Final = Geography(self)
@@ -67,6 +71,7 @@ class World:
         self.charts: dict[str, list[tuple[str, str]]] = {}
         self.locked_out: set[tuple[str, str]] = set()
         self.done: Counter[str] = Counter()
+        self.felt: Counter[str] = Counter()
         self.told: dict[int, str] = {}
         self.days_ms = 0
         self.last_error: BaseException | None = None
@@ -84,6 +89,13 @@ class World:
     @property
     def now_s(self) -> float:
         return self.loop.time()
+
+    def feel(self) -> None:
+        """Count what disks have done to their programs."""
+        for disk in self._disks:
+            self.felt["syncs failed"] += disk.failed_syncs
+            self.felt["writes refused by a full disk"] += disk.refused_for_room
+            disk.failed_syncs = disk.refused_for_room = 0
 
     # ------------------------------------------------------------------------------------------- its life
 
@@ -104,6 +116,7 @@ class World:
             await healing.heal(self)
         finally:
             looking.cancel()
+            self.feel()
             self.trace.note("world", f"what passed: {self.network.fingerprint()}")
 
     async def heal(self) -> None:
@@ -287,6 +300,12 @@ class World:
         disk = disks().watch(directory)
         self._disks.append(disk)
         return disk
+
+    def _note_network(self, name: str, what: str) -> None:
+        self.trace.note(name, what)
+        felt = _FELT.get(what.partition(" to ")[0].partition(" by ")[0])
+        if felt is not None:
+            self.felt[felt] += 1
 
     # --------------------------------------------------------------------------------- what the witness asks
 

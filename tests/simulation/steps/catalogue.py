@@ -14,7 +14,7 @@ from tests.simulation.steps.heal import Heal
 from tests.simulation.steps.step import Step
 
 WORK: Final[dict[type[Step], int]] = {
-    work.Create: 12, work.Edit: 34, work.Retract: 4, work.Resolve: 8, work.RecordNewer: 3, work.Sync: 6,
+    work.Create: 12, work.Edit: 26, work.EditTogether: 8, work.Retract: 4, work.Resolve: 8, work.RecordNewer: 3, work.Sync: 6,
     work.Read: 10, work.Push: 8, work.Forget: 2,
 }  # fmt: skip
 FAULTS: Final[dict[type[Step], int]] = {

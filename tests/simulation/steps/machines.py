@@ -39,7 +39,12 @@ class CrashInCommit(Step):
         if party is None or not party.is_up:
             return None
         at_write = self.few + int(self.share * 40)
-        disk_of(party).cut_at_write(at_write, party.crash)
+
+        def crash() -> None:
+            world.felt["crashes in the middle of a write"] += 1
+            party.crash()
+
+        disk_of(party).cut_at_write(at_write, crash)
         return f"{party.name} will crash at write {at_write}"
 
 
@@ -90,8 +95,8 @@ class PutBack(Step):
     who: int
 
     async def do(self, world: World) -> str | None:
-        party = world.party(self.who)
-        if party is None or not world.copies.has(party):
+        party = world.copies.one(self.who)
+        if party is None:
             return None
         world.copies.put_back(party)
         started = await world.started(party)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from tests.simulation.steps import content
 from tests.simulation.steps.step import Step
 
 if TYPE_CHECKING:
+    from medxz.device.device import Recorded
     from medxz.op import Operation
     from tests.simulation.parties.device import TabletParty
     from tests.simulation.world import World
@@ -45,20 +47,35 @@ class Edit(Step):
     """An update, or an amend, of an entity that the tablet knows."""
 
     who: int
-    share: float
 
     async def do(self, world: World) -> str | None:
         tablet, chance = await world.tablet_at_work(self.who, self.salt), self.chance()
         entity = await _known_to(world, tablet, chance) if tablet is not None else None
         if tablet is None or entity is None:
             return None
-        entity_type, entity_id = entity
-        how, parents = await _lawful(tablet, entity, chance, wants_update=self.share < 0.7)
-        payload = (content.patch if how == "update" else content.whole)(entity_type, chance, tablet.clinic_id)
-        made = await world.wrote(
-            tablet, tablet.record(entity_type, payload, entity_id=entity_id, op=how, parents=parents)
-        )
-        return made and f"{tablet.name}: {how} of {entity_type} {made}"
+        made = await _edited(world, tablet, entity, chance)
+        return made and f"{tablet.name} edits {entity[0]} as {made}"
+
+
+@dataclass(frozen=True, slots=True)
+class EditTogether(Step):
+    """Several tablets edit the same entity before any of them hears of the others."""
+
+    who: int
+
+    async def do(self, world: World) -> str | None:
+        tablet, chance = await world.tablet_at_work(self.who, self.salt), self.chance()
+        entity = await _known_to(world, tablet, chance) if tablet is not None else None
+        clinic = world.resident(tablet).clinic if tablet is not None else None
+        if clinic is None or entity is None:
+            return None
+        edits = [
+            _edited(world, other, entity, random.Random(chance.getrandbits(32)))
+            for other in clinic.tablets
+            if other.is_up and not other.device._store.locks.person().is_locked
+        ]
+        made = [op_id for op_id in await asyncio.gather(*edits) if op_id]
+        return f"{len(made)} tablets edit {entity[0]} {entity[1]}" if len(made) > 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +217,25 @@ async def _known_to(world: World, tablet: TabletParty, chance: random.Random) ->
         if heads:
             return entity
     return None
+
+
+async def _edited(
+    world: World, tablet: TabletParty, entity: tuple[str, str], chance: random.Random
+) -> str | None:
+    """An update, or an amend, as the entity stands on this tablet."""
+
+    async def written() -> Recorded:
+        how, parents = await _lawful(tablet, entity, chance, wants_update=chance.random() < 0.7)
+        payload = content.patch if how == "update" else content.whole
+        return await tablet.record(
+            entity[0],
+            payload(entity[0], chance, tablet.clinic_id),
+            entity_id=entity[1],
+            op=how,
+            parents=parents,
+        )
+
+    return await world.wrote(tablet, written())
 
 
 async def _lawful(
