@@ -97,7 +97,10 @@ def _what_was_done(told: Told) -> str:
             ),
             ("time until all were in step, once everything was mended", _time(end.heal_s)),
         ]
-    acts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in told.acts.most_common())
+    acts = ", ".join(
+        f"{name.replace('_', ' ')} {count:,}" for name, count in told.acts.most_common() if name != "arrived"
+    )
+    rows.append(("ops of others that came to a tablet", f"{told.acts['arrived']:,}"))
     rows += [
         ("what people did", acts),
         ("faults", f"{len(told.faults)}, {len(told.marks)} starts of servers"),
