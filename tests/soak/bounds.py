@@ -30,7 +30,8 @@ HANDLES_AN_HOUR: Final = 6.0
 HANDLES_FLOOR: Final = 6.0
 """Beyond those of the connections that there are. They come and go with each fault: a handful more is no trend."""
 THREADS_AN_HOUR: Final = 2.0
-THREADS_FLOOR: Final = 2.0
+THREADS_FLOOR: Final = 8.0
+"""Workers begin when they are first needed and stay: those of asyncio alone are up to eight on four cores."""
 LOG_WAL_MAX: Final = limits.CHECKPOINT_BYTES * 3 // 2
 """A checkpoint begins at `CHECKPOINT_BYTES` of what was written; what comes while it runs is added to that."""
 BESIDE_WAL_MAX: Final = 24 * MIB
