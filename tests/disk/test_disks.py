@@ -104,6 +104,7 @@ def test_full_loses_nothing_in_thousands_of_cuts(disk: Disk, tmp_path: Path, pag
     cutter = Cutter(disk, tmp_path, seed=6, images_each=6)
     work(cutter, connection, 150)
     connection.close()
+    print(f"{cutter.images} images, {cutter.ahead} with a transaction that was not acknowledged yet")
     assert cutter.images > 500
     assert cutter.lost == 0
     assert cutter.ahead > 0  # one that was not acknowledged yet: so some cuts came in the middle of a commit
