@@ -8,7 +8,7 @@ transaction that fails leaves no trace.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from medxz.clock import format_time
@@ -178,11 +178,21 @@ class Draft:
         return Outcome("dead", dead=letter)
 
     def _bury(self, letter: DeadLetter) -> None:
+        """Keep it. A number that is settled already is settled by what took it first.
+
+        Told further up, the letter of a second op would settle the number of the first one there, which then nobody
+        would hand up any more.
+        """
+        number = letter.device_seq
+        if letter.settles and number is not None:
+            numbers = self._numbers(letter.device_id)
+            if number in numbers:
+                letter = replace(letter, settles=False)
+            else:
+                numbers.add(number)
+                self._settling.append((letter.device_id, number))
         self.letters.append(letter)
         self._buried.setdefault((letter.device_id, letter.device_seq, letter.op_id), letter)
-        if letter.settles and letter.device_seq is not None:
-            self._numbers(letter.device_id).add(letter.device_seq)
-            self._settling.append((letter.device_id, letter.device_seq))
 
     def _numbers(self, device_id: str) -> Numbers:
         """What is settled of a device with this transaction."""

@@ -269,14 +269,17 @@ def test_of_two_tablets_with_one_store_one_becomes_another_device(play: Play) ->
         for one in (tablet, twin):
             await one.follow()
 
-        async def apart() -> bool:
-            return len({(await one.status()).device_id for one in (tablet, twin)}) == 2
+        async def apart_and_safe() -> bool:
+            ids = {(await one.status()).device_id for one in (tablet, twin)}
+            own = {op.op_id for one in (tablet, twin) for op in await one.own_ops()}
+            there = {op.op_id for op in await town.cloud.ops(town.clinic.clinic_id)}
+            return len(ids) == len(own) == 2 and own <= there
 
-        await town.until(apart)
+        await town.until(apart_and_safe)
         again = {**await tablet.recorded_again(), **await twin.recorded_again()}
-        assert len(again) == 1
-        for one in (tablet, twin):
-            await town.until_at(town.cloud, *(op.op_id for op in await one.own_ops()))
+        there = {op.op_id for op in await town.cloud.ops(town.clinic.clinic_id)}
+        assert again
+        assert not there & set(again.values())
 
     play(scenario)
 

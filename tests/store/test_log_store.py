@@ -106,6 +106,19 @@ async def test_a_number_is_taken_once(log: LogStore) -> None:
     ]
 
 
+async def test_a_number_that_an_op_has_is_settled_by_no_letter(log: LogStore) -> None:
+    """The dead letter of a second op of a number is kept, answers it again, and is none of those that are told further up."""
+    await log.append(batch(make_op(1)))
+    second = make_op(1)
+    invalid = DeadLetter(DEVICE, 1, fixed_id(99), "invalid", "no", settles=True)
+    for _ in range(2):
+        [outcome] = await log.append(batch(second, dead_letters=[invalid]))
+        assert outcome.dead is not None
+        assert outcome.dead.code == "device_seq_reused"
+    assert await log.dead_letters(0, 10) == []
+    assert log.settled_through(DEVICE) == 1
+
+
 async def test_a_hub_s_second_op_of_a_number_is_kept_and_marked(log: LogStore) -> None:
     """What a hub acknowledged is never dropped: both ops are in the log, and a person is asked to look."""
     first, second = make_op(1), make_op(1)

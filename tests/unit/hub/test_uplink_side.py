@@ -293,6 +293,19 @@ async def test_what_was_rejected_here_settles_there(box: Box) -> None:
     assert (len(cloud.letters), box.marks()) == (2, {DEVICE: 4})
 
 
+async def test_the_letter_of_a_copy_does_not_stand_for_the_op_whose_number_it_used(box: Box) -> None:
+    """Of two tablets with one store the hub takes one's op and rejects the other's: the one that it took goes up."""
+    cloud = ScriptedCloud()
+    await box.sync(cloud)
+    taken, rejected_one = make_op(1), make_op(1)
+    outcomes = [(await box.log.append(batch(op)))[0].kind for op in (taken, rejected_one)]
+    assert outcomes == ["stored", "dead"]
+    await box.sync(cloud)
+    assert cloud.stored_ids() == [taken.op_id]
+    assert cloud.letters == []
+    assert (box.marks(), box.side.backlog) == ({DEVICE: 1}, 0)
+
+
 async def test_both_ops_of_a_number_reach_both_sides(box: Box) -> None:
     """Where the cloud has another op of the same number, ours goes up all the same, and theirs is kept and marked."""
     cloud = ScriptedCloud()
