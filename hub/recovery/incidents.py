@@ -101,8 +101,11 @@ class Incidents:
         sync_directory(folder)
 
     def bytes_of(self, incident: Incident) -> int:
-        """How much room it takes."""
-        return sum(path.stat().st_size for path in self.folder_of(incident).iterdir() if path.is_file())
+        """How much room it takes; none where somebody has taken it away."""
+        try:
+            return sum(path.stat().st_size for path in self.folder_of(incident).iterdir() if path.is_file())
+        except OSError:
+            return 0
 
     def let_go(self) -> list[Incident]:
         """Remove the oldest of more than SET_ASIDE_MAX that are done; to be asked for when the cloud has everything."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,6 +68,7 @@ class Refilling:
         self, in_step: Callable[[], Awaitable[object]], backlog: Callable[[], int | None]
     ) -> AsyncIterator[None]:
         """Beside the serving. `in_step` waits until the cloud was read to its end; `backlog` is what it lacks still."""
+        self._known = self._incidents.all()  # the audit's file was opened since
         task = asyncio.create_task(self._run(in_step, backlog), name="refilling")
         try:
             yield
@@ -94,13 +95,20 @@ class Refilling:
     # ------------------------------------------------------------------------------------- what is read
 
     async def _until_read(self, incident: Incident) -> None:
-        """Begun anew as often as it was interrupted: what is stored already is a duplicate."""
+        """Begun anew as often as it was interrupted: what is stored already is a duplicate.
+
+        Where that goes on, or somebody has taken the file away, the cloud is asked all the same.
+        """
         while not incident.is_read:
+            if not self._incidents.folder_of(incident).is_dir():
+                self._known.remove(incident)
+                return
             worker = ThreadWorker("salvage")
             try:
                 incident = await self._read(incident, worker)
             except (MedxzError, OSError) as error:
                 self._say.error("refilling broke", **told(error))
+                self.salvaged.set()
                 await self._clock.sleep(AGAIN_S)
             finally:
                 worker.close()
@@ -135,7 +143,8 @@ class Refilling:
 
     def _note(self, incident: Incident, **changes: Any) -> Incident:
         changed = incident.model_copy(update=changes)
-        self._incidents.note(changed)
+        with suppress(OSError):  # somebody has taken it away
+            self._incidents.note(changed)
         self._known = [changed if each.name == incident.name else each for each in self._known]
         return changed
 

@@ -99,7 +99,7 @@ def make_closed(path: Path) -> None:
         raise StoreError(f"{path} can't be made: {error.strerror}") from None
 
 
-def failure(error: sqlcipher.Error, path: Path) -> MedxzError:
+def failure(error: sqlcipher.Error | MemoryError, path: Path) -> MedxzError:
     """What an error of the driver means: its own exceptions never leave the store."""
     if "full" in str(error) or shutil.disk_usage(path.parent).free < _NO_ROOM_BYTES:
         return StorageFull(
@@ -110,7 +110,7 @@ def failure(error: sqlcipher.Error, path: Path) -> MedxzError:
     return StoreError(f"{path} could not be read or written: {error}")
 
 
-def failure_to_open(error: sqlcipher.Error, path: Path) -> MedxzError:
+def failure_to_open(error: sqlcipher.Error | MemoryError, path: Path) -> MedxzError:
     """What an error of the driver means before anything can be read."""
     told = failure(error, path)
     if isinstance(told, StorageFull):

@@ -37,6 +37,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
+# a connection that met a damaged page says from then on that memory is short
+_FAILURES: Final = (sqlcipher.Error, MemoryError)
 _PUT_USER: Final = (
     "INSERT INTO user (user_id, roles, disabled) VALUES (?,?,?)"
     " ON CONFLICT DO UPDATE SET roles = excluded.roles, disabled = excluded.disabled"
@@ -77,7 +79,7 @@ class SqliteRegistry:
         try:
             self.directory = _read(self._connection)
             mirrored = self._connection.execute("SELECT keys, config FROM mirror").fetchall()
-        except sqlcipher.Error as error:
+        except _FAILURES as error:
             raise failure_to_open(error, self._path) from None
         for keys, config in mirrored:
             self.keys = JwksAnswer.model_validate_json(keys)
@@ -208,7 +210,7 @@ class SqliteRegistry:
     async def _rows(self, sql: str, *values: object) -> list[Any]:
         try:
             return await self._worker.run(lambda: self._connection.execute(sql, values).fetchall())
-        except sqlcipher.Error as error:
+        except _FAILURES as error:
             raise failure(error, self._path) from None
 
     async def _write(
@@ -225,7 +227,7 @@ class SqliteRegistry:
     ) -> T:
         try:
             return await self._worker.run(write, self._connection, statements)
-        except sqlcipher.Error as error:
+        except _FAILURES as error:
             raise failure(error, self._path) from None
 
 

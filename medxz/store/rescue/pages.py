@@ -27,6 +27,7 @@ USABLE_BYTES: Final = PAGE_BYTES - _IV_BYTES - _MAC_BYTES
 _MAGIC: Final = b"SQLite format 3\0"
 _SALT_MASK: Final = 0x3A
 _MAC_ROUNDS: Final = 2
+_UNREADABLE: Final = b"?"
 
 
 class PageCipher:
@@ -70,7 +71,7 @@ class PageCheck:
         return [number for number in numbers if not self._is_sound(number)]
 
     def _is_sound(self, number: int) -> bool:
-        page = os.pread(self._file, PAGE_BYTES, (number - 1) * PAGE_BYTES)
+        page = _read(self._file, (number - 1) * PAGE_BYTES)
         return self._cipher.proves(number, page) or not any(page)
 
     def close(self) -> None:
@@ -103,10 +104,10 @@ class DamagedFile:
 
     def raw(self, number: int) -> bytes:
         """A page of the file as it lies there; shorter where the file ends."""
-        return os.pread(self._main, PAGE_BYTES, (number - 1) * PAGE_BYTES)
+        return _read(self._main, (number - 1) * PAGE_BYTES)
 
     def raw_in_wal(self, offset: int) -> bytes:
-        return os.pread(self._wal, PAGE_BYTES, offset) if self._wal is not None else b""
+        return _read(self._wal, offset) if self._wal is not None else b""
 
     def page(self, number: int) -> bytes | None:
         """The newest version that is sound."""
@@ -128,6 +129,14 @@ class DamagedFile:
     def is_in_file(self, number: int, offset: int) -> bool:
         """Whether what lies there in the write-ahead log was copied into the file."""
         return self.raw_in_wal(offset) == self.raw(number)
+
+
+def _read(file: int, offset: int) -> bytes:
+    """A page; shorter where the file ends, and nothing of it where the disk itself can't read it."""
+    try:
+        return os.pread(file, PAGE_BYTES, offset)
+    except OSError:
+        return _UNREADABLE
 
 
 def _start(number: int) -> int:
