@@ -121,7 +121,6 @@ def _signature(key: Any, signed: bytes) -> bytes:
 def take_token(data: bytes) -> str:
     """Signed by a key that is known, of now, with claims that fit together: or refused as one of two."""
     token, key = token_of(data)
-    cloud_stood_at(token)
     outcome = _proven(token, key, data)
     try:
         read_device_claims(token)
@@ -143,6 +142,7 @@ def _proven(token: str, key: object, data: bytes) -> str:
         claims.exp - claims.iat <= limits.ACCESS_TOKEN_S + limits.TOKEN_LEEWAY_S,
     )
     if proven.kid is None:
+        cloud_stood_at(token)
         holds(
             "a hub stands for its own site",
             (claims.cid, claims.site) == (CLINIC, SITE) and "hub" not in claims.roles,
