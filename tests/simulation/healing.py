@@ -10,6 +10,7 @@ import asyncio
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from medxz.errors import Overloaded
 from medxz.op import Operation
 from medxz.scope import FRONT_DESK_TYPES
 from tests.simulation import changing
@@ -34,7 +35,7 @@ class NotInStep(Exception):
 
 
 async def heal(world: World) -> None:
-    """Make all well, wait for everybody, check. A Violation, or NotInStep."""
+    """Make all well, and wait until everybody is in step and every checker has looked. A Violation, or NotInStep."""
     world.trace.note("world", "healing")
     _repair(world)
     await world.settled()
@@ -98,13 +99,24 @@ async def _wait_until_in_step(world: World) -> None:
         for foreigner in world.foreigners:
             if isinstance(foreigner.client, Pusher) and not foreigner.at.is_gone:
                 await world.tried(_pushed(foreigner.client))
-        lacking = await _lacking(world)
+        lacking = await _lacking(world) or await _found_in_step(world)
         if lacking is None:
             return
         world.trace.note("world", f"    {lacking}")
         if world.now_s > until_s:
             raise NotInStep(f"not in step {IN_STEP_S_MAX:.0f} s after all was well again: {lacking}")
         round_s = min(round_s * 1.5, _ROUND_S_MAX)
+
+
+async def _found_in_step(world: World) -> str | None:
+    """Everything is checked; unless somebody is not ready to tell what it has."""
+    await _readers_to_the_end(world)
+    world.look()
+    try:
+        await check(world)
+    except Overloaded as behind:
+        return f"somebody is behind with what is derived: {behind}"
+    return None
 
 
 async def _lacking(world: World) -> str | None:

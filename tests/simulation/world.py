@@ -180,13 +180,17 @@ class World:
         if (op.entity_type, op.entity_id) not in chart:
             chart.append((op.entity_type, op.entity_id))
 
-    def beside(self, name: str, doing: Coroutine[Any, Any, object]) -> None:
-        """Let it go on while the next steps are done; healing waits for it."""
+    def beside(self, name: str, doing: Coroutine[Any, Any, object]) -> bool:
+        """Let it go on while the next steps are done; healing waits for it. False where it goes on already."""
+        if any(task.get_name() == name and not task.done() for task in self._beside):
+            doing.close()
+            return False
 
         async def alone() -> None:
             await self.tried(doing)
 
         self._beside.append(asyncio.create_task(alone(), name=name))
+        return True
 
     async def settled(self) -> None:
         """Whatever went on beside has ended."""

@@ -6,8 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tests.simulation.parties.device import TabletParty
 from tests.simulation.residents import clock_of
 from tests.simulation.steps.step import Step
+from tests.simulation.steps.work import let_go
 
 if TYPE_CHECKING:
     from tests.simulation.clocks import SimClock
@@ -86,13 +88,15 @@ class RunBackwards(Step):
 
 @dataclass(frozen=True, slots=True)
 class WeeksPass(Step):
-    """Every clock goes on by more than what a device keeps its own ops for."""
+    """Every clock goes on by more than what a device keeps its own ops for, and tablets let go of what they may."""
 
     async def do(self, world: World) -> str | None:
         for resident in world.present():
             clock_of(resident.party).jump(_WEEKS_MS)
         world.days_ms += _WEEKS_MS
-        return "sixteen days pass"
+        tablets = [one.party for one in world.present() if isinstance(one.party, TabletParty)]
+        gone = sum([await let_go(world, tablet) for tablet in tablets if tablet.is_up])
+        return f"sixteen days pass, and {gone} ops are forgotten"
 
 
 async def _run_backwards(clock: SimClock, seconds: int) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tests.simulation import changing
+from tests.simulation.parties.device import TabletParty
+from tests.simulation.steps import content
 from tests.simulation.steps.step import Step
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+_UNHEARD_SHARE: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +104,27 @@ class CopyCard(Step):
 
 @dataclass(frozen=True, slots=True)
 class CloneTablet(Step):
-    """A tablet's storage is copied to another, and both are used."""
+    """A tablet's storage is copied to another, and both are used; mostly where neither can be heard."""
 
     who: int
 
     async def do(self, world: World) -> str | None:
-        tablet = world.tablet(self.who, self.salt)
+        tablet, chance = world.tablet(self.who, self.salt), self.chance()
         if tablet is None:
             return None
         clone = await world.tried(changing.clone(world, tablet))
-        return f"{clone} is a clone of {tablet.name}" if clone else None
+        if not clone:
+            return None
+        if chance.random() < _UNHEARD_SHARE:
+            twin = next(one.party for one in world.present() if one.party.name == clone)
+            assert isinstance(twin, TabletParty)
+            for one, other in itertools.product((tablet, twin), world.present()):
+                if other.party is not one:
+                    world.network.cut(one.name, other.party.name)
+            for one in (tablet, twin):
+                payload = content.whole("Patient", chance, one.clinic_id)
+                await world.wrote(one, one.record("Patient", payload))
+        return f"{clone} is a clone of {tablet.name}"
 
 
 @dataclass(frozen=True, slots=True)

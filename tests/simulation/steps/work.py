@@ -137,8 +137,8 @@ class Sync(Step):
         tablet = world.tablet(self.who, self.salt)
         if tablet is None:
             return None
-        world.beside(f"{tablet.name} syncs", tablet.sync())
-        return f"{tablet.name} syncs"
+        told = f"{tablet.name} syncs"
+        return told if world.beside(told, tablet.sync()) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +157,7 @@ class Read(Step):
             if reader.cursor and self.salt % 3 == 0
             else _pages(reader, self.few)
         )
-        world.beside(f"{reader.name} reads", doing)
-        return reader.name
+        return reader.name if world.beside(reader.name, doing) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +190,17 @@ class Forget(Step):
         tablet = world.tablet(self.who, self.salt)
         if tablet is None:
             return None
-        gone = await world.tried(tablet.forget())
-        if gone:
-            in_cloud = await _in_cloud(world, tablet)
-            world.ledger.forgot(tablet.name, gone, world.now_s, in_cloud=in_cloud)
-        return f"{tablet.name} forgets {len(gone)} ops" if gone else None
+        gone = await let_go(world, tablet)
+        return f"{tablet.name} forgets {gone} ops" if gone else None
+
+
+async def let_go(world: World, tablet: TabletParty) -> int:
+    """A tablet forgets what it may; how many ops."""
+    gone = await world.tried(tablet.forget())
+    if gone:
+        in_cloud = await _in_cloud(world, tablet)
+        world.ledger.forgot(tablet.name, gone, world.now_s, in_cloud=in_cloud)
+    return len(gone or ())
 
 
 async def _in_cloud(world: World, tablet: TabletParty) -> list[str] | None:
