@@ -13,7 +13,7 @@ class Violation(AssertionError):
     def __init__(self, checker: int, what: str, ops: Iterable[str] = ()) -> None:
         self.checker = checker
         self.what = what
-        self.ops = sorted(ops)
+        self.ops = sorted(set(ops))
         shown = ", ".join(self.ops[:OPS_SHOWN]) + (" …" if len(self.ops) > OPS_SHOWN else "")
         super().__init__(f"checker {checker}: {what}" + (f" ({len(self.ops)}: {shown})" if self.ops else ""))
 
