@@ -24,6 +24,7 @@ from typing import Any, Final, Self, TypeVar, TypeVarTuple
 
 from anyio._backends._asyncio import _task_states
 
+from medxz.program.running import raise_open_files
 from tests.simulation.incarnation import INCARNATION, Incarnation
 from tests.simulation.network import Network
 from tests.simulation.transport import SimServer
@@ -381,6 +382,7 @@ def run_world(
     """Run a world to its end in a loop of its own; nothing of it is left. Garbage is collected then, and not before."""
     # httpcore looks for it at every request, in vain, through all the folders of sys.path
     sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
+    raise_open_files()  # what a crash left open stays so until the world ends
     was_collecting = gc.isenabled()
     gc.disable()
     gc.freeze()  # what was there before is not looked through at the end
