@@ -40,7 +40,7 @@ def _shown(outcome: Outcome) -> str:
     lost = "\n".join(f"  {loss}" for loss in outcome.losses)
     return (
         f"{outcome.cuts} power cuts ({moments}), {outcome.killed_before} of them after a kill before\n"
-        f"acknowledged: {outcome.acknowledged} ops, {outcome.decisions} decisions\n"
+        f"acknowledged: {outcome.acknowledged} ops, {outcome.decisions} decisions; new epochs: {outcome.epochs_begun}\n"
         f"serves again: {times}\n"
         + (f"LOST, seed {outcome.plan.seed}:\n{lost}" if lost else "nothing acknowledged was lost")
     )

@@ -42,6 +42,7 @@ class Outcome:
     acknowledged: int = 0
     decisions: int = 0
     entries: int = 0
+    epochs_begun: int = 0
     serves_after_s: list[float] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
 
@@ -53,6 +54,7 @@ class Outcome:
             "kills_before_a_cut": self.killed_before,
             "ops_acknowledged": self.acknowledged,
             "decisions_acknowledged": self.decisions,
+            "epochs_begun": self.epochs_begun,
             "changes_seen": self.entries,
             "losses": self.losses,
             "serves_again_s": {
@@ -100,6 +102,7 @@ async def _one_life(folder: Path, chance: Random, outcome: Outcome, say: Callabl
         finally:
             outcome.acknowledged += len(life.ledger.seqs)
             outcome.decisions += life.operator.acknowledged if life.operator is not None else 0
+            outcome.epochs_begun += life.epochs_begun
             outcome.entries += life.box.entries
             outcome.serves_after_s += life.served
 

@@ -100,6 +100,7 @@ class Life:
     start_s: float = 1.0
     served: list[float] = field(default_factory=list)
     is_dark: bool = False
+    epochs_begun: int = 0
 
     async def begin(self) -> None:
         hub = self.box.hub
@@ -188,6 +189,7 @@ class Life:
     async def hold(self, client: httpx.AsyncClient) -> None:
         assert self.reader is not None
         assert self.operator is not None
+        await self._meet_epoch(client)
         await self.ledger.hold(client, {pusher.device_id: pusher.token for pusher in self.pushers})
         assert self.reader.seen == self.ledger.log[: len(self.reader.seen)], "a reader saw what is not there"
         await self.operator.hold(client)
@@ -196,6 +198,15 @@ class Life:
             assert time.monotonic() < deadline, check
             await asyncio.sleep(0.01)
         assert check.endswith("all sound") or "no check was needed" in check, check
+
+    async def _meet_epoch(self, client: httpx.AsyncClient) -> None:
+        """A hub whose last transaction was torn begins a new epoch, and everybody reads anew: it must be the same log."""
+        reader = Reader(self.pushers[0].token)
+        answer = await client.get("/v1/sync/pull", params={"limit": 1}, headers=bearer(reader.token))
+        epoch = answer.json()["epoch"]
+        if self.ledger.epoch not in {None, epoch}:
+            self.epochs_begun += 1
+            self.ledger.epoch, self.reader = None, reader
 
     async def work(self, client: httpx.AsyncClient, die_at: DieAt | None, *, stops: bool = False) -> None:
         """Everybody works until the hub is gone."""
