@@ -162,11 +162,22 @@ def test_everybody_shows_the_same_state(party: str) -> None:
 def test_servers_list_the_same_conflicts() -> None:
     """A conflict that one server lists and another does not, or tells otherwise, is a violation."""
     op = made()
-    cloud = stands("cloud", [op], conflicts={"c": b"open"})
+    resolved = {"c": b'{"kind":"edit","state":"resolved"}'}
+    cloud = stands("cloud", [op], conflicts=resolved)
     refused(check_agreeing, Ledger(), [cloud, stands("hub", [op])], "list the same conflicts")
-    refused(
-        check_agreeing, Ledger(), [cloud, stands("hub", [op], conflicts={"c": b"resolved"})], "differently"
-    )
+    by_another = {"c": b'{"kind":"edit","state":"resolved","resolved_by":"x"}'}
+    refused(check_agreeing, Ledger(), [cloud, stands("hub", [op], conflicts=by_another)], "differently")
+
+
+def test_a_server_lists_the_conflicts_that_it_shows() -> None:
+    """An open conflict that an entity shows and no list has is a violation, and the other way round."""
+    op = made('{"value":1}')
+    torn = (HeldConflict("c", "edit", ("value",), (op.op_id,)),)
+    entities = [(op, shown({"value": "1"}, op, conflicts=torn))]
+    refused(check_agreeing, Ledger(), [stands("hub", [op], entities)], "does not list")
+    listed = {"c": b'{"kind":"edit","state":"open"}'}
+    refused(check_agreeing, Ledger(), [stands("hub", [op], conflicts=listed)], "does not list")
+    check_agreeing(Ledger(), [stands("hub", [op], entities, conflicts=listed)])
 
 
 def test_a_front_desks_tablet_holds_less() -> None:

@@ -12,12 +12,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import reduce
 
+import msgspec
+
 from medxz.op import Operation
 from tests.simulation.checkers.holding import EntityKey, HeldEntity, Holding
 from tests.simulation.checkers.violation import Violation
 from tests.simulation.ledger import Ledger
 
 CHECKER = 2
+
+
+class _Listed(msgspec.Struct):
+    kind: str
+    state: str
+
+
+_listed = msgspec.json.Decoder(_Listed).decode
 
 
 def check_agreeing(ledger: Ledger, holdings: Sequence[Holding]) -> None:
@@ -28,6 +38,9 @@ def check_agreeing(ledger: Ledger, holdings: Sequence[Holding]) -> None:
     for some in clinics.values():
         servers = [holding for holding in some if holding.is_server]
         if servers:
+            for server in servers:
+                _is_once(server)
+                _lists_what_it_shows(server)
             first, *others = servers
             for other in others:
                 _servers_agree(first, other)
@@ -41,8 +54,6 @@ def check_agreeing(ledger: Ledger, holdings: Sequence[Holding]) -> None:
 
 
 def _servers_agree(first: Holding, other: Holding) -> None:
-    _is_once(first)
-    _is_once(other)
     names = f"{first.party} and {other.party}"
     a, b = _digests(first.ops), _digests(other.ops)
     _same_keys(f"{names} do not hold the same ops", a, b)
@@ -57,6 +68,17 @@ def _is_once(holding: Holding) -> None:
     twice = [op.op_id for op in holding.ops if op.op_id in seen or seen.add(op.op_id)]  # type: ignore[func-returns-value]
     if twice:
         raise Violation(CHECKER, f"{holding.party} holds an op twice", twice)
+
+
+def _lists_what_it_shows(holding: Holding) -> None:
+    """What is derived says the same as what it is derived from: a conflict that no list has is seen by nobody."""
+    told = {conflict_id: _listed(body) for conflict_id, body in holding.conflicts.items()}
+    listed = {
+        conflict_id for conflict_id, one in told.items() if one.state == "open" and one.kind != "duplicate"
+    }
+    shown = {one.conflict_id for entity in holding.entities.values() for one in entity.conflicts}
+    if apart := listed ^ shown:
+        raise Violation(CHECKER, f"{holding.party} does not list the conflicts that its entities show", apart)
 
 
 # ------------------------------------------------------------------------------------------------ devices

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from medxz.merge import merging
@@ -34,18 +35,18 @@ def clinic_left_out(plant: Plant) -> None:
     plant.put(devices, "_ALL", everyone.replace("clinic_id = $1", "$1 <> ''"))
 
 
-def audit_from_memory(plant: Plant) -> None:
-    end_in_file = AuditTrail._end
+def audit_together(plant: Plant) -> None:
+    insert = AuditTrail._insert
 
-    async def end_in_memory(self: AuditTrail, tx: Tx, clinic_id: str) -> End:
-        return self._ends.get(clinic_id) or await end_in_file(self, tx, clinic_id)
+    async def behind_the_same(
+        self: AuditTrail, tx: Tx, clinic_id: str, end: End, entries: Sequence[Entry]
+    ) -> End:
+        chain_id, number, before = last = end
+        for count, entry in enumerate(entries):
+            last = await insert(self, tx, clinic_id, (chain_id, number + count, before), [entry])
+        return last
 
-    async def append(self: AuditTrail, tx: Tx, clinic_id: str, *entries: Entry) -> None:
-        end = await self._insert(tx, clinic_id, await self._end(tx, clinic_id), entries)
-        self._remember(clinic_id, end)
-
-    plant.put(AuditTrail, "_end", end_in_memory)
-    plant.put(AuditTrail, "append", append)
+    plant.put(AuditTrail, "_insert", behind_the_same)
 
 
 def audit_without_chain(plant: Plant) -> None:
@@ -91,10 +92,10 @@ MISTAKES = (
         clinic_left_out,
     ),
     Mistake(
-        "audit_from_memory",
-        "the end of an audit chain is kept in memory and not read in the transaction",
-        "a transaction that was undone leaves no hole in the chain",
-        audit_from_memory,
+        "audit_together",
+        "entries of an audit that are written together all name the hash of the one before the first",
+        "no entry can be taken out of the audit unnoticed",
+        audit_together,
     ),
     Mistake(
         "audit_without_chain",
