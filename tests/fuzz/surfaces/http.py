@@ -161,6 +161,8 @@ def _one_answer(raw: bytes) -> tuple[str, bytes]:
     if b"content-length" not in headers or b"chunked" in headers.get(b"transfer-encoding", b""):
         return f"{status} stream", b""
     length = int(headers[b"content-length"])
+    if rest.startswith(b"HTTP/"):  # of a HEAD: there is no body
+        return str(status), rest
     body, rest = rest[:length], rest[length:]
     holds("a request id is told", b"x-request-id" in headers)
     if status < 400 or headers.get(b"content-type") != b"application/problem+json":
