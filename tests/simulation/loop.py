@@ -380,8 +380,6 @@ def run_world(
     **bounds: Any,
 ) -> T:
     """Run a world to its end in a loop of its own; nothing of it is left. Garbage is collected then, and not before."""
-    # httpcore looks for it at every request, in vain, through all the folders of sys.path
-    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
     raise_open_files()  # what a crash left open stays so until the world ends
     was_collecting = gc.isenabled()
     gc.disable()

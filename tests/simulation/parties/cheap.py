@@ -1,14 +1,11 @@
 """What would only cost time in a world is made cheap, in this one place. Everything else is as in life.
 
-Argon2 has its price against who guesses. The system's roots are read for a TLS that worlds do not have. And the HTTP
-client looks for a library that is not installed whenever it waits for something: here it learns at once that it is not.
+Argon2 has its price against who guesses. The system's roots are read for a TLS that worlds do not have.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import ssl
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,7 +19,6 @@ from medxz.device import locking
 from tests.simulation.parties.changed import changed
 
 _KIB = 8
-_ABSENT = "sniffio"
 
 
 @contextmanager
@@ -37,15 +33,8 @@ def cheap() -> Iterator[None]:
         (locking, "_MEMORY_KIB", _KIB),
         (hub.claim, "cloud_context", _without_roots),
     ]
-    is_absent = _ABSENT not in sys.modules and importlib.util.find_spec(_ABSENT) is None
-    if is_absent:
-        sys.modules[_ABSENT] = None  # type: ignore[assignment]  # what an import takes for a plain no
-    try:
-        with changed(changes):
-            yield
-    finally:
-        if is_absent:
-            del sys.modules[_ABSENT]
+    with changed(changes):
+        yield
 
 
 def _without_roots(ca: str | None, clock: HubClock) -> ssl.SSLContext:
