@@ -12,7 +12,13 @@ PYTEST_WORKERS ?= auto
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench format lock clean
+# what `make proof` runs; nightly: WORLDS=1-20000 CUTS=1000 SOAK_HOURS=1 FUZZ_S=120
+WORLDS ?= 1-1000
+CUTS ?= 200
+SOAK_HOURS ?= 0.1
+FUZZ_S ?= 20
+
+.PHONY: help setup run test check bench format lock clean sim plants cuts soak fuzz mutants proof
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +37,7 @@ run: $(STAMP) ## a hub and two devices on loopback, telling what they do (ONCE=1
 
 test: $(STAMP) ## all tests (PYTEST_ARGS='-k name' for some)
 	@scripts/system-packages || echo 'make test: the tests that need what is missing will fail' >&2
-	@$(BIN)/python -m pytest tests -n $(PYTEST_WORKERS) --dist loadgroup --maxschedchunk 1 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest tests -n $(PYTEST_WORKERS) --dist loadgroup --maxschedchunk 1 -m "not proof" $(PYTEST_ARGS)
 
 check: $(STAMP) ## lint, format, types, import contract, tidiness
 	$(BIN)/ruff check .
@@ -39,6 +45,32 @@ check: $(STAMP) ## lint, format, types, import contract, tidiness
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -q tests/unit/test_tidiness.py
+
+sim: $(STAMP) ## simulated worlds (SEEDS=1-1000, JOBS=2); one that fails tells its seed and the steps that matter
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1-100) $(if $(JOBS),--jobs $(JOBS))
+
+plants: $(STAMP) ## each planted bug until the worlds catch it
+	@$(BIN)/python -m tests.simulation.bugs
+
+cuts: $(STAMP) ## power cuts of a real hub on a disk that loses what was not synced (CUTS=200)
+	@$(BIN)/python -m tests.powercut --cuts $(CUTS)
+
+soak: $(STAMP) ## a clinic at work for hours (HOURS=1), with faults; writes a page with plots under build/soak/
+	@$(BIN)/python -m tests.soak --hours $(or $(HOURS),1)
+
+fuzz: $(STAMP) ## bad input, counted per surface (FUZZ_S=60 seconds for each)
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S)
+
+mutants: $(STAMP) ## do the tests notice changed code? (SINCE=commit, SAMPLE=300)
+	@$(BIN)/python -m tests.mutants $(if $(SINCE),--since $(SINCE)) $(if $(SAMPLE),--sample $(SAMPLE))
+
+proof: $(STAMP) ## everything of docs/proof.md but the mutants: worlds, planted bugs, power cuts, fuzzing, a soak
+	@$(MAKE) --no-print-directory sim SEEDS=$(WORLDS)
+	@$(MAKE) --no-print-directory plants
+	@$(MAKE) --no-print-directory cuts
+	@$(MAKE) --no-print-directory fuzz
+	@$(BIN)/python -m pytest tests -n $(PYTEST_WORKERS) --dist loadgroup -m proof
+	@$(MAKE) --no-print-directory soak HOURS=$(SOAK_HOURS)
 
 bench: $(STAMP) ## the figures of docs/performance.md
 	@scripts/system-packages || echo 'make bench: the figures that need what is missing will fail' >&2

@@ -160,14 +160,16 @@ def the_logs_header(_site: Site, _choose: random.Random) -> tuple[str, int]:
     ("where", "ends_by"),
     [
         pytest.param(the_salt, signal.SIGTERM, id="salt"),
-        pytest.param(the_first_page, signal.SIGTERM, id="first page"),
-        pytest.param(a_row, signal.SIGTERM, id="row, clean stop"),
+        pytest.param(the_first_page, signal.SIGTERM, marks=pytest.mark.proof, id="first page"),
+        pytest.param(a_row, signal.SIGTERM, marks=pytest.mark.proof, id="row, clean stop"),
         pytest.param(a_row, signal.SIGKILL, id="row, unclean stop"),
-        pytest.param(the_last_page, signal.SIGTERM, id="last page"),
-        pytest.param(a_free_page, signal.SIGTERM, id="free page"),
-        pytest.param(any_page, signal.SIGTERM, id="any page"),
+        pytest.param(the_last_page, signal.SIGTERM, marks=pytest.mark.proof, id="last page"),
+        pytest.param(a_free_page, signal.SIGTERM, marks=pytest.mark.proof, id="free page"),
+        pytest.param(any_page, signal.SIGTERM, marks=pytest.mark.proof, id="any page"),
         pytest.param(a_frame, signal.SIGKILL, id="frame of the write-ahead log"),
-        pytest.param(the_logs_header, signal.SIGKILL, id="header of the write-ahead log"),
+        pytest.param(
+            the_logs_header, signal.SIGKILL, marks=pytest.mark.proof, id="header of the write-ahead log"
+        ),
     ],
 )
 async def test_the_log_is_damaged(
@@ -255,7 +257,14 @@ async def test_it_is_found_while_the_hub_runs(site: Site) -> None:
     assert not site.missing()
 
 
-@pytest.mark.parametrize("page", [1, 3, None], ids=["first page", "early page", "last page"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(1, marks=pytest.mark.proof, id="first page"),
+        pytest.param(3, id="early page"),
+        pytest.param(None, marks=pytest.mark.proof, id="last page"),
+    ],
+)
 async def test_the_audit_is_damaged(site: Site, page: int | None) -> None:
     """The audit's file is replaced row by row; the log keeps its epoch, and people go on."""
     before, known = site.status(), len(site.set_aside())
