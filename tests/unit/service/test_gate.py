@@ -79,6 +79,17 @@ def vouched_for() -> str:
     return signer.issue(**WHO, roles=ROLES, ttl_s=limits.ACCESS_TOKEN_S)
 
 
+async def test_a_hub_sees_everything(gate: Gate, known: Known) -> None:
+    """A hub's scope is full, whatever the devices of its clinic are; a device's is its own."""
+    known.directory = replace(known.directory, devices={DEVICE: DeviceEntry(DEVICE, "front_desk")})
+    signer = TokenSigner(KEY, KID, CLOUD, HandClock())
+    claims = WHO | {"sub": HUB, "did": None, "roles": frozenset({"hub"})}
+    by_hub = await gate.identify(signer.issue(**claims, ttl_s=limits.ACCESS_TOKEN_S))
+    assert (by_hub.scope, by_hub.hub_id, by_hub.device_id, by_hub.name) == ("full", HUB, None, HUB)
+    by_device = await gate.identify(of_the_cloud())
+    assert (by_device.scope, by_device.hub_id, by_device.name) == ("front_desk", None, DEVICE)
+
+
 async def test_a_key_that_is_taken_away(gate: Gate, keys: dict[str, Ed25519PublicKey]) -> None:
     """A token that was let in before is out from the moment that its key is, at a request and in the middle of one."""
     token = of_the_cloud()
