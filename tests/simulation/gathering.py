@@ -93,8 +93,19 @@ async def _of_tablet(tablet: TabletParty) -> Holding:
         entities=_entities(await tablet.states()), conflicts=await tablet.conflicts(),
         audit=await _audit_of(tablet), device_id=status.device_id, scope=tablet.scope, whole=is_whole,
         in_touch=not tablet.is_revoked, parked=frozenset(await tablet.parked()),
-        renamed={before: after for after, before in (await tablet.recorded_again()).items()},
+        renamed=_renamed(await tablet.recorded_again()),
     )  # fmt: skip
+
+
+def _renamed(again: dict[str, str]) -> dict[str, str]:
+    """From an op to what it is called now: a tablet may have got a new identity more than once."""
+    after = {before: op_id for op_id, before in again.items()}
+    found: dict[str, str] = {}
+    for before, op_id in after.items():
+        while op_id in after:
+            op_id = after[op_id]  # noqa: PLW2901  on to the last one
+        found[before] = op_id
+    return found
 
 
 async def _audit_of(tablet: TabletParty) -> Audit:

@@ -80,7 +80,10 @@ class _Clinic:
     def _is_at(self, op_id: str, holding: Holding) -> bool:
         if self._counts_as(op_id, holding.party):
             return True
-        return holding.kind == "tablet" and op_id in self._ledger.lets_go(holding.party)
+        if holding.kind != "tablet":
+            return False
+        gone = self._ledger.lets_go(holding.party)
+        return op_id in gone or holding.renamed.get(op_id) in gone
 
     def _counts_as(self, op_id: str, party: str) -> bool:
         """It is there, or the op is that its author made of it under a new identity."""
