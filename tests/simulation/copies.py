@@ -15,23 +15,43 @@ class Copies:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._held: dict[str, tuple[Path, float]] = {}
+        self._held: dict[str, tuple[Path, float, frozenset[str]]] = {}
 
     async def take(self, party: SomeParty) -> bool:
         """Stop it, copy its files, start it again."""
         at = self._world.now_s
-        self._held[party.name] = (await party.copied(), at)
+        self._held[party.name] = (await party.copied(), at, self._let_in_by(party))
         return True
 
     def one(self, number: int) -> SomeParty | None:
-        """One of the parties of which there is a copy."""
+        """One of the parties of which there is a copy that knows everybody whom that party has let in by now.
+
+        Whoever an authority has forgotten has to be let in anew, by a person: a tablet by a code, with an empty store.
+        """
+        self._world.look()
         copied = [one.party for one in self._world.present() if one.party.name in self._held]
-        return copied[number % len(copied)] if copied else None
+        fitting = [party for party in copied if self._let_in_by(party) <= self._held[party.name][2]]
+        return fitting[number % len(fitting)] if fitting else None
 
     def put_back(self, party: SomeParty) -> None:
         """Its storage is the copy from now on; it is off. What was promised meanwhile is known to be lost with it."""
         world = self._world
-        place, at = self._held[party.name]
+        place, at, _ = self._held[party.name]
         world.look()
         party.put_back(place)
         world.ledger.went_back(party.name, at, world.now_s)
+
+    def _let_in_by(self, party: SomeParty) -> frozenset[str]:
+        """Whom this party alone knows to belong here: a cloud its hubs and their tablets, a hub without a cloud its tablets."""
+        found: set[str] = set()
+        for resident in self._world.present():
+            clinic, member = resident.clinic, resident.party
+            if clinic is None:
+                continue
+            authority = clinic.hubs[0] if clinic.is_alone else clinic.cloud
+            if authority is party:
+                found.add(clinic.clinic_id)
+                found.add(self._world.witness.device_ids.get(member.name, member.name))
+            elif member is party:
+                found.add(clinic.cloud.name if not clinic.is_alone else "")
+        return frozenset(found)

@@ -33,8 +33,8 @@ class Witness:
     party_at: Callable[[str], str | None]
     parties_of: Callable[[str], tuple[str, ...]]
     cloud: str
+    device_ids: dict[str, str] = field(default_factory=dict)
     _changes: dict[str, tuple[int, int]] = field(default_factory=dict)
-    _audited: dict[str, int] = field(default_factory=dict)
     _told: dict[tuple[str, str], set[int]] = field(default_factory=dict)
 
     # -------------------------------------------------------------------------------------------- tablets
@@ -50,6 +50,7 @@ class Witness:
             self._changes[tablet.name] = changes
             again = self._recorded_again(tablet, connection)
             identity = read_identity(connection)
+            self.device_ids[tablet.name] = identity.device_id
             own = _own(connection)
             parked = {
                 uuid_text(op_id): code
@@ -91,12 +92,9 @@ class Witness:
                 ledger.acked(op.op_id, "cloud", self.cloud, None, identity.cloud_epoch, at, told=tablet.name)
 
     def _recorded_again(self, tablet: TabletParty, connection: Connection) -> dict[str, str]:
-        """New op -> the one that it repeats, of what the audit has told since the last look."""
-        rows = connection.execute(
-            "SELECT number, detail FROM audit WHERE number > ? AND action = 'recorded_again'",
-            (self._audited.get(tablet.name, 0),),
-        ).fetchall()
-        told = [json.loads(detail) for _, detail in rows]
+        """New op -> the one that it repeats, as the audit tells."""
+        rows = connection.execute("SELECT detail FROM audit WHERE action = 'recorded_again'").fetchall()
+        told = [json.loads(detail) for (detail,) in rows]
         return {str(one["op_id"]): str(one["instead_of"]) for one in told}
 
     # ----------------------------------------------------------------------------------- foreign clients
