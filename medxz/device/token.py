@@ -53,10 +53,10 @@ def server_address(url: str) -> str:
     """The address without a slash at its end; ConfigurationError where it is none, or a line that others could read."""
     try:
         parts = urlsplit(url)
-        scheme, host = parts.scheme, parts.hostname if parts.port != 0 else None
+        scheme, place, host = parts.scheme, parts.netloc, parts.hostname if parts.port != 0 else None
     except ValueError:
-        scheme, host = "", None
-    if scheme not in {"http", "https"} or not host or not _can_be_asked(url, parts.netloc, host):
+        scheme, place, host = "", "", None
+    if scheme not in {"http", "https"} or not host or not _can_be_asked(url, place, host):
         raise ConfigurationError([f"{url!r} is no address of a server; write https://host:port"])
     if scheme == "http" and not is_loopback(host):
         raise ConfigurationError(
