@@ -56,6 +56,7 @@ async def revoke(world: World, tablet: TabletParty) -> bool:
     """It is let in nowhere any more, as soon as hubs have heard of it."""
     resident = world.resident(tablet)
     assert resident.clinic is not None
+    world.look()
     await resident.clinic.revoke_tablet(tablet)
     for one in world.residents:  # a clone that still has the same id goes with it
         if isinstance(one.party, TabletParty) and one.party.device_id == tablet.device_id:

@@ -50,7 +50,7 @@ class Witness:
             self._changes[tablet.name] = changes
             again = self._recorded_again(tablet, connection)
             identity = read_identity(connection)
-            self.device_ids[tablet.name] = identity.device_id
+            self.device_ids[tablet.name] = tablet.device_id = identity.device_id  # it may have got another
             own = _own(connection)
             parked = {
                 uuid_text(op_id): code

@@ -37,13 +37,14 @@ class MoveTablet(Step):
 
 @dataclass(frozen=True, slots=True)
 class ReplaceHub(Step):
-    """A hub is gone for good, with its card, and a new one is claimed in its place."""
+    """A hub is gone for good, with its card, and a new one is claimed in its place: of a clinic that has a cloud."""
 
     who: int
 
     async def do(self, world: World) -> str | None:
         hub = world.hub(self.who, self.salt)
-        if hub is None:
+        clinic = world.resident(hub).clinic if hub is not None else None
+        if hub is None or clinic is None or clinic.is_alone:
             return None
         new = await world.tried(changing.replace(world, hub))
         return f"{hub.name} is destroyed" + (f", {new} takes its place" if new else "")
