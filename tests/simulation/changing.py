@@ -49,6 +49,9 @@ async def clone(world: World, tablet: TabletParty) -> str:
     assert clinic is not None
     twin = await clinic.clone_tablet(tablet, world.new_name(tablet.name))
     world.move_in(twin, clinic)
+    if tablet.is_revoked:
+        twin.is_revoked = True
+        world.ledger.is_revoked(twin.name, world.now_s)
     return twin.name
 
 
@@ -58,8 +61,10 @@ async def revoke(world: World, tablet: TabletParty) -> bool:
     assert resident.clinic is not None
     world.look()
     await resident.clinic.revoke_tablet(tablet)
-    for one in world.residents:  # a clone that still has the same id goes with it
-        if isinstance(one.party, TabletParty) and one.party.device_id == tablet.device_id:
+    for one in (
+        world.residents
+    ):  # with it goes whatever got another id by its id: its clones, or it as one of theirs
+        if isinstance(one.party, TabletParty) and _family(one.party) == _family(tablet):
             one.party.is_revoked = True
             world.ledger.is_revoked(one.party.name, world.now_s)
     return True
@@ -91,3 +96,7 @@ async def adopt(world: World) -> str | None:
             await clinic.adopt(clinic.hubs[0])
             return clinic.name
     return None
+
+
+def _family(tablet: TabletParty) -> str:
+    return tablet.name.partition("+")[0]
