@@ -132,7 +132,9 @@ def the_first_page(_site: Site, choose: random.Random) -> tuple[str, int]:
 def a_row(site: Site, choose: random.Random) -> tuple[str, int]:
     path = site.path("hub.db")
     others = set(pages_with_ops(path, site.key, site.visitor.device_id))
-    pages = [page for page in pages_with_ops(path, site.key, site.tablet.device_id) if page not in others]
+    in_file = range(1, pages_of(path) + 1)  # of what follows there is a write-ahead log alone
+    mine = pages_with_ops(path, site.key, site.tablet.device_id)
+    pages = [page for page in mine if page in in_file and page not in others]
     return "hub.db", in_page(pages[len(pages) // 2], choose)
 
 
