@@ -81,12 +81,11 @@ async def lock_out(world: World, tablet: TabletParty) -> bool:
 
 
 async def let_in_again(world: World) -> None:
-    """Whoever was locked out works here again."""
+    """Whoever was ever locked out works here again: a cloud that went back may have locked them out once more."""
     for clinic in world.clinics:
         for of_clinic, name in sorted(world.locked_out):
             if of_clinic == clinic.name:
                 await clinic.disable_user(name, disabled=False)
-    world.locked_out.clear()
 
 
 async def adopt(world: World) -> str | None:

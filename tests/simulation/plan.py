@@ -16,7 +16,7 @@ from tests.simulation.steps.catalogue import draw_steps
 from tests.simulation.steps.step import Step
 
 CLINICS: Final = 2
-STEPS_MIN, STEPS_MAX = 60, 120
+STEPS_MIN, STEPS_MAX = 60, 100
 PAUSE_MEAN_S: Final = 0.4
 LONG_PAUSE_SHARE, LONG_PAUSE_MEAN_S = 0.02, 12.0
 SMALL_SHARE: Final = 0.6

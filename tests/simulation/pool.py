@@ -19,7 +19,7 @@ import msgspec
 from tests.simulation.outcome import Asked, Failure, Outcome
 
 HANG_S: Final = 300.0
-WORLDS_PER_PROCESS: Final = 25
+WORLDS_PER_PROCESS: Final = 10
 LINE_BYTES_MAX: Final = 64 * 1_048_576
 
 _answer = msgspec.json.Decoder(Outcome).decode

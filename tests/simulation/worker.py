@@ -27,6 +27,7 @@ def main() -> None:
     for line in sys.stdin.buffer:
         faulthandler.dump_traceback_later(_TELL_OF_HANG_S)
         outcome = run_asked(asked_of(line))
+        gc.collect()  # now that nobody refers to the world any more: inside the next one it would not all go
         faulthandler.cancel_dump_traceback_later()
         answers.write(msgspec.json.encode(outcome) + b"\n")
         answers.flush()

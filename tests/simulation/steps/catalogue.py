@@ -15,12 +15,12 @@ from tests.simulation.steps.step import Step
 
 WORK: Final[dict[type[Step], int]] = {
     work.Create: 12, work.Edit: 26, work.EditTogether: 8, work.Retract: 4, work.Resolve: 8, work.RecordNewer: 3, work.Sync: 6,
-    work.Read: 10, work.Push: 8, work.Forget: 2,
+    work.Read: 10, work.Push: 8, work.Forget: 4,
 }  # fmt: skip
 FAULTS: Final[dict[type[Step], int]] = {
     network.Lose: 6, network.Duplicate: 6, network.Slow: 6, network.Cut: 6, network.Isolate: 4,
     network.Partition: 4, network.Internet: 4, network.Mend: 5,
-    machines.Crash: 8, machines.CrashInCommit: 8, machines.PowerOn: 10, machines.Restart: 4,
+    machines.Crash: 8, machines.CrashInCommit: 8, machines.PowerOn: 6, machines.Restart: 4,
     machines.TakeCopy: 5, machines.PutBack: 5, machines.FillDisk: 4, machines.FreeDisk: 3, machines.FailSyncs: 5,
     clocks.JumpClock: 5, clocks.WrongClock: 3, clocks.DriftClock: 3, clocks.RunBackwards: 3, clocks.WeeksPass: 1,
     identity.MoveTablet: 5, identity.ReplaceHub: 2, identity.RevokeTablet: 2, identity.LockOut: 3,

@@ -55,9 +55,10 @@ class PowerOn(Step):
     who: int
 
     async def do(self, world: World) -> str | None:
-        party = world.party(self.who)
-        if party is None or party.is_up:
+        off = [one.party for one in world.present() if not one.party.is_up]
+        if not off:
             return None
+        party = off[self.who % len(off)]
         return f"{party.name} starts" if await world.started(party) else None
 
 
