@@ -144,10 +144,12 @@ async def test_a_tablet_s_own_op_waits_for_no_neighbour(
 
 def cut_uplink(box: Box) -> None:
     """This hub can't reach the cloud any more."""
-    uplink_of: Any = box.running.doors.link
+    link: Any = box.running.doors.link
     for task in asyncio.all_tasks():
-        coroutine: Any = task.get_coro()
-        if task.get_name() == "uplink" and coroutine.cr_frame.f_locals["self"] is uplink_of.__self__:
+        if task.get_name() != "uplink":
+            continue
+        linked: Any = task.get_coro()
+        if linked.cr_frame.f_locals["connection"].uplink is link.__self__:
             task.cancel()
 
 
