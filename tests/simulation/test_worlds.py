@@ -13,8 +13,8 @@ import pytest
 from tests.simulation.steps.catalogue import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
-# of 50 worlds; a kind of fault that is seldom drawn is still met in `make sim`
-CARRIED_OUT_MIN = 2
+# of each kind in 50 worlds; the seldom ones are met more often in `make sim`
+CARRIED_OUT_MIN = 1
 FELT = (
     "connections refused", "connections reset in the middle", "requests that came twice",
     "crashes in the middle of a write", "syncs failed", "writes refused by a full disk",
