@@ -15,6 +15,7 @@ from medxz.errors import StoreError
 from medxz.store.cipher import open_database
 from tests.disk import native
 from tests.disk.disks import Disk, disks
+from tests.disk.memory import in_memory
 
 KEY = bytes(range(32))
 DATABASE = "a.db"
@@ -23,8 +24,8 @@ DATABASE = "a.db"
 @pytest.fixture
 def tmp_path(tmp_path: Path) -> Iterator[Path]:
     """In memory where there is a place for that: thousands of images are opened, and each would be synced."""
-    memory = Path("/dev/shm")
-    if not memory.is_dir():
+    memory = in_memory()
+    if memory is None:
         yield tmp_path
         return
     with tempfile.TemporaryDirectory(dir=memory) as folder:

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 import httpx
 
+from tests.disk.memory import in_memory
 from tests.powercut.life import MOMENTS, Cut, Life, a_life
 
 CUTS_A_HUB: Final = 20
 _TOLD_CHARS_MAX: Final = 600
 _LOG_LINES_TOLD: Final = 12
-_MEMORY: Final = Path("/dev/shm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Outcome:
 async def cut_often(plan: Plan, say: Callable[[str], None]) -> Outcome:
     """All cuts of a plan; the first loss of a hub ends its life."""
     outcome, chance = Outcome(plan), Random(plan.seed)
-    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
         number = 0
         while outcome.cuts < plan.cuts and not (plan.stop_at_loss and outcome.losses):
             number += 1

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.disk.memory import in_memory
 from tests.simulation.checkers.violation import Violation
 from tests.simulation.healing import NotInStep
 from tests.simulation.loop import SimLoop, run_world
@@ -20,7 +21,6 @@ from tests.simulation.parties.drawn import drawn, told_by
 from tests.simulation.plan import Plan, make_plan
 from tests.simulation.world import World
 
-_MEMORY: Final = Path("/dev/shm")
 _TOLD_CHARS_MAX: Final = 1_500
 
 
@@ -86,7 +86,7 @@ def _run(plan: Plan, folder: Path) -> tuple[World | None, Failure | None]:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="medxz-world-", dir=_MEMORY if _MEMORY.is_dir() else None))
+    folder = Path(tempfile.mkdtemp(prefix="medxz-world-", dir=in_memory()))
     try:
         yield folder
     finally:
