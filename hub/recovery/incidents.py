@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from hub.recovery.keepsake import KeptShape
 from medxz import limits
 from medxz.clock import format_time
-from medxz.program.keys import sync_directory
+from medxz.store.durable import sync
 
 SET_ASIDE_MAX: Final = 3
 _NOTE: Final = "incident.json"
@@ -84,8 +84,8 @@ class Incidents:
             name=next(name for name in names if name not in taken), file=file, found=found, at=at
         )
         self.folder_of(incident).mkdir(parents=True, mode=0o700)
-        sync_directory(self._folder.parent)
-        sync_directory(self._folder)
+        sync(self._folder.parent)
+        sync(self._folder)
         self.note(incident)
         return incident
 
@@ -98,7 +98,7 @@ class Incidents:
             opened.flush()
             os.fsync(opened.fileno())
         unfinished.rename(folder / _NOTE)
-        sync_directory(folder)
+        sync(folder)
 
     def bytes_of(self, incident: Incident) -> int:
         """How much room it takes; none where somebody has taken it away."""

@@ -15,8 +15,8 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medxz.errors import StoreKeyWrong
-from medxz.program.keys import sync_directory
 from medxz.store.authority.secrets import Seal
+from medxz.store.durable import sync
 from medxz.store.shape import Shape
 
 _ABOUT: Final = ("", "keepsake")
@@ -76,4 +76,4 @@ def write_keepsake(file: Path, key: bytes, kept: Kept) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     unfinished.rename(file)
-    sync_directory(file.parent)
+    sync(file.parent)

@@ -23,8 +23,8 @@ from medxz.errors import StoreDamaged, StoreError, StoreKeyWrong
 from medxz.ids import Ids
 from medxz.op import Operation
 from medxz.program.errors import CommandFailed
-from medxz.program.keys import sync_directory
 from medxz.store.authority.sqlite import make_sqlite
+from medxz.store.durable import sync
 from medxz.store.files import Identity, LogFile
 from medxz.store.rescue.ops import Found, find_dictionaries, find_ops
 from medxz.store.rescue.pages import DamagedFile
@@ -135,7 +135,7 @@ class Mending:
                 copied, lost = copy_every_table(unfinished, self.key, file, roots)
                 told = {"rows": copied, "is_read": True}
         unfinished.rename(path)
-        sync_directory(path.parent)
+        sync(path.parent)
         return incident.model_copy(update={**told, "pages_damaged": lost.pages, "rows_damaged": lost.rows})
 
     def _refuse_without_identity(self, path: Path) -> None:
@@ -189,5 +189,5 @@ def _move(path: Path, aside: Path) -> None:
         if source.exists():
             source.rename(aside.with_name(aside.name + ending))
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
-    sync_directory(aside.parent)
-    sync_directory(path.parent)
+    sync(aside.parent)
+    sync(path.parent)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from medxz.program.errors import CommandFailed
-from medxz.store.durable import sync, write_new
+from medxz.store.durable import write_new
 
 KEY_BYTES: Final = 32
 _HEX: Final = re.compile(rb"[0-9a-fA-F]{64}\s*")
@@ -62,11 +62,6 @@ def make_key(file: Path) -> bytes:
             f"the key file {file} can't be made: {error.strerror}", "name another place with --key-file"
         ) from None
     return key
-
-
-def sync_directory(folder: Path) -> None:
-    """Let a name that was made in it survive a power cut."""
-    sync(folder)
 
 
 def _is_credential(file: Path, environ: Mapping[str, str]) -> bool:
