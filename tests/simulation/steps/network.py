@@ -10,73 +10,63 @@ from tests.simulation.steps.step import Step
 
 if TYPE_CHECKING:
     from tests.simulation.machine import Machine
+    from tests.simulation.network import Network
     from tests.simulation.world import World
 
 
 @dataclass(frozen=True, slots=True)
-class Lose(Step):
+class _Between(Step):
+    """What happens to the way between two machines."""
+
+    who: int
+    other: int
+    share: float
+
+    async def do(self, world: World) -> str | None:
+        pair = world.machines_between(self.who, self.other)
+        return None if pair is None else f"{_between(pair)}: {self.befall(world.network, *pair)}"
+
+    def befall(self, network: Network, one: Machine, other: Machine) -> str:
+        """Do it, and say what was done."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Lose(_Between):
     """Between two machines bytes are lost: a connection stalls, or is reset, at any byte."""
 
-    who: int
-    other: int
-    share: float
-
-    async def do(self, world: World) -> str | None:
-        pair = world.machines_between(self.who, self.other)
-        if pair is None:
-            return None
-        world.network.lossy(pair[0].name, pair[1].name, 0.02 + self.share / 5)
-        return f"{_between(pair)}: {0.02 + self.share / 5:.0%} lost"
+    def befall(self, network: Network, one: Machine, other: Machine) -> str:
+        network.lossy(one.name, other.name, 0.02 + self.share / 5)
+        return f"{0.02 + self.share / 5:.0%} lost"
 
 
 @dataclass(frozen=True, slots=True)
-class Duplicate(Step):
+class Duplicate(_Between):
     """Between two machines whole requests arrive once more, later, on a connection of their own."""
 
-    who: int
-    other: int
-    share: float
-
-    async def do(self, world: World) -> str | None:
-        pair = world.machines_between(self.who, self.other)
-        if pair is None:
-            return None
-        world.network.duplicate(pair[0].name, pair[1].name, 0.2 + self.share / 2)
-        return f"{_between(pair)}: requests doubled"
+    def befall(self, network: Network, one: Machine, other: Machine) -> str:
+        network.duplicate(one.name, other.name, 0.2 + self.share / 2)
+        return "requests doubled"
 
 
 @dataclass(frozen=True, slots=True)
-class Slow(Step):
+class Slow(_Between):
     """Between two machines everything takes long, each time another while: what was sent first may come last."""
 
-    who: int
-    other: int
-    share: float
-
-    async def do(self, world: World) -> str | None:
-        pair = world.machines_between(self.who, self.other)
-        if pair is None:
-            return None
+    def befall(self, network: Network, one: Machine, other: Machine) -> str:
         delay_s = round(self.share**3 * 2, 3)
-        world.network.slow(pair[0].name, pair[1].name, delay_s, delay_s * 2)
-        return f"{_between(pair)}: {delay_s} s and up to three times that"
+        network.slow(one.name, other.name, delay_s, delay_s * 2)
+        return f"{delay_s} s and up to three times that"
 
 
 @dataclass(frozen=True, slots=True)
-class Cut(Step):
+class Cut(_Between):
     """Two machines can't reach each other; or only one of them can't."""
 
-    who: int
-    other: int
-    share: float
-
-    async def do(self, world: World) -> str | None:
-        pair = world.machines_between(self.who, self.other)
-        if pair is None:
-            return None
+    def befall(self, network: Network, one: Machine, other: Machine) -> str:
         one_way = self.share < 0.3
-        world.network.cut(pair[0].name, pair[1].name, one_way=one_way)
-        return f"{_between(pair)}: cut{' one way' if one_way else ''}"
+        network.cut(one.name, other.name, one_way=one_way)
+        return f"cut{' one way' if one_way else ''}"
 
 
 @dataclass(frozen=True, slots=True)
