@@ -83,6 +83,7 @@ def moves(context: Context) -> list[Figure]:
         )
         for number in context.samples("pulling the hub's cable", context.sizes.moves):
             _move(clinic, nora, told, KEPT_OPS + number)
+            nora = _begun_again(clinic, nora)
     return [
         Figure(
             "lan.failover", "the hub's cable is pulled: until the tablet has left it for the cloud", "absolute",
@@ -118,6 +119,14 @@ def _move(clinic: Clinic, nora: Application, told: _Moves, cloud_has: int) -> No
     told.back.append(nora.until(partial(_is_at, clinic.hub.host), "the hub")["at"] - back_at)
     wait_until(lambda: clinic.hub.has(cloud_has + 1), "the hub to have what it missed")
     told.lan_bytes.append(_traffic(clinic.nora) - moved)
+
+
+def _begun_again(clinic: Clinic, nora: Application) -> Application:
+    """The same tablet, which holds nothing against its hub: one that is left again and again is taken again ever later."""
+    nora.end()
+    again = clinic.nora.application()
+    again.until(lambda event: event.get("standing") == "live", "the stream")
+    return again
 
 
 def _filled(context: Context, network: Network, name: str) -> Clinic:
