@@ -15,13 +15,13 @@ for candidate in "${BOOT_ORDER}"; do
     if test ${BOOT_A_LEFT} -gt 0; then
       setexpr BOOT_A_LEFT ${BOOT_A_LEFT} - 1
       setenv slot A
-      setenv number 5
+      setenv number 2
     fi
   elif test "x${candidate}" = "xB"; then
     if test ${BOOT_B_LEFT} -gt 0; then
       setexpr BOOT_B_LEFT ${BOOT_B_LEFT} - 1
       setenv slot B
-      setenv number 6
+      setenv number 3
     fi
   fi
 done
@@ -35,11 +35,13 @@ if test "x${slot}" = "x"; then
 fi
 saveenv
 
-part uuid ${devtype} ${devnum}:${number} partuuid
-setenv bootargs "root=PARTUUID=${partuuid} ro rootwait rauc.slot=${slot} panic=10 console=tty1 console=ttyS1,115200 quiet"
-load ${devtype} ${devnum}:${number} ${kernel_addr_r} /boot/vmlinuz
-load ${devtype} ${devnum}:${number} ${ramdisk_addr_r} /boot/initrd.img
-setenv initrd_size ${filesize}
-booti ${kernel_addr_r} ${ramdisk_addr_r}:${initrd_size} ${fdt_addr}
+# which disk it is the first system finds by itself: the one with this card. It is loaded above where a kernel can reach
+setenv bootargs "ro rauc.slot=${slot} panic=10 console=tty0 console=ttyS1,115200 quiet"
+setenv initrd_addr 0x08000000
+if load ${devtype} ${devnum}:${number} ${kernel_addr_r} /boot/vmlinuz; then
+  if load ${devtype} ${devnum}:${number} ${initrd_addr} /boot/initrd.img; then
+    booti ${kernel_addr_r} ${initrd_addr}:${filesize} ${fdt_addr}
+  fi
+fi
 # it did not start: the next of its tries
 reset
