@@ -109,7 +109,7 @@ class Mending:
             # before the keepsake tells of the new file
             incident = incident.model_copy(update={"shape": self._shape(path.name)})
             incidents.note(incident)
-            _move(path, aside)
+            move_aside(path, aside)
         if not path.exists():
             incident = self._make(path, aside, incident)
         is_log = path == self.places.store
@@ -182,8 +182,8 @@ def _values(file: DamagedFile, roots: dict[str, int], table: str, lost: Lost) ->
     return [row.values for row in rows_of_tree(file, roots[table], lost)] if table in roots else []
 
 
-def _move(path: Path, aside: Path) -> None:
-    """The file last: until then it is done again."""
+def move_aside(path: Path, aside: Path) -> None:
+    """Durably, with what belongs to it; the file last: until then it is done again."""
     for ending in ("-wal", ""):
         source = path.with_name(path.name + ending)
         if source.exists():

@@ -1,0 +1,200 @@
+"""The backups of one open hub: one at a time, told while it is made, noted when it is done.
+
+The recovery key is made with the first. Refused: a second one while one is being made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from typing import Any, Final
+
+from structlog.typing import FilteringBoundLogger
+
+from hub.arguments import Arguments
+from hub.ask import Json
+from hub.backup import recovery_key
+from hub.backup.making import Made, Source, make_backup
+from hub.backup.note import BackupNote, Trouble, read_note, write_note
+from hub.control import Handler
+from hub.storage import Storage
+from medxz.clock import format_time
+from medxz.errors import MedxzError
+from medxz.web.log import told
+from medxz.work import ThreadWorker
+
+# between portions of the copy: whoever pushes goes first
+PAUSE_S: Final = 0.002
+
+
+class Stopped(Exception):  # the hub is stopping: the backup was not made to its end
+    """The hub stops, and the backup with it."""
+
+
+class Carried(Arguments):
+    """That one was carried off the machine."""
+
+    at: str
+    to: str
+
+
+class Failed(Arguments):
+    """That carrying one failed."""
+
+    message: str
+    hint: str = ""
+
+
+class Backups:
+    """Those of one hub. `close` it before its storage."""
+
+    def __init__(self, storage: Storage, version: str, say: FilteringBoundLogger | None = None) -> None:
+        """`say` is told of those that nobody waits for."""
+        self._storage: Final = storage
+        self._version: Final = version
+        self._say: Final = say
+        self._worker: Final = ThreadWorker("backup")
+        self._stopping: Final = threading.Event()
+        self._task: asyncio.Task[Made] | None = None
+        self._stage: tuple[str, int, int] = ("", 0, 0)
+        self.note: BackupNote = read_note(storage.places.backup_note)
+
+    def table(self) -> dict[str, Handler]:
+        """For the control socket."""
+        return {
+            "backup": self.begin,
+            "backup_state": self.state,
+            "backup_carried": self.carried,
+            "backup_failed": self.failed,
+            "recovery_key": self.recovery_key,
+        }
+
+    async def begin(self, _arguments: Json) -> Json:
+        """Begin one, unless one is being made: then that one is told of."""
+        if self._task is None or self._task.done():
+            self._stage = ("beginning", 0, 0)
+            self._task = asyncio.create_task(self.make(), name="backup")
+            self._task.add_done_callback(_heard)
+        return await self.state({})
+
+    async def state(self, _arguments: Json) -> Json:
+        """How far it is, and how the last one ended."""
+        running = self._task is not None and not self._task.done()
+        stage, done, total = self._stage
+        shown = await self.is_key_shown()
+        found: Json = {
+            "is_key_shown": shown,
+            "running": running,
+            "stage": stage,
+            "done": done,
+            "total": total,
+            "error": None,
+        }
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            error = self._task.exception()
+            if isinstance(error, MedxzError):
+                found["error"] = {"message": str(error), "hint": error.hint}
+            elif error is not None:
+                found["error"] = {"message": "the backup failed", "hint": "the hub's log says why"}
+        return {**found, **self.note.model_dump()}
+
+    async def make(self) -> Made:
+        """One, to its end."""
+        storage = self._storage
+        begun_s = storage.clock.monotonic()
+        try:
+            made = await self._worker.run(
+                make_backup, await self._source(), storage.clock.now_ms(), self._went_on
+            )
+        except (MedxzError, OSError) as error:
+            await self._trouble(error)
+            raise
+        took_s = round(storage.clock.monotonic() - begun_s, 1)
+        await self._note(
+            made_at=made.at,
+            bytes=made.bytes,
+            ops=made.ops,
+            took_s=took_s,
+            lies_in=str(made.path),
+            trouble=None,
+        )
+        if self._say is not None:
+            self._say.info(
+                "backup made", ops=made.ops, bytes=made.bytes, took_s=took_s, let_go=len(made.gone)
+            )
+        return made
+
+    async def carried(self, arguments: Json) -> Json:
+        """Note that a backup lies elsewhere now."""
+        given = Carried.read(arguments)
+        await self._note(carried_at=given.at, carried_to=given.to, trouble=None)
+        return {}
+
+    async def failed(self, arguments: Json) -> Json:
+        """Note that one could not be carried."""
+        given = Failed.read(arguments)
+        await self._note(trouble=Trouble(at=self._now(), message=given.message, hint=given.hint))
+        return {}
+
+    async def recovery_key(self, _arguments: Json) -> Json:
+        """The key, which whoever may ask here can read out of the store anyway."""
+        text = await self._recovery_key()
+        await self._storage.registry.put_secret(recovery_key.SHOWN, b"1")
+        return {"recovery_key": recovery_key.printed(text), "name": recovery_key.name_of(text)}
+
+    async def is_key_shown(self) -> bool:
+        """Whether anybody can have written it down."""
+        return await self._storage.registry.get_secret(recovery_key.SHOWN) is not None
+
+    async def close(self) -> None:
+        """What is being made is given up."""
+        self._stopping.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        self._worker.close()
+
+    async def _source(self) -> Source:
+        storage = self._storage
+        return Source(
+            storage.places,
+            storage.key,
+            await self._recovery_key(),
+            storage.log.server_id,
+            storage.log.clinic_id,
+            self._version,
+        )
+
+    async def _recovery_key(self) -> str:
+        registry = self._storage.registry
+        held = await registry.get_secret(recovery_key.SECRET)
+        if held is None:
+            held = recovery_key.make_recovery_key().encode()
+            await registry.put_secret(recovery_key.SECRET, held)
+        return held.decode()
+
+    def _went_on(self, stage: str, done: int, total: int) -> None:
+        """Called in the worker's thread."""
+        self._stage = (stage, done, total)
+        if self._stopping.wait(PAUSE_S):
+            raise Stopped
+
+    async def _trouble(self, error: MedxzError | OSError) -> None:
+        hint = error.hint if isinstance(error, MedxzError) else "look at that disk"
+        if self._say is not None:
+            self._say.error("backup failed", **told(error))
+        await self._note(trouble=Trouble(at=self._now(), message=str(error), hint=hint))
+
+    async def _note(self, **changes: Any) -> None:
+        self.note = self.note.model_copy(update=changes)
+        with suppress(OSError):  # a full disk: it is known in memory
+            await asyncio.to_thread(write_note, self._storage.places.backup_note, self.note)
+
+    def _now(self) -> str:
+        return format_time(self._storage.clock.now_ms())
+
+
+def _heard(task: asyncio.Task[Made]) -> None:
+    """Its error is told by `state`: nobody else awaits it."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,234 @@
+"""`medxz-hub backup` and `restore`: make a backup, carry it off the machine, and bring one back."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from hub.options import PATH, data_option, json_option, key_option, settings_for
+from medxz import limits
+from medxz.commandline import Example
+from medxz.errors import MedxzError
+from medxz.program.errors import CommandFailed
+from medxz.program.outcome import tell
+
+if TYPE_CHECKING:
+    from hub.ask import Json
+    from hub.backup.backups import Backups
+    from hub.backup.checking import Stage
+    from hub.config import HubPlaces
+
+_POLL_S: Final = 0.1
+_KEY_BYTES_MAX: Final = 4_096
+
+
+@click.command(
+    cls=Example,
+    example="medxz-hub backup --data /var/lib/medxz/hub --to /media/stick\n"
+    "medxz-hub backup --data /var/lib/medxz/hub --show-recovery-key",
+)
+@data_option
+@click.option(
+    "--to", type=PATH, help="A folder to carry it to: a stick, a share. [default: the setting backup_to]"
+)
+@click.option(
+    "--show-recovery-key", is_flag=True, help="Show what backups open with where the box is gone; make none."
+)
+@key_option
+@json_option
+def backup(
+    data: Path, to: Path | None, *, show_recovery_key: bool, key_file: Path | None, as_json: bool
+) -> None:
+    """Make a backup while the hub serves, open it to see that it can be, and carry it off the machine.
+
+    It is made in `backups` beside the directory. Write the recovery key down, and keep it away from the box: it opens
+    every backup of this hub where the box is gone, and nothing else does.
+    """
+    settings = settings_for(data, key_file)
+    places = settings.places
+    if show_recovery_key:
+        shown = _asked_or_opened(places, "recovery_key")
+        tell(shown, as_json, shown["recovery_key"])
+        return
+    with _progress(quiet=as_json) as stage:
+        made = _made(places, stage)
+        to = to or settings.backup_to
+        carried = _carried(places, made, to, stage) if to is not None else None
+    told = {name: made[name] for name in ("made_at", "bytes", "ops", "took_s", "lies_in")}
+    mib = made["bytes"] / limits.MIB
+    lines = [f"A backup of {made['ops']} ops was made and opened again: {made['lies_in']} ({mib:.1f} MiB)."]
+    if carried is not None:
+        lines.append(f"It was carried to {carried}, and read back there.")
+    else:
+        lines.append("It lies on the hub's own disk: carry it elsewhere with --to FOLDER.")
+    if not made["is_key_shown"]:
+        lines.append(
+            "Nobody has its recovery key yet: medxz-hub backup --show-recovery-key, and write it down."
+        )
+    tell(
+        {**told, "carried_to": carried, "recovery_key_shown": made["is_key_shown"]}, as_json, "\n".join(lines)
+    )
+
+
+@click.command(
+    cls=Example,
+    example="medxz-hub restore --data /var/lib/medxz/hub --from /media/stick\n"
+    "medxz-hub restore --data /var/lib/medxz/hub --from /media/stick/medxz-hub-9f3e5a10/20261122T020000Z",
+)
+@data_option
+@click.option(
+    "--from", "from_", type=PATH, required=True, help="A backup, or the folder given to `backup --to`."
+)
+@click.option(
+    "--recovery-key-file",
+    type=PATH,
+    help="A file with the recovery key. [default: the box's own key, or typed]",
+)
+@key_option
+@json_option
+def restore(
+    data: Path, from_: Path, recovery_key_file: Path | None, key_file: Path | None, *, as_json: bool
+) -> None:
+    """Bring a backup back: onto a new box, or where the store was lost.
+
+    The hub must not run. It begins a new epoch, so that devices and the cloud bring what came after the backup; a
+    store that is there is kept, and what can be read of it is put back when the hub next runs.
+    """
+    from hub.backup.folder import find_backup
+    from hub.backup.restoring import open_backup
+    from hub.backup.restoring import restore as bring_back
+    from medxz.clock import SystemClock
+    from medxz.ids import RandomIds
+
+    places = settings_for(data, key_file).places
+    found = find_backup(from_)
+    typed = _key_of(recovery_key_file) if recovery_key_file is not None else None
+    try:
+        opened = open_backup(found, places, os.environ, typed)
+    except CommandFailed as refused:
+        if typed is not None or refused.code != "recovery_key" or not sys.stdin.isatty():
+            raise
+        opened = open_backup(found, places, os.environ, _typed_key(str(refused)))
+    with _progress(quiet=as_json) as stage:
+        told = bring_back(places, opened, os.environ, SystemClock(), RandomIds(), stage)
+    tell(
+        told,
+        as_json,
+        f"The backup of {told['backup_of']} is back in {places.data}: hub {told['hub_id']}, {told['ops']} ops.\n"
+        "Run it. The box that it was made on must not be switched on beside it.",
+    )
+
+
+def _key_of(file: Path) -> str:
+    from hub.backup.recovery_key import read_recovery_key
+
+    try:
+        text = file.read_bytes()[:_KEY_BYTES_MAX].decode("ascii")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no text"
+        raise CommandFailed(f"{file}: {reason}", "give a file with the recovery key alone in it") from None
+    return read_recovery_key(text)
+
+
+def _typed_key(asked: str) -> str:
+    from hub.backup.recovery_key import read_recovery_key
+
+    return read_recovery_key(click.prompt(asked, prompt_suffix=": ", err=True))
+
+
+def _made(places: HubPlaces, stage: Stage) -> Json:
+    """A backup of the hub, running or not: its note."""
+    from hub import ask
+
+    try:
+        told = ask.ask(places.socket, "backup")
+        while told["running"]:
+            stage(told["stage"], told["done"], told["total"])
+            time.sleep(_POLL_S)
+            told = ask.ask(places.socket, "backup_state")
+    except ask.HubNotRunning:
+        told = _stopped(places, "backup")
+    if told["error"] is not None:
+        raise CommandFailed(told["error"]["message"], told["error"]["hint"])
+    return told
+
+
+def _carried(places: HubPlaces, made: Json, to: Path, stage: Stage) -> str:
+    """Carry it there, and tell the hub."""
+    from hub.backup.folder import Folder, carry
+    from hub.backup.manifest import read_manifest
+
+    lies_in = Path(made["lies_in"])
+    try:
+        manifest = read_manifest(lies_in)
+        folder = Folder(to, manifest.hub_id)
+        folder.make_room(manifest.size)
+        carried = carry(lies_in, folder, lambda done, total: stage("carrying", done, total))
+        folder.prune()
+    except (MedxzError, OSError) as error:
+        hint = error.hint if isinstance(error, MedxzError) else "look at that disk"
+        _asked_or_opened(places, "backup_failed", {"message": str(error), "hint": hint})
+        raise CommandFailed(str(error), hint) from None
+    _asked_or_opened(places, "backup_carried", {"at": made["made_at"], "to": str(to)})
+    return str(carried)
+
+
+def _asked_or_opened(places: HubPlaces, command: str, arguments: Json | None = None) -> Json:
+    from hub import ask
+
+    try:
+        return ask.ask(places.socket, command, arguments)
+    except ask.HubNotRunning:
+        return _stopped(places, command, arguments)
+
+
+def _stopped(places: HubPlaces, command: str, arguments: Json | None = None) -> Json:
+    """The same of a hub that does not run: its store is opened for it, under its lock."""
+    import asyncio
+
+    from hub.app import VERSION
+    from hub.backup.backups import Backups
+    from hub.storage import open_storage
+    from medxz.clock import SystemClock
+    from medxz.program.keys import read_key
+
+    async def act(backups: Backups) -> Json:
+        if command == "backup":
+            await backups.make()
+            return await backups.state({})
+        return await backups.table()[command](arguments or {})
+
+    async def opened() -> Json:
+        async with open_storage(
+            places, lambda: read_key(places.key_file, os.environ), SystemClock()
+        ) as storage:
+            backups = Backups(storage, VERSION)
+            try:
+                return await act(backups)
+            finally:
+                await backups.close()
+
+    return asyncio.run(opened())
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Stage]:
+    """A line on a terminal that says what is done, and how much of it."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _stage, _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("beginning", total=None)
+        yield lambda stage, done, total: bars.update(
+            task, description=stage, completed=done, total=total or None
+        )

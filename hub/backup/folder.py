@@ -1,0 +1,189 @@
+"""Where a hub's backups lie: `<place>/medxz-hub-<last 8 of its id>/<time>/`, on whatever file system.
+
+One that is being made has another name, and gets its own when all of it is on the disk. Only what this hub made is ever
+removed here. Refused: a place that can't be written to, and a backup for which there is no room.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from hub.backup.keeping import moment_of, superfluous
+from hub.backup.manifest import NAME, File, read_manifest
+from medxz import limits
+from medxz.program.errors import CommandFailed
+from medxz.store.copying import Progress
+from medxz.store.durable import sync
+
+# beside what a backup takes, so that its place is never filled to the last byte
+ROOM_BYTES: Final = 16 * limits.MIB
+_READ_BYTES: Final = limits.MIB
+_UNFINISHED: Final = ".unfinished-"
+
+
+class Folder:
+    """One hub's at one place."""
+
+    def __init__(self, place: Path, hub_id: str) -> None:
+        self.place: Final = place
+        self.path: Final = place / f"medxz-hub-{hub_id[-8:]}"
+
+    def all(self) -> list[Path]:
+        """Those that were made to the end, the oldest first."""
+        if not self.path.is_dir():
+            return []
+        return sorted(
+            path
+            for path in self.path.iterdir()
+            if moment_of(path.name) is not None and (path / NAME).is_file()
+        )
+
+    def newest(self) -> Path | None:
+        return next(reversed(self.all()), None)
+
+    @contextmanager
+    def making(self, stamp: str) -> Iterator[Path]:
+        """A folder to make one in; it gets its name when this ends well, and is gone where it does not."""
+        unfinished = self.path / f"{_UNFINISHED}{stamp}"
+        if (self.path / stamp).exists():
+            raise CommandFailed(
+                f"there is a backup of this very second: {self.path / stamp}", "take that one"
+            )
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for left in self.path.glob(f"{_UNFINISHED}*"):
+                shutil.rmtree(left)
+            unfinished.mkdir(mode=0o700)
+        except OSError as error:
+            raise CommandFailed(
+                f"{self.path} can't be written to: {error.strerror}",
+                "give another --to, or let this user write there",
+            ) from None
+        try:
+            yield unfinished
+            sync(unfinished)
+            unfinished.rename(self.path / stamp)
+            sync(self.path)
+        except OSError as error:
+            raise CommandFailed(f"{self.path}: {error.strerror}", "look at that disk") from None
+        finally:
+            with suppress(OSError):
+                shutil.rmtree(unfinished)
+
+    def make_room(self, needed: int, *, beside: int = ROOM_BYTES) -> list[str]:
+        """Let the oldest go until so much fits and `beside` is left; CommandFailed where it never does."""
+        gone: list[str] = []
+        while (free := self._free()) < needed + beside:
+            found = self.all()
+            if len(found) < 2:
+                raise CommandFailed(
+                    f"{self.place} has {free // limits.MIB} MiB free, and a backup takes"
+                    f" {(needed + beside) // limits.MIB + 1} MiB",
+                    "make room there, or give another --to",
+                    "no_room",
+                )
+            shutil.rmtree(found[0])
+            gone.append(found[0].name)
+        return gone
+
+    def prune(self) -> list[str]:
+        """Let those go that the scheme does not keep; their names."""
+        gone = superfluous(path.name for path in self.all())
+        for stamp in gone:
+            shutil.rmtree(self.path / stamp)
+        return gone
+
+    def keep_newest(self, count: int) -> list[str]:
+        """Let all others go; their names."""
+        gone = self.all()[:-count]
+        for path in gone:
+            shutil.rmtree(path)
+        return [path.name for path in gone]
+
+    def _free(self) -> int:
+        folder = next(path for path in (self.path, *self.path.parents) if path.exists())
+        return shutil.disk_usage(folder).free
+
+
+def find_backup(place: Path) -> Path:
+    """The backup that is meant: the one in this folder, or the newest one below it, of one hub."""
+    if (place / NAME).is_file():
+        return place
+    found: dict[str, Path] = {}
+    for manifest in [*place.glob(f"*/{NAME}"), *place.glob(f"medxz-hub-*/*/{NAME}")]:
+        backup = manifest.parent
+        if moment_of(backup.name) is not None:
+            hub_id = read_manifest(backup).hub_id
+            found[hub_id] = max(found.get(hub_id, backup), backup, key=lambda path: path.name)
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        lines = ", ".join(f"{path} (hub {hub_id})" for hub_id, path in sorted(found.items()))
+        raise CommandFailed(
+            f"there are backups of {len(found)} hubs in {place}: {lines}", "name the one to take"
+        )
+    raise CommandFailed(f"there is no backup in {place}", "name the folder that was given to `backup --to`")
+
+
+def carry(backup: Path, folder: Folder, progress: Progress) -> Path:
+    """Copy a whole backup there, and read it back from the medium; where it lies now."""
+    manifest = read_manifest(backup)
+    done = 0
+
+    def went_on(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, 2 * manifest.size)
+
+    with folder.making(backup.name) as unfinished:
+        for file in manifest.files:
+            went_on(copy_durably(backup / file.name, unfinished / file.name))
+        for file in manifest.files:
+            check_file(unfinished, file)
+            went_on(file.bytes)
+        copy_durably(backup / NAME, unfinished / NAME)
+        if read_manifest(unfinished) != manifest:
+            raise CommandFailed(
+                f"{folder.place} gives back another {NAME} than was written", "take another medium"
+            )
+    return folder.path / backup.name
+
+
+def check_file(backup: Path, file: File) -> None:
+    """CommandFailed where it is not what was written, by what the medium gives back."""
+    if describe(backup / file.name, file.name) != file:
+        raise CommandFailed(
+            f"{backup / file.name} is not what was written there",
+            "take another medium: this one forgets",
+            "damaged",
+        )
+
+
+def describe(path: Path, name: str) -> File:
+    """A file as it lies on the medium, not as it was cached on the way there."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb", buffering=0) as opened:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            while part := opened.read(_READ_BYTES):
+                digest.update(part)
+                size += len(part)
+    except OSError as error:
+        raise CommandFailed(f"{path} can't be read: {error.strerror}", "look at that disk") from None
+    return File(name=name, bytes=size, sha256=digest.hexdigest())
+
+
+def copy_durably(source: Path, target: Path) -> int:
+    """A file that is on the disk when this returns; how long it is."""
+    with source.open("rb") as reading, target.open("xb") as writing:
+        shutil.copyfileobj(reading, writing, _READ_BYTES)
+        writing.flush()
+        os.fsync(writing.fileno())
+        return writing.tell()
