@@ -16,6 +16,7 @@ from cloud.commands.clinic import clinic, founding, site
 from cloud.commands.device import code, device, hub
 from cloud.commands.health import health
 from cloud.commands.key import ca, key
+from cloud.commands.release import release
 from cloud.commands.session import session
 from cloud.commands.user import user
 from cloud.options import PATH, At, at_cloud
@@ -116,7 +117,7 @@ def run(config: Path | None, as_json: bool, **flags: Any) -> None:
     run_cloud(settings, announce_json=as_json)
 
 
-for command in (code, user, session, site, device, hub, clinic, key, ca, audit, health):
+for command in (code, user, session, site, device, hub, clinic, key, ca, audit, health, release):
     cli.add_command(command)
 
 

@@ -16,6 +16,7 @@ from cloud.followers import Following
 from cloud.health import cloud_gauges, cloud_health
 from cloud.logs import FILES_PER_CLINIC, Folders, Logs, PostgresLogs, SqliteLogs, ViewsFiles
 from cloud.opening import Shared, open_clinic
+from cloud.releases import CloudReleases, Shelf
 from medxz import limits
 from medxz.errors import MedxzError
 from medxz.program.running import open_files_max
@@ -74,6 +75,8 @@ async def open_parts(
         directories.on_change(lambda clinic_id: clinics.wake([clinic_id]))
         watching = asyncio.create_task(_watch(epoch, clinics, clock), name="epoch")
         stack.callback(watching.cancel)
+        shelf = ThreadWorker("releases")
+        stack.callback(shelf.close)
         services = assemble(
             ServerParts(
                 kind="cloud",
@@ -88,6 +91,7 @@ async def open_parts(
                 gauges=cloud_gauges(clinics, shared.following, shared.counts),
                 dictionaries=[shipped_dictionary()],
                 clock=clock,
+                releases=CloudReleases(Shelf(settings.places.data), shelf),
             )
         )
         yield Parts(services, clinics, directories)

@@ -9,6 +9,7 @@ from medxz import errors, limits, wire
 from medxz.clock import TIME_PATTERN
 from medxz.ids import UUID_PATTERN
 from medxz.op import ENTITY_TYPE_PATTERN, HASH_PATTERN
+from medxz.versions import VERSION_CHARS_MAX, VERSION_PATTERN
 
 # "optional": anyone, and who shows a token is known by it
 Access = Literal["anyone", "optional", "device", "device_or_hub", "hub_or_admin", "hub", "admin"]
@@ -29,7 +30,8 @@ class Endpoint:
 
     `own` is what a device with a token sends and is answered in place of `request` and `answer`. A `bodiless` request
     may come without its body; `empty` says whether there may, or will, be an answer of 204 without one. Of who shows no
-    token, a body is at most `anonymous_bytes_max`, as sent and inflated.
+    token, a body is at most `anonymous_bytes_max`, as sent and inflated. `ranged`: a part of the
+    answer may be asked for, from a byte on.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Endpoint:
     bodiless: bool = False
     empty: Literal["never", "maybe", "always"] = "never"
     anonymous_bytes_max: int = limits.ANONYMOUS_BODY_BYTES_MAX
+    ranged: bool = False
 
     @property
     def requests(self) -> tuple[type, ...]:
@@ -143,6 +146,18 @@ _AFTER = Parameter(
 _CLIENT_ADDRESS = Parameter(
     "Medxz-Client-Address", {"type": "string"}, "with a hub's token: the address of whom it passes on"
 )
+_COMPATIBLE = Parameter(
+    "compatible",
+    {"type": "string", "pattern": "^[a-z0-9][a-z0-9.-]{0,63}$"},
+    "what kind of machine asks, as `medxz-hub-arm64`; must be given",
+)
+_VERSION = Parameter(
+    "version",
+    {"type": "string", "pattern": f"^{VERSION_PATTERN}$", "maxLength": VERSION_CHARS_MAX},
+    "what the hub runs; absent: whatever there is, is told",
+)
+_BUNDLE = Parameter("id", {"type": "string", "pattern": f"^{HASH_PATTERN}$"}, "its SHA-256, in hex")
+_RANGE = Parameter("Range", {"type": "string"}, "`bytes=N-`: go on where a download broke off")
 _LETTING_IN = (errors.RateLimited, errors.Forbidden, errors.CloudRequired, errors.StorageFull)
 _CURSOR_REFUSALS = (errors.BadCursor, errors.CursorEpochChanged, errors.CursorScopeChanged)
 
@@ -265,6 +280,15 @@ ENDPOINTS: Final = (
     Endpoint(
         "hub_directory", "GET", "/v1/hubs/directory", "What a hub mirrors of its clinic, whole.",
         "hub", None, wire.DirectoryAnswer, parameters=(_AFTER,), empty="maybe",
+    ),
+    Endpoint(
+        "hub_update", "GET", "/v1/hubs/update", "What a hub is to run in place of what it runs.",
+        "hub", None, wire.UpdateAnswer, parameters=(_COMPATIBLE, _VERSION), empty="maybe",
+    ),
+    Endpoint(
+        "hub_release", "GET", "/v1/hubs/releases/{id}", "A bundle of the hubs' software.",
+        "hub", None, None, "application/octet-stream", places=(_BUNDLE,), headers=(_RANGE,),
+        refusals=(errors.NotFound,), ranged=True,
     ),
     Endpoint(
         "jwks", "GET", "/.well-known/jwks.json", "The keys by which access tokens are verified.",

@@ -86,6 +86,13 @@ SNAPSHOTS_MAX: Final = 8
 SNAPSHOT_RETRY_S: Final = 5
 SNAPSHOT_BATCH_ENTITIES: Final = 500
 
+# Bundles of the hubs' software: how long one may be, how many are on their way at once.
+RELEASE_BYTES_MAX: Final = 4 * 1024 * MIB
+RELEASE_DOWNLOADS_MAX: Final = 64
+RELEASE_RETRY_S: Final = 300
+RELEASES_MAX: Final = 100
+PUSHES_HELD_S_MAX: Final = 120  # before a restart, which is over by then
+
 # Entities of many ops that are worked out at the same time: each can take as much memory as a clinic's day of ops.
 LARGE_ENTITIES_MAX: Final = 2
 
@@ -115,6 +122,12 @@ STORAGE_FULL_RETRY_S: Final = 30
 
 # Below this much room on the disk, /health says so.
 DISK_FREE_BYTES_MIN: Final = 256 * MIB
+
+# What a courier carries: a frame holds a page; so many bytes, and answers, begin another file.
+COURIER_FRAME_BYTES_MAX: Final = 32 * MIB
+COURIER_SLICE_BYTES: Final = 64 * MIB
+COURIER_SLICES_MAX: Final = 9_999
+COURIER_ANSWERS_MAX: Final = 100_000
 
 # Ops kept in memory for those who read at the head of the log.
 TAIL_OPS_MAX: Final = 1_024

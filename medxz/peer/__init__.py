@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from medxz.peer.ear import Ear
 from medxz.peer.identity import HubCalls, SessionCalls
+from medxz.peer.releases import ReleaseCalls
 from medxz.peer.sync import SyncCalls
 from medxz.peer.transport import CLIENT_ADDRESS, Credentials, TokenSource
 
 __all__ = ["CLIENT_ADDRESS", "Credentials", "Ear", "Peer", "TokenSource"]
 
 
-class Peer(SyncCalls, SessionCalls, HubCalls):
+class Peer(SyncCalls, SessionCalls, HubCalls, ReleaseCalls):
     """The requests of the protocol that clients make. `token` is asked anew for each of them."""

@@ -25,6 +25,7 @@ from medxz.service.metrics import Gauges, Metrics, no_results
 from medxz.service.noting import NothingNoted, Noting
 from medxz.service.pull import Pull, StreamChunk
 from medxz.service.push import Push
+from medxz.service.releases import NoReleases, Releases
 from medxz.service.reviews import Reviews
 from medxz.service.seen import Seen
 from medxz.service.snapshot import Snapshot
@@ -119,6 +120,7 @@ class ServerParts:
     gauges: Gauges
     dictionaries: Sequence[bytes]
     clock: Clock
+    releases: Releases = field(default_factory=NoReleases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ class Services:
     describe: Describe
     health: Health
     metrics: Metrics
+    releases: Releases
 
 
 def only(clinic: ClinicServices) -> Callable[[Caller], Awaitable[ClinicServices]]:
@@ -182,4 +185,5 @@ def assemble(parts: ServerParts) -> Services:
         ),
         health=parts.health,
         metrics=Metrics(parts.gauges),
+        releases=parts.releases,
     )

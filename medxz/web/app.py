@@ -23,6 +23,7 @@ from medxz.web.log import told
 from medxz.web.openapi import openapi_document
 from medxz.web.pages import STATIC_PATHS, Pages
 from medxz.web.problem import problem_answer
+from medxz.web.pushes import Pushes
 from medxz.web.query import read_query
 from medxz.web.routes import Route, Routes
 from medxz.web.snapshot import Snapshots
@@ -57,8 +58,12 @@ class App:
         worker: Worker,
         cors_origins: frozenset[str] = frozenset(),
         streams_max: int = limits.STREAMS_MAX,
+        pushes: Pushes | None = None,
     ) -> None:
-        """`cors_origins`: the places whose pages may ask, each as a browser writes it (`https://host:port`)."""
+        """`cors_origins`: the places whose pages may ask, each as a browser writes it (`https://host:port`).
+
+        `pushes`: where whoever restarts the machine looks whether anybody is pushing.
+        """
         self.log = log
         self.lasting = Lasting(streams_max)
         self._cors = Cors(cors_origins)
@@ -72,7 +77,15 @@ class App:
             "stream": Streams(services, self.lasting, self._bodies, worker).serve,
             "snapshot": Snapshots(services, self.lasting, worker).serve,
         }
-        handlers = handlers_of(services, self._bodies, answers, self.lasting, pages, sent_as_made)
+        handlers = handlers_of(
+            services,
+            self._bodies,
+            answers,
+            self.lasting,
+            pages,
+            pushes=pushes or Pushes(clock.monotonic),
+            sent_as_made=sent_as_made,
+        )
         self._routes = Routes()
         for endpoint in ENDPOINTS:
             self._routes.add(endpoint.method, endpoint.path, Route(handlers[endpoint.name], endpoint))

@@ -173,6 +173,9 @@ def _responses(endpoint: Endpoint) -> Json:
     responses: Json = {}
     if endpoint.empty != "always":
         responses["200"] = done | {"content": {endpoint.media: {"schema": _answer_schema(endpoint)}}}
+    if endpoint.ranged:
+        about = "The part that `Range` asks for; one that is none of the file is 422."
+        responses["206"] = responses["200"] | {"description": about}
     if endpoint.empty != "never":
         responses["204"] = done
     by_status: dict[int, list[type[Refusal]]] = {}

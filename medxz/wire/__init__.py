@@ -68,6 +68,7 @@ from medxz.wire.forms import (
     Message,
     Uuid,
 )
+from medxz.wire.releases import UpdateAnswer
 from medxz.wire.server import (
     PROTOCOL_VERSIONS,
     Check,
@@ -188,6 +189,7 @@ __all__ = [
     "DirectorySite",
     "DirectoryHub",
     "DirectoryAnswer",
+    "UpdateAnswer",
     "AuditEntry",
     "AuditAnswer",
     "AuditChain",

@@ -184,6 +184,8 @@ PROBES: Final[dict[str, Probe]] = {
     "hub_claim": _hub_claim,
     "hub_renew": _hub_renew,
     "hub_directory": _get("/v1/hubs/directory", "hub"),
+    "hub_update": _get("/v1/hubs/update", *READERS, compatible="medxz-hub-arm64"),
+    "hub_release": _get("/v1/hubs/releases/" + "ab" * 32, *READERS),
     "jwks": _get("/.well-known/jwks.json", *_ANYONE),
     "info": _get("/v1/info", *_ANYONE),
     "dictionary": _get("/v1/dictionaries/" + "ab" * 32, *_ANYONE),

@@ -8,6 +8,7 @@ from medxz.endpoints import ENDPOINTS
 from medxz.web.handlers.clinic import ClinicRoom
 from medxz.web.handlers.entities import EntitiesRoom
 from medxz.web.handlers.identity import IdentityRoom
+from medxz.web.handlers.releases import ReleasesRoom
 from medxz.web.handlers.server import ServerRoom
 from medxz.web.handlers.sync import SyncRoom
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from medxz.web.handlers.room import Handler
     from medxz.web.lasting import Lasting
     from medxz.web.pages import Pages
+    from medxz.web.pushes import Pushes
 
 
 def handlers_of(
@@ -28,15 +30,18 @@ def handlers_of(
     answers: Answers,
     lasting: Lasting,
     pages: Pages,
+    *,
+    pushes: Pushes,
     sent_as_made: Mapping[str, Handler],
 ) -> dict[str, Handler]:
     """Every endpoint's handler, by its name; the program does not start where one is missing."""
     handlers = {
         **sent_as_made,
-        **SyncRoom(services, bodies, answers, lasting).table(),
+        **SyncRoom(services, bodies, answers, lasting, pushes).table(),
         **EntitiesRoom(services, bodies, answers).table(),
         **ClinicRoom(services, bodies, answers).table(),
         **IdentityRoom(services, bodies, answers).table(),
+        **ReleasesRoom(services, bodies, answers, lasting).table(),
         **ServerRoom(services, bodies, answers, pages).table(),
     }
     names = {endpoint.name for endpoint in ENDPOINTS}

@@ -17,14 +17,18 @@ if TYPE_CHECKING:
     from medxz.web.call import Call
     from medxz.web.handlers.room import Handler
     from medxz.web.lasting import Lasting
+    from medxz.web.pushes import Pushes
 
 
 class SyncRoom(Room):
     """All of /v1/sync but what is sent as it is made."""
 
-    def __init__(self, services: Services, bodies: Bodies, answers: Answers, lasting: Lasting) -> None:
+    def __init__(
+        self, services: Services, bodies: Bodies, answers: Answers, lasting: Lasting, pushes: Pushes
+    ) -> None:
         super().__init__(services, bodies, answers)
         self._lasting = lasting
+        self._pushes = pushes
 
     def table(self) -> dict[str, Handler]:
         return {
@@ -36,9 +40,10 @@ class SyncRoom(Room):
         }
 
     async def _push(self, call: Call) -> web.StreamResponse:
-        body = await self._bodies.read(call)
-        clinic = await self._clinic(call)
-        return await self._answers.answer(call, await clinic.push.push(call.authorised(), body))
+        with self._pushes.one():
+            body = await self._bodies.read(call)
+            clinic = await self._clinic(call)
+            return await self._answers.answer(call, await clinic.push.push(call.authorised(), body))
 
     async def _pull(self, call: Call) -> web.StreamResponse:
         caller, wait_s = call.authorised(), float(call.query["wait"])

@@ -10,6 +10,7 @@ from typing import Any
 
 from medxz import errors, wire
 from medxz.service.accounts import Origin
+from medxz.service.releases import NoReleases
 
 SERVER_ID = "0190c2f3-0000-7000-8000-000000000001"
 EPOCH = "0190c2f3-0000-7000-8000-000000000002"
@@ -323,6 +324,7 @@ class FakeServices:
     describe: FakeDescribe = field(default_factory=FakeDescribe)
     health: FakeHealth = field(default_factory=FakeHealth)
     metrics: FakeMetrics = field(default_factory=FakeMetrics)
+    releases: NoReleases = field(default_factory=NoReleases)
 
     async def clinic(self, caller: FakeCaller) -> FakeServices:
         return self
