@@ -55,6 +55,7 @@ async def heal(world: World) -> None:
         raise (violation.because(str(late)) if late is not None else violation) from late
     if late is not None:
         raise late
+    world.losses.healed()
     world.trace.note("world", "healed")
 
 

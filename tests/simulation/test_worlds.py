@@ -13,8 +13,10 @@ import pytest
 from tests.simulation.steps.catalogue import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
-# of each kind in 50 worlds; the seldom ones are met more often in `make sim`
-CARRIED_OUT_MIN = 1
+# in worlds that are short enough for every change; those of `make sim` have two or three times as many
+STEPS = 30
+# kinds of step that 50 such worlds may not have met
+UNMET_MAX = 3
 FELT = (
     "connections refused", "connections reset in the middle", "requests that came twice",
     "crashes in the middle of a write", "syncs failed", "writes refused by a full disk",
@@ -33,24 +35,24 @@ def worlds(*arguments: str) -> dict[str, Any]:
 
 
 def nothing_was_lost_in(seeds: str) -> None:
-    told = worlds("--seeds", seeds, "--no-shrink")
+    told = worlds("--seeds", seeds, "--steps", str(STEPS), "--no-shrink")
     assert told["failures"] == [], json.dumps(told["failures"], indent=1)
-    seldom = {kind.__name__: told["done"].get(kind.__name__, 0) for kind in KINDS}
-    assert min(seldom.values()) >= CARRIED_OUT_MIN, seldom
+    unmet = [kind.__name__ for kind in KINDS if not told["done"].get(kind.__name__)]
+    assert len(unmet) <= UNMET_MAX, unmet
     assert all(told["felt"].get(felt) for felt in FELT), told["felt"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_in_fifty_worlds() -> None:
-    """In the worlds 1 to 50 every checker holds after every healing, and every kind of fault was met."""
+    """In the worlds 1 to 50 every checker holds after every healing, and nearly every kind of step was met."""
     nothing_was_lost_in("1-50")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_in_fifty_more() -> None:
-    """In the worlds 51 to 100 every checker holds after every healing, and every kind of fault was met."""
+    """In the worlds 51 to 100 every checker holds after every healing, and nearly every kind of step was met."""
     nothing_was_lost_in("51-100")
 
 
@@ -58,6 +60,6 @@ def test_nothing_is_lost_in_fifty_more() -> None:
 @pytest.mark.timeout(300)
 def test_one_seed_is_one_world() -> None:
     """Two processes that run the same seed tell the same, to the last byte that passed, whatever they ran before."""
-    first, again = worlds("--seeds", "7"), worlds("--seeds", "6-7")
+    first, again = worlds("--seeds", "7", "--steps", "60"), worlds("--seeds", "6-7", "--steps", "60")
     assert first["fingerprints"]["7"] == again["fingerprints"]["7"]
     assert first["fingerprints"]["7"] != again["fingerprints"]["6"]

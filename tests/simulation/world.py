@@ -18,7 +18,7 @@ from medxz.op import Operation
 from tests.disk.disks import Disk, disks
 from tests.simulation import founding, healing
 from tests.simulation.checkers.holding import Holding
-from tests.simulation.copies import Copies
+from tests.simulation.copies import Copies, Losses
 from tests.simulation.gathering import gather
 from tests.simulation.geography import Geography
 from tests.simulation.ledger import Ledger
@@ -63,6 +63,7 @@ class World:
         self.network.note = self._note_network
         self.ledger: Final = Ledger()
         self.copies: Final = Copies(self)
+        self.losses: Final = Losses(self)
         self.geography: Final = Geography(self)
         self.witness: Final = Witness(self.ledger, loop.time, self._party_at, self._server, "cloud")
         self.clinics: list[Clinic] = []

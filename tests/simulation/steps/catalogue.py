@@ -12,6 +12,7 @@ from typing import Final
 from tests.simulation.steps import clocks, identity, machines, network, work
 from tests.simulation.steps.heal import Heal
 from tests.simulation.steps.step import Step
+from tests.simulation.steps.stories import STORIES
 
 WORK: Final[dict[type[Step], int]] = {
     work.Create: 12, work.Edit: 26, work.EditTogether: 8, work.Retract: 4, work.Resolve: 8, work.RecordNewer: 3, work.Sync: 6,
@@ -28,6 +29,7 @@ FAULTS: Final[dict[type[Step], int]] = {
 }  # fmt: skip
 KINDS: Final = (*WORK, *FAULTS, Heal)
 
+_STORIES_SHARE: Final = 0.03
 _FAULTS_SHARE_MIN, _FAULTS_SHARE_MAX = 0.15, 0.45
 _BETWEEN_HEALINGS_MIN, _BETWEEN_HEALINGS_MAX = 18, 45
 
@@ -43,8 +45,13 @@ def draw_steps(chance: random.Random, parties: int, count: int) -> list[Step]:
             steps.append(Heal.draw(chance, parties))
             until_healing = chance.randint(_BETWEEN_HEALINGS_MIN, _BETWEEN_HEALINGS_MAX)
             continue
+        if chance.random() < _STORIES_SHARE:
+            story = chance.choice(STORIES)(chance, parties)
+            steps += story
+            until_healing = max(0, until_healing - len(story))
+            continue
         until_healing -= 1
         table = {kind: FAULTS[kind] for kind in faults} if chance.random() < share else WORK
         (kind,) = chance.choices(list(table), list(table.values()))
         steps.append(kind.draw(chance, parties))
-    return steps
+    return steps[:count]

@@ -44,7 +44,7 @@ class ReplaceHub(Step):
     async def do(self, world: World) -> str | None:
         hub = world.hub(self.who, self.salt)
         clinic = world.resident(hub).clinic if hub is not None else None
-        if hub is None or clinic is None or clinic.is_alone:
+        if hub is None or clinic is None or clinic.is_alone or not world.losses.may_lose(hub):
             return None
         new = await world.tried(changing.replace(world, hub))
         return f"{hub.name} is destroyed" + (f", {new} takes its place" if new else "")
@@ -97,7 +97,7 @@ class CopyCard(Step):
 
     async def do(self, world: World) -> str | None:
         hub = world.hub(self.who, self.salt)
-        if hub is None:
+        if hub is None or not world.losses.may_lose(hub):
             return None
         twin = await world.tried(changing.copy_card(world, hub))
         return f"{twin} runs from a copy of the card of {hub.name}" if twin else None

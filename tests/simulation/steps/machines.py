@@ -97,7 +97,7 @@ class PutBack(Step):
 
     async def do(self, world: World) -> str | None:
         party = world.copies.one(self.who)
-        if party is None:
+        if party is None or not world.losses.may_lose(party):
             return None
         world.copies.put_back(party)
         started = await world.started(party)
