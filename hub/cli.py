@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hub.boot.command import first_boot
 from hub.options import PATH, asked_or_opened, data_option, json_option, key_option, places_of, settings_for
 from hub.people import device, pair, user
 from medxz.commandline import DONE, FAILED, Example, Examples, Uuid
@@ -228,7 +229,7 @@ def doctor(context: click.Context, data: Path, key_file: Path | None, as_json: b
     context.exit(DONE if well else FAILED)
 
 
-for command in (pair, user, device):
+for command in (pair, user, device, first_boot):
     cli.add_command(command)
 
 

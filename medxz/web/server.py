@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from medxz import limits
 from medxz.web.connection import Connections
@@ -18,17 +18,31 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
-    from medxz.web.app import App
+    from aiohttp import web
+    from structlog.typing import FilteringBoundLogger
+
+    from medxz.web.lasting import Lasting
 
 _BACKLOG: Final = 1_024
 _TLS_SHUTDOWN_S: Final = 1.0
+
+
+class Answering(Protocol):
+    """What answers requests: the API (medxz/web/app.py), or a few pages without one (medxz/web/plain.py)."""
+
+    @property
+    def log(self) -> FilteringBoundLogger: ...
+    @property
+    def lasting(self) -> Lasting: ...
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse: ...
+    def refuse(self, request: web.BaseRequest) -> web.StreamResponse: ...
 
 
 class Serving:
     """A server that serves."""
 
     def __init__(
-        self, app: App, connections: Connections, servers: list[asyncio.Server], scheme: str
+        self, app: Answering, connections: Connections, servers: list[asyncio.Server], scheme: str
     ) -> None:
         self._app = app
         self.connections = connections
@@ -72,7 +86,7 @@ class Serving:
 
 
 async def serve(
-    app: App,
+    app: Answering,
     *,
     host: str | None = None,
     port: int = 0,
