@@ -18,9 +18,10 @@ from hub.backup import recovery_key
 from hub.backup.making import Made, Source, make_backup
 from hub.backup.note import BackupNote, Trouble, read_note, write_note
 from hub.control import Handler
+from hub.recovery.watching import PageWatch
 from hub.storage import Storage
 from medxz.clock import format_time
-from medxz.errors import MedxzError
+from medxz.errors import MedxzError, StoreDamaged
 from medxz.web.log import told
 from medxz.work import ThreadWorker
 
@@ -109,6 +110,8 @@ class Backups:
             )
         except (MedxzError, OSError) as error:
             await self._trouble(error)
+            if isinstance(error, StoreDamaged) or getattr(error, "code", "") == "damaged":
+                await PageWatch(storage).look()  # the disk forgot the copy, or what was copied
             raise
         took_s = round(storage.clock.monotonic() - begun_s, 1)
         await self._note(

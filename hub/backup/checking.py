@@ -6,6 +6,7 @@ Refused: one of which anything is not what was written.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,12 +14,10 @@ from hub.backup.folder import check_file
 from hub.backup.manifest import Contents, Manifest
 from medxz.errors import StoreError
 from medxz.program.errors import CommandFailed
-from medxz.store.copying import check_opens, damaged_rows, open_log_copy
-from medxz.store.rescue.pages import PageCheck
+from medxz.store.copying import check_copy, damaged_rows, open_log_copy
 
 LOG: Final = "hub.db"
 AUDIT: Final = "audit.db"
-_PAGES_AT_ONCE: Final = 1_000
 
 Stage = Callable[[str, int, int], None]
 """What is being done, and so many of so many of it; what it raises stops the work."""
@@ -34,8 +33,7 @@ def check_backup(backup: Path, manifest: Manifest, contents: Contents, stage: St
         raise CommandFailed(f"{backup} has no {LOG}", "take another backup", "damaged")
     try:
         for name in sorted(names & {LOG, AUDIT}):
-            _check_pages(backup / name, contents.key, stage)
-            check_opens(backup / name, contents.key)
+            check_copy(backup / name, contents.key, partial(stage, f"checking {name}"))
         log = open_log_copy(backup / LOG, contents.key)
         damaged = damaged_rows(
             backup / LOG, contents.key, lambda done, total: stage("checking ops", done, total)
@@ -47,15 +45,3 @@ def check_backup(backup: Path, manifest: Manifest, contents: Contents, stage: St
     if told != found or damaged:
         what = f"{len(damaged)} ops are damaged" if damaged else "it holds another log than it says"
         raise CommandFailed(f"{backup}: {what}", "take another backup", "damaged")
-
-
-def _check_pages(path: Path, key: bytes, stage: Stage) -> None:
-    check = PageCheck(path, key)
-    try:
-        for first in range(1, check.count + 1, _PAGES_AT_ONCE):
-            stage("checking pages", first, check.count)
-            damaged = check.damaged(range(first, min(first + _PAGES_AT_ONCE, check.count + 1)))
-            if damaged:
-                raise CommandFailed(f"{path}: page {damaged[0]} is damaged", "take another backup", "damaged")
-    finally:
-        check.close()

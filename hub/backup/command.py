@@ -60,21 +60,29 @@ def backup(
     with _progress(quiet=as_json) as stage:
         made = _made(places, stage)
         to = to or settings.backup_to
-        carried = _carried(places, made, to, stage) if to is not None else None
+        carried, is_off = _carried(places, made, to, stage) if to is not None else (None, False)
+    shown = made["is_key_shown"]
     told = {name: made[name] for name in ("made_at", "bytes", "ops", "took_s", "lies_in")}
-    mib = made["bytes"] / limits.MIB
-    lines = [f"A backup of {made['ops']} ops was made and opened again: {made['lies_in']} ({mib:.1f} MiB)."]
-    if carried is not None:
-        lines.append(f"It was carried to {carried}, and read back there.")
-    else:
+    told |= {"carried_to": carried, "off_this_disk": is_off, "recovery_key_shown": shown}
+    tell(told, as_json, _in_words(told))
+
+
+def _in_words(told: Json) -> str:
+    mib = told["bytes"] / limits.MIB
+    lines = [f"A backup of {told['ops']} ops was made and opened again: {told['lies_in']} ({mib:.1f} MiB)."]
+    if told["carried_to"] is None:
         lines.append("It lies on the hub's own disk: carry it elsewhere with --to FOLDER.")
-    if not made["is_key_shown"]:
+    else:
+        lines.append(f"It was carried to {told['carried_to']}, and read back there.")
+        if not told["off_this_disk"]:
+            lines.append(
+                "That is the hub's own disk, and is lost with it: is the stick, or the share, mounted?"
+            )
+    if not told["recovery_key_shown"]:
         lines.append(
             "Nobody has its recovery key yet: medxz-hub backup --show-recovery-key, and write it down."
         )
-    tell(
-        {**told, "carried_to": carried, "recovery_key_shown": made["is_key_shown"]}, as_json, "\n".join(lines)
-    )
+    return "\n".join(lines)
 
 
 @click.command(
@@ -160,8 +168,8 @@ def _made(places: HubPlaces, stage: Stage) -> Json:
     return told
 
 
-def _carried(places: HubPlaces, made: Json, to: Path, stage: Stage) -> str:
-    """Carry it there, and tell the hub."""
+def _carried(places: HubPlaces, made: Json, to: Path, stage: Stage) -> tuple[str, bool]:
+    """Carry it there, and tell the hub; where it lies, and whether that is another disk than the hub's."""
     from hub.backup.folder import Folder, carry
     from hub.backup.manifest import read_manifest
 
@@ -176,8 +184,10 @@ def _carried(places: HubPlaces, made: Json, to: Path, stage: Stage) -> str:
         hint = error.hint if isinstance(error, MedxzError) else "look at that disk"
         _asked_or_opened(places, "backup_failed", {"message": str(error), "hint": hint})
         raise CommandFailed(str(error), hint) from None
-    _asked_or_opened(places, "backup_carried", {"at": made["made_at"], "to": str(to)})
-    return str(carried)
+    is_off = carried.stat().st_dev != places.data.stat().st_dev
+    if is_off:
+        _asked_or_opened(places, "backup_carried", {"at": made["made_at"], "to": str(to)})
+    return str(carried), is_off
 
 
 def _asked_or_opened(places: HubPlaces, command: str, arguments: Json | None = None) -> Json:
@@ -220,15 +230,8 @@ def _stopped(places: HubPlaces, command: str, arguments: Json | None = None) -> 
 
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[Stage]:
-    """A line on a terminal that says what is done, and how much of it."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _stage, _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
+    """On a terminal, how much of what is being done is done."""
+    from medxz.program.bars import progress_bar
 
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("beginning", total=None)
-        yield lambda stage, done, total: bars.update(
-            task, description=stage, completed=done, total=total or None
-        )
+    with progress_bar("medxz-hub", quiet=quiet) as show:
+        yield lambda _stage, done, total: show(done, total)

@@ -40,9 +40,13 @@ class PageWatch:
         """Until it is cancelled."""
         await self._clock.sleep(FIRST_AFTER_S)
         while True:
-            for check in self._storage.page_checks():
-                await self._look(check)
+            await self.look()
             await self._clock.sleep(EVERY_S)
+
+    async def look(self) -> None:
+        """At every page once; damage is met."""
+        for check in self._storage.page_checks():
+            await self._look(check)
 
     async def _look(self, check: PageCheck) -> None:
         suspects: list[int] = []

@@ -1,7 +1,7 @@
 """A copy of a database that is in use, as it stood at one moment: page by page, while others write on.
 
 The copy has the same key and a salt of its own; it is one file, with no write-ahead log beside it, and what reads it
-changes nothing. Refused: a target that is there, a page that is not what was written.
+changes nothing. Refused: a target that is there.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from medxz.store.rows import Beside
 
 PAGES_AT_ONCE: Final = 256
 ROWS_AT_ONCE: Final = 500
+_STEPS_AT_ONCE: Final = 10_000
 
 Progress = Callable[[int, int], None]
 """So many of so many; what it raises stops the work."""
@@ -39,7 +40,10 @@ class LogCopy:
 
 
 def copy_database(source: Path, key: bytes, target: Path, progress: Progress) -> None:
-    """Copy what is committed when this begins; durable when it returns. Whatever stops it leaves half a target."""
+    """Copy what is committed when this begins; durable when it returns. Whatever stops it leaves half a target.
+
+    What it holds was not looked at: `check_copy` does.
+    """
     if target.exists():
         raise StoreError(f"there is a {target} already")
     with closing(open_database(source, key, is_open=True)) as reading:
@@ -57,10 +61,13 @@ def copy_database(source: Path, key: bytes, target: Path, progress: Progress) ->
 def open_log_copy(path: Path, key: bytes) -> LogCopy:
     """What a copy of a log says of itself; StoreKeyWrong or StoreDamaged where it does not open."""
     with closing(_opened(path, key)) as connection:
-        rows = connection.execute("SELECT clinic_id, server_id, epoch, cursor_key FROM log").fetchall()
-        if not rows:
-            raise StoreDamaged(f"{path} holds no log")
-        [(last_seq,)] = connection.execute("SELECT ifnull(max(seq), 0) FROM op").fetchall()
+        try:
+            rows = connection.execute("SELECT clinic_id, server_id, epoch, cursor_key FROM log").fetchall()
+            [(last_seq,)] = connection.execute("SELECT ifnull(max(seq), 0) FROM op").fetchall()
+        except sqlcipher.Error as error:
+            raise failure(error, path) from None
+    if not rows:
+        raise StoreDamaged(f"{path} holds no log")
     return LogCopy(Identity(*rows[0]), last_seq)
 
 
@@ -81,9 +88,30 @@ def damaged_rows(path: Path, key: bytes, progress: Progress) -> list[int]:
     return damaged
 
 
-def check_opens(path: Path, key: bytes) -> None:
-    """StoreKeyWrong or StoreDamaged where a copy does not open."""
-    _opened(path, key).close()
+def check_copy(path: Path, key: bytes, progress: Progress) -> None:
+    """Read all of a copy, as far as anything is in it; StoreKeyWrong or StoreDamaged where it is not well.
+
+    A page of the source that is not what was written is copied as an empty one: that is found here.
+    """
+    steps, stopped = 0, list[Exception]()
+
+    def went_on() -> int:
+        nonlocal steps
+        steps += 1
+        try:
+            progress(steps, 0)
+        except Exception as error:  # noqa: BLE001  the driver would swallow it: it is raised below
+            stopped.append(error)
+        return len(stopped)
+
+    with closing(_opened(path, key)) as connection:
+        connection.set_progress_handler(went_on, _STEPS_AT_ONCE)
+        try:
+            [(verdict, *_), *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
+        except sqlcipher.Error as error:
+            raise stopped[0] if stopped else failure(error, path) from None
+    if verdict != "ok":
+        raise StoreDamaged(f"{path} is damaged")
 
 
 def begin_epoch_in_copy(path: Path, key: bytes, epoch: str, cursor_key: bytes) -> None:
