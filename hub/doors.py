@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from hub.neighbours.neighbours import Neighbours
     from hub.uplink.certificate import CloudCertificate
     from hub.uplink.connection import Connection
+    from medxz.peer import Peer
 
 
 async def _at_once() -> None:
@@ -68,6 +69,7 @@ class Doors:
     neighbours: Neighbours | None = None
     in_step: Callable[[], Awaitable[object]] = _at_once
     office: Office | None = None
+    cloud: Peer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ async def open_doors(storage: Storage, identity: HubIdentity, around: Surroundin
                     trusted.verifier(clock, clock.witness), made.accounts, made.uplink.link, notes, audit,
                     ClaimedPairing(made.accounts, identity, around.lan_url), made.certificate,
                     identity.claim.cloud_ca_certificates, made.neighbours,
-                    made.uplink.in_step.wait,
+                    made.uplink.in_step.wait, cloud=made.cloud,
                 )  # fmt: skip
     finally:
         with suppress(MedxzError):

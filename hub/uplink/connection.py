@@ -46,6 +46,11 @@ class Connection:
     neighbours: Neighbours
     peers: tuple[Peer, ...]
 
+    @property
+    def cloud(self) -> Peer:
+        """The cloud, asked with the hub's own token."""
+        return self.peers[-1]
+
     async def aclose(self) -> None:
         for peer in self.peers:
             await peer.aclose()

@@ -1,6 +1,8 @@
 """Numbered migrations of a SQLite file: run once each, in order, never backwards.
 
-The number reached stands in `PRAGMA user_version`. A file that a newer version has written is refused, untouched.
+The number reached stands in `PRAGMA user_version`, and in `PRAGMA application_id` the oldest one whose versions can use
+the file (medxz/store/migrations.py). One that a newer version has written so that this one can't read it is refused,
+untouched.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.errors import StoreError
-from medxz.store.migrations import read_migrations, refuse_newer
+from medxz.store.migrations import read_migrations, readable_from, refuse_newer
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -23,14 +25,14 @@ def migrate(connection: sqlcipher.Connection, folder: Traversable) -> int:
     """
     migrations = read_migrations(folder)
     version = schema_version(connection)
-    refuse_newer(version, len(migrations))
+    refuse_newer(version, len(migrations), _pragma(connection, "application_id"))
     return sum(
-        _run(connection, number, script)
+        _run(connection, number, script, readable_from(migrations[:number]))
         for number, script in enumerate(migrations[version:], start=version + 1)
     )
 
 
-def _run(connection: sqlcipher.Connection, number: int, script: str) -> bool:
+def _run(connection: sqlcipher.Connection, number: int, script: str, oldest: int) -> bool:
     """False where another process has run it meanwhile."""
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -40,6 +42,7 @@ def _run(connection: sqlcipher.Connection, number: int, script: str) -> bool:
         for statement in statements(script):
             connection.execute(statement).fetchall()
         connection.execute(f"PRAGMA user_version = {number}").fetchall()
+        connection.execute(f"PRAGMA application_id = {oldest}").fetchall()
     except BaseException:
         connection.execute("ROLLBACK")
         raise
@@ -48,8 +51,12 @@ def _run(connection: sqlcipher.Connection, number: int, script: str) -> bool:
 
 
 def schema_version(connection: sqlcipher.Connection) -> int:
-    [(version,)] = connection.execute("PRAGMA user_version").fetchall()
-    return int(version)
+    return _pragma(connection, "user_version")
+
+
+def _pragma(connection: sqlcipher.Connection, name: str) -> int:
+    [(value,)] = connection.execute(f"PRAGMA {name}").fetchall()
+    return int(value)
 
 
 def statements(script: str) -> list[str]:

@@ -1,0 +1,126 @@
+"""The machine that is updated: which image it runs, and what is known of the update that was tried last.
+
+What is known lies in `/var/lib/medxz-update`, which survives every update and which the hub itself can't write to: a
+hub that was broken into must not talk the machine into taking an older version for good.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from medxz.program.errors import CommandFailed
+from medxz.store.durable import sync
+from medxz.versions import Version
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_COMPATIBLE: Final = "medxz-hub-"
+
+State = Literal["installing", "installed", "confirmed", "failed"]
+
+
+class Image(BaseModel):
+    """`/usr/lib/medxz-hub/image.json`, as the recipe wrote it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    version: str
+    built: str = ""
+    arch: str
+
+    @property
+    def compatible(self) -> str:
+        return _COMPATIBLE + self.arch
+
+
+class Trial(BaseModel):
+    """The update that was tried last. `boot_id` is of the run of the machine in which it was installed.
+
+    `must_sync`: it was in step with its cloud before, and has to come to be so again. `why`: what it failed for;
+    `may_pass`: the same may go well another time, so that it is tried again by itself.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    version: str
+    before: str
+    slot: str
+    began_at: str
+    boot_id: str
+    must_sync: bool
+    state: State
+    why: str | None = None
+    may_pass: bool = False
+    tries: int = 1
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.state in {"installing", "installed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One, below its root."""
+
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "var/lib/medxz-update"
+
+    @property
+    def bundle(self) -> Path:
+        """Where a bundle lies while it is installed."""
+        return self.folder / "bundle.raucb"
+
+    def boot_id(self) -> str:
+        """Of this run of the machine."""
+        file = self.root / "run/medxz-boot-id"
+        return (file if file.is_file() else _BOOT_ID).read_text("ascii").strip()
+
+    def image(self) -> Image:
+        """CommandFailed on a machine that runs no image of ours."""
+        file = self.root / "usr/lib/medxz-hub/image.json"
+        try:
+            image = Image.model_validate_json(file.read_bytes())
+            Version.read(image.version)
+        except FileNotFoundError:
+            raise CommandFailed(
+                "this hub does not run from an image, so there is nothing to exchange",
+                "update its package as the others of this machine: docs/updates.md",
+                "no_image",
+            ) from None
+        except (OSError, ValidationError, ValueError):
+            raise CommandFailed(f"{file} does not say which image this is", "flash the card anew") from None
+        return image
+
+    def trial(self) -> Trial | None:
+        """None where nothing was tried yet, or nobody knows any more."""
+        try:
+            return Trial.model_validate_json((self.folder / "trial.json").read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def keep(self, trial: Trial) -> None:
+        """It is on the disk when this ends: what is tried next is judged by it."""
+        self.make_folder()
+        unfinished = self.folder / ".trial.json"
+        unfinished.unlink(missing_ok=True)
+        with unfinished.open("x", encoding="utf-8") as opened:
+            opened.write(trial.model_dump_json() + "\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+        unfinished.rename(self.folder / "trial.json")
+        sync(self.folder)
+
+    def make_folder(self) -> None:
+        try:
+            self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise CommandFailed(
+                f"{self.folder} can't be made: {error.strerror}", "run this as root"
+            ) from None
