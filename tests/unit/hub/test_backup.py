@@ -80,8 +80,7 @@ def test_a_key_survives_being_written_down() -> None:
 def is_one(typed: str) -> bool:
     try:
         read_recovery_key(typed)
-    except CommandFailed as refused:
-        assert refused.code == "recovery_key"
+    except CommandFailed:
         return False
     return True
 
