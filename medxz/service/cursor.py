@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from medxz.errors import BadCursor, CursorEpochChanged, CursorScopeChanged
-from medxz.ids import uuid_bytes
+from medxz.ids import uuid_bytes, uuid_text
 from medxz.limits import CURSOR_CHARS_MAX
 from medxz.scope import Scope, is_narrower
 from medxz.store.base import LogStore, Position
@@ -25,6 +25,14 @@ _KIND: Final = 1
 _SCOPES: Final[dict[Scope, int]] = {"full": 1, "front_desk": 2}
 _SCOPE_OF: Final = {number: scope for scope, number in _SCOPES.items()}
 _NO_OP: Final = bytes(16)
+
+
+class OfLaterEpoch(CursorEpochChanged):
+    """A cursor that this very server sealed in an epoch which it does not know yet: its log has gone back since."""
+
+    def __init__(self, epoch: str) -> None:
+        super().__init__("the cursor is of a later epoch of this server, whose log has gone back since")
+        self.epoch: Final = epoch
 
 
 class Cursors:
@@ -41,10 +49,14 @@ class Cursors:
     def read(self, cursor: str, scope: Scope) -> Position:
         """The position of a cursor handed in by a caller of that scope.
 
-        BadCursor where it is none of ours, CursorEpochChanged where it is of another server or epoch,
-        CursorScopeChanged where it was made for a narrower scope.
+        BadCursor where it is none of ours, CursorEpochChanged where it is of another server or epoch (OfLaterEpoch
+        where that proves that the log has gone back), CursorScopeChanged where it was made for a narrower scope.
         """
         server_id, epoch, made_for, position = self._open(cursor)
+        if server_id == self._server_id and epoch > uuid_bytes(self._log.epoch):
+            sealed_in = uuid_text(epoch)
+            if hmac.compare_digest(cursor.encode(), self._seal(position, made_for, sealed_in).encode()):
+                raise OfLaterEpoch(sealed_in)
         if server_id != self._server_id or epoch != uuid_bytes(self._log.epoch):
             raise CursorEpochChanged("the cursor is of another server, or of an earlier epoch of this one")
         if not hmac.compare_digest(cursor.encode(), self._make(position, made_for, self._log.epoch).encode()):

@@ -13,7 +13,7 @@ from medxz.errors import CursorEpochChanged, Invalid, Refusal
 from medxz.have import Have, Numbers
 from medxz.ids import Ids
 from medxz.scope import Scope
-from medxz.service.cursor import Cursors
+from medxz.service.cursor import Cursors, OfLaterEpoch
 from medxz.service.gate import Caller, Gate, require
 from medxz.service.seen import Seen
 from medxz.store.base import BEGINNING, LogStore, Page, Position, PositionLost
@@ -58,7 +58,7 @@ class Pull:
     async def page(self, caller: Caller, cursor: str | None, limit: int, wait_s: float) -> tuple[bytes, ...]:
         """A page as the JSON of a PullAnswer, in parts. With nothing new it waits, at most `wait_s`."""
         require(caller, "device_or_hub")
-        position = self._position(caller, cursor)
+        position = await self._position(caller, cursor)
         give_up_at = self._clock.monotonic() + wait_s
         while True:
             seen_seq = self._log.last_seq
@@ -89,7 +89,7 @@ class Pull:
         It is silent for `ping_s` at most, where its reader asks for that.
         """
         require(caller, "device_or_hub")
-        position = self._position(caller, cursor)
+        position = await self._position(caller, cursor)
         await self._page(position, 1, caller.scope)  # a lost position is told at once
         self.streams_open += 1
         try:
@@ -128,8 +128,13 @@ class Pull:
         silent_s = self._clock.monotonic() - said_at
         return max(0.0, min((ping_s or limits.STREAM_PING_S) - silent_s, left_s))
 
-    def _position(self, caller: Caller, cursor: str | None) -> Position:
-        return BEGINNING if cursor is None else self._cursors.read(cursor, caller.scope)
+    async def _position(self, caller: Caller, cursor: str | None) -> Position:
+        epoch = self._log.epoch
+        try:
+            return BEGINNING if cursor is None else self._cursors.read(cursor, caller.scope)
+        except OfLaterEpoch as seen:
+            await self._begin_epoch_after(epoch, later_than=seen.epoch)
+            raise
 
     async def _page(self, position: Position, limit: int, scope: Scope) -> Page:
         epoch = self._log.epoch
@@ -141,11 +146,15 @@ class Pull:
                 "the log has gone back since this cursor was made; it has a new epoch now"
             ) from None
 
-    async def _begin_epoch_after(self, epoch: str) -> None:
-        """Many readers may notice at once that the log has gone back: one new epoch is enough."""
+    async def _begin_epoch_after(self, epoch: str, *, later_than: str = "") -> None:
+        """Many readers may notice at once that the log has gone back: one new epoch is enough.
+
+        None where a clock that had run ahead named an epoch which ours is not `later_than` yet: that would never end.
+        """
         async with self._changing_epoch:
-            if self._log.epoch == epoch:
-                await self._begin_epoch(self._ids.uuid7())
+            begun = self._ids.uuid7()
+            if self._log.epoch == epoch and begun > later_than:
+                await self._begin_epoch(begun)
 
     async def _grows(self, seq: int, within_s: float) -> bool:
         """Whether the log grew, or something else woke its readers, before that time was over."""

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from medxz import limits
+from medxz.ids import RandomIds
 from medxz.scope import FRONT_DESK_TYPES
 from medxz.service.upstream import ServerKind
 from medxz.store.cipher import open_database
@@ -146,6 +147,29 @@ class TestCursors:
         await server.start()
         await (await server.caller(device_id=OTHER_DEVICE)).push(*run_of(1, 5, OTHER_DEVICE))
         assert (await device.pull(cursor)).code == "cursor_epoch_changed"
+
+    async def test_a_log_that_went_back_twice_to_one_copy_gets_a_new_epoch(
+        self, server: Server, device: Caller
+    ) -> None:
+        """Its old epoch is there again, and a cursor that fits in that one: one of the epoch between tells."""
+        await device.push(*run_of(1, 3))
+        await server.stop()
+        copy = server.path.read_bytes()
+        await server.start()
+        slept = (await device.pull(limit=2)).body["next_cursor"]
+        await server.log.begin_epoch(RandomIds().uuid7())
+        between = (await device.pull()).body["next_cursor"]
+        await server.stop()
+        server.path.write_bytes(copy)
+        await server.start()
+        assert (await device.pull(slept)).status == 200
+        answer = await device.pull(between)
+        assert (answer.status, answer.code) == (409, "cursor_epoch_changed")
+        for cursor in (slept, between):
+            assert (await device.pull(cursor)).code == "cursor_epoch_changed"
+        epoch = (await device.push(make_op(4))).body["epoch"]
+        assert (await device.pull(between)).code == "cursor_epoch_changed"
+        assert server.log.epoch == epoch, "an older epoch begins nothing"
 
     async def test_many_readers_that_notice_make_one_epoch(self, server: Server, device: Caller) -> None:
         """Ten cursors beyond the end of the log begin one new epoch, not ten."""

@@ -42,7 +42,7 @@ def cursor_by_time(plant: Plant) -> None:
 
 
 def epoch_not_renewed(plant: Plant) -> None:
-    async def same_as_ever(self: Pull, epoch: str) -> None: ...
+    async def same_as_ever(self: Pull, epoch: str, *, later_than: str = "") -> None: ...
 
     plant.put(Pull, "_begin_epoch_after", same_as_ever)
 
