@@ -18,7 +18,7 @@ CUTS ?= 200
 SOAK_HOURS ?= 0.1
 FUZZ_S ?= 20
 
-.PHONY: help setup run test check bench format lock clean sim plants cuts soak fuzz mutants proof
+.PHONY: help setup run test check bench format lock clean sim plants cuts soak fuzz mutants proof deb
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,11 @@ proof: $(STAMP) ## everything of docs/proof.md but the mutants: worlds, planted 
 bench: $(STAMP) ## the figures of docs/performance.md
 	@scripts/system-packages || echo 'make bench: the figures that need what is missing will fail' >&2
 	@$(BIN)/python -m bench
+
+deb: $(STAMP) ## the package medxz-hub under build/deb/ (ARCH=amd64|arm64, PACKAGE=medxz-cloud for the other one)
+	@firmware/tools || echo 'make deb: what is missing may be needed' >&2
+	@$(BIN)/python -m firmware.deb $(if $(ARCH),--arch $(ARCH)) $(if $(PACKAGE),--package $(PACKAGE)) \
+		$(if $(VERSION),--version $(VERSION))
 
 format: $(STAMP) ## put the code into shape
 	$(BIN)/ruff check --fix-only .

@@ -17,9 +17,11 @@ from medxz.loopback import is_loopback
 from medxz.program import settings as sources
 from medxz.program.origins import is_origin
 from medxz.program.places import Places
-from medxz.program.settings import Number, Program, Said, ServerSettings
+from medxz.program.settings import Number, Packaged, Program, Said, ServerSettings
 
-PROGRAM: Final = Program("medxz-cloud", "cloud")
+PROGRAM: Final = Program(
+    "medxz-cloud", "cloud", Packaged(Path("/var/lib/medxz-cloud/data"), Path("/etc/medxz-cloud/cloud.toml"))
+)
 
 
 def _bare(value: str) -> str:

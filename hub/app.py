@@ -33,7 +33,7 @@ from hub.recovery.refilling import Refilling
 from hub.recovery.watching import PageWatch, damage_to_mend, note_damage
 from hub.services import hub_services
 from hub.storage import Storage, open_storage
-from hub.tls import Tls, shown_fingerprint
+from hub.tls import Tls, renewal_commands, shown_fingerprint
 from medxz.clock import Clock, SystemClock
 from medxz.ids import Ids, RandomIds
 from medxz.lan.multicast import Multicast
@@ -166,9 +166,10 @@ async def open_hub(
                     multicast,
                     refilling,
                 )
+                tls = Tls(storage, identity, doors, around)
                 async with AsyncExitStack() as stack:
-                    await stack.enter_async_context(_controlled(hub, around, started_ms))
-                    await stack.enter_async_context(_served(hub, around, follower, bound))
+                    await stack.enter_async_context(_controlled(hub, around, tls, started_ms))
+                    await stack.enter_async_context(_served(hub, around, tls, follower, bound))
                     if doors.neighbours is not None:
                         await stack.enter_async_context(doors.neighbours.running())
                     await stack.enter_async_context(
@@ -178,7 +179,7 @@ async def open_hub(
 
 
 @asynccontextmanager
-async def _controlled(hub: Hub, around: Surroundings, started_ms: int) -> AsyncIterator[None]:
+async def _controlled(hub: Hub, around: Surroundings, tls: Tls, started_ms: int) -> AsyncIterator[None]:
     """The control socket, up."""
     storage, identity = hub.storage, hub.identity
     desk = desk_of(storage, identity, hub.doors.office)
@@ -197,7 +198,9 @@ async def _controlled(hub: Hub, around: Surroundings, started_ms: int) -> AsyncI
         hub.refilling.told,
     )
     control = ControlServer(
-        around.settings.places.socket, {**commands.table(), **pairing_commands(hub.doors.pairing)}, around.say
+        around.settings.places.socket,
+        {**commands.table(), **pairing_commands(hub.doors.pairing), **renewal_commands(tls)},
+        around.say,
     )
     await control.start()
     try:
@@ -208,10 +211,10 @@ async def _controlled(hub: Hub, around: Surroundings, started_ms: int) -> AsyncI
 
 @asynccontextmanager
 async def _served(
-    hub: Hub, around: Surroundings, follower: Follower, bound: socket.socket
+    hub: Hub, around: Surroundings, tls: Tls, follower: Follower, bound: socket.socket
 ) -> AsyncIterator[None]:
     """HTTP, up; on leaving, what is being answered is answered."""
-    tls, codec = Tls(hub.storage, hub.identity, hub.doors, around), ThreadWorker("web-codec")
+    codec = ThreadWorker("web-codec")
     app = App(
         hub.services, around.say, ids=around.ids, clock=around.clock, worker=codec,
         cors_origins=frozenset(around.settings.cors_origins),
@@ -222,7 +225,7 @@ async def _served(
         context = await tls.context()
         follower.start()
         serving = await serve(app, sockets=[bound], ssl_context=context)
-        renewing = asyncio.create_task(tls.renew(context), name="certificate")
+        renewing = asyncio.create_task(tls.keep_renewed(), name="certificate")
         yield
     finally:
         hub.services.health.is_stopping = True

@@ -11,7 +11,7 @@ from pydantic import Field
 from medxz import limits
 from medxz.program import settings as sources
 from medxz.program.places import Places
-from medxz.program.settings import Number, Program, ServerSettings
+from medxz.program.settings import Number, Packaged, Program, ServerSettings
 
 
 class HubPlaces(Places):
@@ -48,7 +48,9 @@ class HubPlaces(Places):
 class Settings(ServerSettings):
     """Everything that an operator may set."""
 
-    PROGRAM: ClassVar[Program] = Program("medxz-hub", "hub")
+    PROGRAM: ClassVar[Program] = Program(
+        "medxz-hub", "hub", Packaged(Path("/var/lib/medxz/hub"), Path("/etc/medxz/hub.toml"))
+    )
 
     mdns: bool = Field(True, description="announce the hub on its LAN by mDNS")
     keep_own_days: Number = Field(

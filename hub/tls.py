@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import chain, repeat
 from typing import Final
 
 from cryptography import x509
 
+from hub.ask import Json
 from hub.doors import Doors, Surroundings
 from hub.identity import HubIdentity, current_certificate
 from hub.storage import Storage
+from medxz.clock import format_time
+from medxz.errors import CloudRequired
 from medxz.lan.interfaces import InterfaceWatch
 from medxz.loopback import is_loopback
 from medxz.program.addresses import host_names, machine_addresses
-from medxz.program.running import operators_context
-from medxz.trust.certificates import Credential, ca_fingerprint, load_credential, server_context
+from medxz.program.running import operators_credential
+from medxz.trust.certificates import (
+    Credential,
+    ca_fingerprint,
+    load_credential,
+    needs_renewal,
+    server_context,
+)
 from medxz.waiting import first_of
 
 _RENEWAL_CHECK_S: Final = 3_600.0
@@ -32,6 +42,15 @@ class Tls:
         self._identity: Final = identity
         self._cloud: Final = doors.certificate
         self._around: Final = around
+        self._context: ssl.SSLContext | None = None
+        self._shown: Credential | None = None
+        self._one_at_a_time: Final = asyncio.Lock()
+
+    def serves_until_ms(self) -> int | None:
+        """When the certificate ends that is shown; None without TLS."""
+        if self._shown is None:
+            return None
+        return int(self._shown.certificate.not_valid_after_utc.timestamp() * 1_000)
 
     async def context(self) -> ssl.SSLContext | None:
         """To serve with; None: without TLS."""
@@ -39,27 +58,57 @@ class Tls:
         if settings.plain_http:
             return None
         if settings.tls_cert is not None:
-            return operators_context(settings)
-        if self._cloud is not None and self._cloud.serves:
-            return server_context(self._cloud.shown)
-        credential, _ = await self._own_certificate()
-        return server_context(credential)
+            self._shown = operators_credential(settings)
+        elif self._cloud is not None and self._cloud.serves:
+            self._shown = self._cloud.shown
+        else:
+            self._shown, _ = await self._own_certificate()
+        self._context = server_context(self._shown)
+        return self._context
 
-    async def renew(self, context: ssl.SSLContext | None) -> None:
+    async def keep_renewed(self) -> None:
         """Serve with a new certificate once two thirds of the old one's life are over, or the machine has moved."""
-        settings, watch = self._around.settings, InterfaceWatch()
+        watch = InterfaceWatch()
         await watch.start()
         try:
             pauses: Iterator[float] = repeat(_RENEWAL_CHECK_S)
             while True:
-                credential, is_new = await self._newest()
-                if is_new and context is not None and settings.tls_cert is None:
-                    load_credential(context, credential)
-                    self._around.say.info("certificate renewed")
+                async with self._one_at_a_time:
+                    credential, is_new = await self._newest()
+                    if self._around.settings.tls_cert is None:
+                        self._show(credential, is_new=is_new)
                 if await self._has_moved(watch, next(pauses)):
                     pauses = chain(_MOVED_CHECKS_S, repeat(_RENEWAL_CHECK_S))
         finally:
             watch.stop()
+
+    async def renew(self) -> Json:
+        """What is due, now; an operator's files are read anew. CloudRequired: it is due, and only the cloud could."""
+        async with self._one_at_a_time:
+            credential, is_new = await self._newest()
+            settings = self._around.settings
+            if settings.tls_cert is not None:
+                credential = operators_credential(settings)
+                is_new = credential != self._shown
+            self._show(credential, is_new=is_new)
+        if self._context is None:
+            return {"renewed": False, "by": None, "serves_until": None}
+        if self._cloud is not None and needs_renewal(
+            self._cloud.credential.certificate, self._around.clock.now_ms()
+        ):
+            raise CloudRequired("the certificate by the cloud is due, and the cloud did not renew it")
+        return {"renewed": is_new, "by": self._maker(), "serves_until": _end_of(credential)}
+
+    def _show(self, credential: Credential, *, is_new: bool) -> None:
+        if is_new and self._context is not None:
+            load_credential(self._context, credential)
+            self._shown = credential
+            self._around.say.info("certificate renewed")
+
+    def _maker(self) -> str:
+        if self._around.settings.tls_cert is not None:
+            return "operator"
+        return "cloud" if self._cloud is not None and self._cloud.serves else "hub"
 
     async def _has_moved(self, watch: InterfaceWatch, pause_s: float) -> bool:
         """Whether the machine has other addresses, another name or another clock before so long is over."""
@@ -83,11 +132,28 @@ class Tls:
             addresses=self._addresses(),
         )
 
+    def named(self) -> tuple[list[str], list[str]]:
+        """The names and addresses that a certificate of this hub is to have."""
+        return self._names(), self._addresses()
+
     def _names(self) -> list[str]:
         return host_names() + self._around.presence.names
 
     def _addresses(self) -> list[str]:
         return [] if is_loopback(self._around.settings.bind_host) else machine_addresses()
+
+
+def renewal_commands(tls: Tls) -> dict[str, Callable[[Json], Awaitable[Json]]]:
+    """For the control socket: `medxz-hub renew`."""
+
+    async def renew(_arguments: Json) -> Json:
+        return await tls.renew()
+
+    return {"renew": renew}
+
+
+def _end_of(credential: Credential) -> str:
+    return format_time(int(credential.certificate.not_valid_after_utc.timestamp() * 1_000))
 
 
 def shown_fingerprint(identity: HubIdentity, doors: Doors) -> str:

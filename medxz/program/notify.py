@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from medxz.clock import Clock
+from medxz.program.systemd import notify_address
 
 Probe = Callable[[], Awaitable[bool]]
 
@@ -24,12 +25,11 @@ class Notifier:
     def __init__(self, environ: Mapping[str, str], log: structlog.typing.FilteringBoundLogger) -> None:
         self._log = log
         self._socket: socket.socket | None = None
-        address = environ.get("NOTIFY_SOCKET", "")
-        if address.startswith(("/", "@")):
+        address = notify_address(environ)
+        if address is not None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket.setblocking(False)
-            # "@name" is a socket without a file: its address begins with a zero byte
-            self._address = "\0" + address[1:] if address.startswith("@") else address
+            self._address = address
         self.watchdog_s = _watchdog_seconds(environ)
 
     def ready(self, status: str) -> None:

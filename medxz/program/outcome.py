@@ -1,11 +1,13 @@
 """How a program's command ends: status 0 done, 1 failed, 2 wrong usage or settings, 3 needs the cloud.
 
-Whatever fails is told on stderr in a line and a hint, with `--json` as one object; never as a stack trace.
+Whatever fails is told on stderr in a line and a hint, with `--json` as one object; never as a stack trace. A service is
+told of in one line alone, which `systemctl status` shows too.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import traceback
 from typing import Any
 
@@ -13,6 +15,7 @@ import click
 
 from medxz.commandline import DONE, FAILED, NEEDS_THE_CLOUD, WRONG_USAGE
 from medxz.errors import CloudRequired, ConfigurationError, Invalid, MedxzError
+from medxz.program.systemd import tell_systemd
 
 
 def tell(answer: dict[str, Any], as_json: bool, text: str) -> None:
@@ -63,8 +66,12 @@ def _complain(
     program: str, as_json: bool, code: str, message: str, hint: str, status: int, **more: object
 ) -> int:
     """What failed and what to do, on stderr."""
+    in_a_line = f"{'; '.join(message.splitlines())}{f' ({hint})' if hint else ''}"
+    is_service = tell_systemd(f"failed: {in_a_line}", os.environ)
     if as_json:
         click.echo(json.dumps({"code": code, "message": message, "hint": hint, **more}), err=True)
+    elif is_service:
+        click.echo(f"{program}: {in_a_line}", err=True)
     else:
         click.echo(f"{program}: {message}" + (f"\nhint: {hint}" if hint else ""), err=True)
     return status

@@ -25,6 +25,7 @@ from medxz import limits
 from medxz.program.errors import CommandFailed
 from medxz.program.notify import Notifier
 from medxz.program.settings import EVERY_INTERFACE, EVERY_IPV4, ServerSettings
+from medxz.trust.certificates import Credential
 from medxz.web.log import told
 
 # a stop that hangs is cut off a little before its seconds are over
@@ -126,6 +127,14 @@ def operators_context(settings: ServerSettings) -> ssl.SSLContext:
             "give a PEM chain and the PEM key that belongs to it",
         ) from None
     return context
+
+
+def operators_credential(settings: ServerSettings) -> Credential:
+    """The operator's own files as they are now, once it is sure that they can be served."""
+    operators_context(settings)
+    assert settings.tls_cert is not None
+    assert settings.tls_key is not None
+    return Credential(settings.tls_cert.read_bytes(), settings.tls_key.read_bytes())
 
 
 def announce(noun: str, url: str, notifier: Notifier, *, as_json: bool) -> None:

@@ -44,11 +44,20 @@ Said = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
+class Packaged:
+    """The one directory that the package serves, and the file with its settings, which stands where an admin looks."""
+
+    data: Path
+    config: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """How a program is called, and with it its sources."""
 
     name: str
     noun: str
+    packaged: Packaged | None = None
 
     @property
     def env_prefix(self) -> str:
@@ -205,9 +214,14 @@ class _Reading(Generic[S]):
         return f"{name} = {value} (from {given.where})"
 
     def default_file(self) -> Path | None:
-        data = self.values.get("data")
-        file = Path(str(data.value)) / self.model.PROGRAM.config_name if data is not None else None
-        return file if file is not None and file.exists() else None
+        given, program = self.values.get("data"), self.model.PROGRAM
+        if given is None:
+            return None
+        data = Path(str(given.value))
+        files = [data / program.config_name]
+        if program.packaged is not None and data.absolute() == program.packaged.data:
+            files.insert(0, program.packaged.config)
+        return next((file for file in files if file.exists()), None)
 
     def take_file(self, file: Path) -> None:
         try:

@@ -8,6 +8,8 @@ import pytest
 from hub.config import Settings, load_settings
 from medxz import limits
 from medxz.errors import ConfigurationError
+from medxz.program import settings as sources
+from medxz.program.settings import PORT_DEFAULT, Packaged, Program
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "configuration.md"
 
@@ -43,6 +45,25 @@ def test_what_stands_without_any_source(data: Path) -> None:
     assert settings.requests_per_s == limits.REQUESTS_PER_S
     assert settings.places.key_file == data.with_name("hub.key")
     assert settings.places.socket == data.with_name("hub.sock")
+
+
+def test_the_packages_own_hub_has_its_settings_in_etc(tmp_path: Path, data: Path) -> None:
+    """In the package's directory the file in /etc is read where it exists, else DIR/hub.toml; elsewhere never that one."""
+    inside, outside = data / "hub.toml", tmp_path / "etc.toml"
+    inside.write_text("port = 1\n")
+
+    class Here(Settings):
+        PROGRAM = Program("medxz-hub", "hub", Packaged(data, outside))
+
+    def port(folder: Path) -> int:
+        return sources.load_settings(Here, {"data": folder}, {}).port
+
+    assert port(data) == 1
+    outside.write_text("port = 2\n")
+    assert port(data) == 2
+    other = tmp_path / "other"
+    other.mkdir()
+    assert port(other) == PORT_DEFAULT
 
 
 def test_later_sources_win(data: Path, credentials: Path) -> None:

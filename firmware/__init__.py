@@ -1,0 +1,1 @@
+"""What becomes of the tree outside of it: packages and images."""

@@ -1,0 +1,1 @@
+"""The .deb packages of the tree."""
