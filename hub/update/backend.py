@@ -72,6 +72,10 @@ class Backend(Protocol):
         """What runs is not good: the other one starts next."""
         ...
 
+    def disown(self) -> None:
+        """What runs is good, and the other one is not: it starts no more."""
+        ...
+
     def restart(self) -> None:
         """Start the machine anew. Comes back before it does."""
         ...

@@ -62,9 +62,10 @@ class Confirmer:
 
     def _elsewhere(self, trial: Trial) -> Json:
         """What was tried does not run: it waits for the restart, its installation was cut off, or it never came up."""
-        self.backend.confirm()
         if trial.boot_id == self.machine.boot_id():
+            self.backend.confirm()
             return {"state": "waiting", "version": trial.version, "why": None}
+        self.backend.disown()
         if trial.state == "installing":
             why = "its installation was cut off"
             self.machine.keep(

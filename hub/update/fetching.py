@@ -81,9 +81,15 @@ class Fetching:
             ) from None
 
     async def fetch(self, release: UpdateAnswer) -> Fetched:
-        """Begin, or go on, or tell how far it is. What was fetched before and is another one makes room."""
-        if self._running is not None and not self._running.done() and self._release == release:
-            return self._told()
+        """Begin, or go on, or tell how far it is; that it has failed is told once, and then it is begun again.
+
+        What was fetched before and is another one makes room.
+        """
+        if self._running is not None and self._release == release:
+            told = self._told()
+            if told.state == "failed":
+                self._running = None
+            return told
         await self.close()
         self._release, self._failed = release, None
         if self._file(release).is_file():
@@ -91,10 +97,6 @@ class Fetching:
         self._make_room(release)
         self._running = asyncio.create_task(self._fetch(release), name="update")
         return self._told()
-
-    def told(self) -> Fetched | None:
-        """How far it is; None where nothing was asked for."""
-        return None if self._release is None else self._told()
 
     async def close(self) -> None:
         """Let it be; what was fetched stays."""

@@ -73,6 +73,10 @@ class Rauc:
         self._done("status", "mark-bad", "booted")
         self._done("status", "mark-active", "other")
 
+    def disown(self) -> None:
+        self._done("status", "mark-bad", "other")
+        self._done("status", "mark-active", "booted")
+
     def restart(self) -> None:
         ended = subprocess.run(["systemctl", "reboot"], check=False, capture_output=True, text=True)  # noqa: S607
         if ended.returncode:

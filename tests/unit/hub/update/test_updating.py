@@ -1,0 +1,187 @@
+"""What an update refuses, what it waits for, and what a power cut leaves of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hub.update.updating import Wish
+from medxz.errors import CloudRequired
+from medxz.program.errors import CommandFailed
+from tests.unit.hub.update.box import KIND, Box
+
+OFFER = {"version": "0.2.0", "compatible": KIND, "size": 1 << 20, "sha256": "ab" * 32, "added_at": "t"}
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    return Box(tmp_path)
+
+
+def refused(box: Box, bundle: Path, wish: Wish | None = None) -> str:
+    """The code that it is refused with; nothing has changed then."""
+    with pytest.raises(CommandFailed) as error:
+        box.updater.from_file(bundle, wish or Wish())
+    assert box.backend.next == box.backend.booted
+    assert not box.machine.bundle.exists()
+    return error.value.code
+
+
+def test_a_bundle_is_installed_and_restarted_into(box: Box) -> None:
+    """What is proved is written beside what runs, and the machine restarts while nobody can push."""
+    told = box.updater.from_file(box.bundle(), Wish())
+    assert told == {"state": "restarting", "version": "0.2.0", "before": "0.1.0"}
+    assert (box.backend.next, box.backend.restarts, box.hub.held) == ("B", 1, True)
+    trial = box.machine.trial()
+    assert trial is not None
+    assert (trial.state, trial.slot, trial.must_sync) == ("installed", "B", True)
+    assert not box.machine.bundle.exists()
+
+
+def test_a_folder_is_a_stick(box: Box, tmp_path: Path) -> None:
+    """Of a folder its one bundle is taken; none and two are told apart from one."""
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    assert refused(box, stick) == "failed"
+    box.bundle().rename(stick / "one.raucb")
+    assert box.updater.from_file(stick, Wish(restart=False))["state"] == "installed"
+    box.bundle().rename(stick / "two.raucb")
+    with pytest.raises(CommandFailed, match="2 bundles"):
+        box.updater.from_file(stick, Wish())
+
+
+def test_what_is_not_for_this_machine_is_refused(box: Box) -> None:
+    """Unsigned, of another kind of machine, older, of no version: each is refused, and nothing has changed."""
+    assert refused(box, box.bundle(signed=False)) == "bundle_refused"
+    assert refused(box, box.bundle(compatible="medxz-hub-arm64")) == "bundle_refused"
+    assert refused(box, box.bundle("0.0.9")) == "downgrade"
+    assert refused(box, box.bundle("0.1.0-rc.1")) == "downgrade"
+    assert refused(box, box.bundle("newest")) == "bundle_refused"
+
+
+def test_a_step_back_by_force(box: Box) -> None:
+    """An older version is installed where somebody says so; its signature is asked for all the same."""
+    assert refused(box, box.bundle("0.0.9", signed=False), Wish(force=True)) == "bundle_refused"
+    assert box.updater.from_file(box.bundle("0.0.9"), Wish(force=True))["version"] == "0.0.9"
+
+
+def test_the_same_version_is_nothing_to_do(box: Box) -> None:
+    """What runs is not installed again, unless by force."""
+    assert box.updater.from_file(box.bundle("0.1.0"), Wish())["state"] == "current"
+    assert box.updater.from_file(box.bundle("0.1.0"), Wish(force=True))["state"] == "restarting"
+
+
+def test_nothing_while_somebody_pushes(box: Box) -> None:
+    """Neither written nor restarted while devices push; when they never stop, it is given up and tried again later."""
+    box.hub.busy = 10_000
+    assert refused(box, box.bundle(), Wish(wait_s=60)) == "busy"
+    assert box.machine.trial() is None
+    box.hub.busy = 5
+    begun = box.clock.monotonic()
+    assert box.updater.from_file(box.bundle(), Wish())["state"] == "restarting"
+    assert box.clock.monotonic() - begun >= 10
+
+
+def test_the_restart_waits_for_another_time(box: Box) -> None:
+    """Installed and not restarted, the next update restarts and installs nothing anew."""
+    box.updater.from_file(box.bundle(), Wish(restart=False))
+    assert box.backend.restarts == 0
+    box.hub.offer = {**OFFER, "version": "0.3.0"}
+    assert box.updater.from_cloud(Wish())["version"] == "0.2.0"
+    assert box.backend.restarts == 1
+
+
+def test_from_the_cloud(box: Box, tmp_path: Path) -> None:
+    """What the cloud offers is fetched by the hub, taken from it, and installed; without an offer nothing is."""
+    assert box.updater.from_cloud(Wish())["state"] == "current"
+    box.hub.offer = OFFER
+    fetched = box.bundle()
+    box.hub.fetched = [
+        {"state": "fetching", "done": 1, "size": 2, "file": "", "why": None, "needs_cloud": False},
+        {"state": "done", "done": 2, "size": 2, "file": str(fetched), "why": None, "needs_cloud": False},
+    ]
+    assert box.updater.from_cloud(Wish())["state"] == "restarting"
+    assert not fetched.exists()
+
+
+def test_a_cloud_that_goes_away(box: Box) -> None:
+    """A download that can't go on needs the cloud; one that is wrong has failed."""
+    box.hub.offer = OFFER
+    told = {"state": "failed", "done": 1, "size": 2, "file": "", "why": "gone", "needs_cloud": True}
+    box.hub.fetched = [told]
+    with pytest.raises(CloudRequired):
+        box.updater.from_cloud(Wish())
+    box.hub.fetched = [{**told, "needs_cloud": False}]
+    with pytest.raises(CommandFailed, match="gone"):
+        box.updater.from_cloud(Wish())
+
+
+def test_a_backup_before_what_can_not_be_undone(box: Box) -> None:
+    """Where the old version could not read the database any more there is a backup first; without one, no update."""
+    box.needs_backup, box.backup_fails = True, True
+    assert refused(box, box.bundle()) == "no_backup"
+    box.backup_fails = False
+    box.updater.from_file(box.bundle(), Wish())
+    assert box.backups == 1
+
+
+def test_cut_off_while_it_is_written(box: Box) -> None:
+    """A power cut while it is written leaves what ran, and the next update installs it again."""
+
+    def cut() -> None:
+        raise CommandFailed("power", "")
+
+    box.backend.breaks = cut
+    with pytest.raises(CommandFailed):
+        box.updater.from_file(box.bundle(), Wish())
+    assert not box.backend.starts["B"]
+    box.boot()
+    assert box.confirmer.run()["state"] == "cut_off"
+    box.backend.breaks = lambda: None
+    assert box.updater.from_file(box.bundle(), Wish())["state"] == "restarting"
+
+
+def test_what_failed_here_is_not_taken_again(box: Box) -> None:
+    """A version that was given back is refused until somebody insists, or there is a newer one."""
+    box.updater.from_file(box.bundle(), Wish())
+    box.failed_in("failed", why="its database is not well")
+    assert refused_at_boot(box) == "failed_before"
+    assert box.updater.from_file(box.bundle("0.2.1"), Wish())["state"] == "restarting"
+
+
+def test_what_the_cloud_was_away_for_is_tried_three_times(box: Box) -> None:
+    """Where only the cloud could not be reached the same version is tried again, a few times."""
+    for attempt in range(1, 4):
+        assert box.updater.from_file(box.bundle(), Wish())["state"] == "restarting"
+        trial = box.machine.trial()
+        assert trial is not None
+        assert trial.tries == attempt
+        box.failed_in("failed", why="it does not sync with its cloud", may_pass=True)
+        box.start("A", "0.1.0")
+        box.backend.disown()
+    assert refused_at_boot(box) == "failed_before"
+
+
+def refused_at_boot(box: Box) -> str:
+    """After the machine has gone back."""
+    box.start("A", "0.1.0")
+    box.backend.disown()
+    return refused(box, box.bundle())
+
+
+def test_nothing_is_installed_over_what_could_be_gone_back_to(box: Box) -> None:
+    """While the version that runs is still being tried, no other one takes the place of the one before."""
+    box.updater.from_file(box.bundle(), Wish())
+    box.boot()
+    with pytest.raises(CommandFailed) as error:
+        box.updater.from_file(box.bundle("0.3.0"), Wish())
+    assert error.value.code == "trying"
+    assert box.backend.holds["A"] == "0.1.0"
+
+
+def test_a_machine_without_an_image(tmp_path: Path) -> None:
+    """A hub that was installed as a package is told to update that."""
+    box = Box(tmp_path)
+    (tmp_path / "usr/lib/medxz-hub/image.json").unlink()
+    assert refused(box, box.bundle()) == "no_image"
