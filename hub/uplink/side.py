@@ -20,7 +20,7 @@ from medxz import wire
 from medxz.clock import Clock
 from medxz.errors import PeerRefused
 from medxz.op import Operation
-from medxz.replicate import LogId, Meeting, Outgoing, Remote
+from medxz.replicate import LogId, Meeting, Outgoing, Remote, prove_it_went_back
 from medxz.store.base import LetterRow
 from medxz.store.exchange import Exchange, Refusal
 from medxz.store.registry import SqliteRegistry
@@ -69,6 +69,11 @@ class CloudSide(WholeLog):
         self._settled.take_moved()
         await self._count()
 
+    async def begin_anew(self) -> None:
+        """Somebody else has moved what was kept: go on from there."""
+        self._with = LogId("", "")  # nothing is written down over it before the next meeting
+        await self.load()
+
     @property
     def backlog(self) -> int:
         """How many settled numbers the cloud is not known to have."""
@@ -83,6 +88,8 @@ class CloudSide(WholeLog):
         info, marks = await remote.info(), await remote.watermarks()
         log = LogId(info.server_id, marks.cloud_epoch or info.epoch)
         self._reading.begin()
+        if log != self._with and await self._went_back(remote, log):
+            return await self.meet(remote)
         if log != self._with:
             await self._begin(log, marks.cloud)
         if self._settled.exceeds(marks.cloud) and not await self._falls_back(remote, log):
@@ -93,6 +100,14 @@ class CloudSide(WholeLog):
             self._stand_at(await self._locate(log, self._settled), self._settled)
         await self._met(log)
         return Meeting(log, good_for_s=MEET_EVERY_S)
+
+    async def _went_back(self, remote: Remote, log: LogId) -> bool:
+        """Whether that is an epoch before the one that we know, and it has begun another since it was shown so."""
+        kept = await self._registry.exchange()
+        if kept is None or kept.server_id != log.server_id or kept.epoch <= log.epoch or not kept.cursor:
+            return False
+        await prove_it_went_back(remote, kept.cursor)
+        return (await remote.watermarks()).cloud_epoch != log.epoch
 
     async def _begin(self, log: LogId, marks: dict[str, int]) -> None:
         """Go on where it was left; with a log that is not known, offer again what its watermarks lack."""

@@ -13,7 +13,7 @@ from medxz.errors import PeerUnreachable
 from medxz.have import Have
 from medxz.ids import Ids
 from medxz.op import Operation
-from medxz.replicate import LogId, Meeting, Outgoing, Remote, SnapshotHead
+from medxz.replicate import LogId, Meeting, Outgoing, Remote, SnapshotHead, prove_it_went_back
 from medxz.work import Worker
 
 if TYPE_CHECKING:
@@ -43,6 +43,10 @@ class DeviceSide:
         log = LogId(status.server_id, status.epoch)
         kind = None
         known = await self._worker.run(self._store.knows, log)
+        if not known and (later := await self._worker.run(self._store.later_cursor, log)) is not None:
+            await prove_it_went_back(remote, later)
+            status = await remote.status()
+            log = LogId(status.server_id, status.epoch)
         if not known:
             info = await remote.info()
             if info.server_id != log.server_id:

@@ -31,12 +31,13 @@ from medxz.replicate.sides import (
     SnapshotPart,
     Standing,
     StreamPage,
+    prove_it_went_back,
 )
 from medxz.waiting import first_of
 
 __all__ = [
     "LIVE_ROUND_S", "LIVE_S_MIN", "START", "STREAM_ENDED", "Local", "LogId", "Meeting", "Outgoing", "Progress", "Remote", "Replicator", "Report", "SnapshotHead",
-    "SnapshotPart", "Standing", "StreamPage",
+    "SnapshotPart", "Standing", "StreamPage", "prove_it_went_back",
 ]  # fmt: skip
 
 LIVE_ROUND_S: Final = 30.0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 
+from medxz.errors import PeerRefused
 from medxz.have import Have
 from medxz.op import Operation
 from medxz.scope import Scope
@@ -146,6 +147,15 @@ class Remote(Protocol):
     def snapshot(self) -> AsyncGenerator[SnapshotPart, None]: ...
     def stream(self, cursor: str | None) -> AsyncGenerator[StreamPage, None]: ...
     async def aclose(self) -> None: ...
+
+
+async def prove_it_went_back(remote: Remote, cursor: str) -> None:
+    """Show a server that stands in an earlier epoch the cursor it sealed in a later one: it begins another."""
+    try:
+        await remote.pull(cursor, limit=1)
+    except PeerRefused as refusal:
+        if refusal.code != "cursor_epoch_changed":
+            raise
 
 
 class Local(Protocol):

@@ -279,6 +279,26 @@ async def test_a_new_epoch_is_resumed_by_what_is_here(tablet: Tablet) -> None:
     assert server.resumed == [{OTHER_DEVICE: Numbers([(1, 5)])}]
 
 
+async def test_an_earlier_epoch_is_shown_the_later_one(tablet: Tablet) -> None:
+    """A server that stands where it stood before is shown the cursor it made since, before anything is read there."""
+    server = ScriptedServer(log=[make_op(1, device_id=OTHER_DEVICE)])
+    before = server.epoch
+    server.epoch = server.ids.uuid7()
+    await tablet.sync(server)
+    told = server.pulls[-1]
+    later, server.epoch = server.epoch, before
+    server.pulls.clear()
+
+    def noticed() -> None:
+        server.epoch = server.ids.uuid7()
+
+    server.before_pull = iter([noticed])
+    await tablet.sync(server)
+    assert server.pulls[0] is not None
+    assert server.pulls[0].startswith(later), told
+    assert all(cursor is None or cursor.startswith(server.epoch) for cursor in server.pulls[1:])
+
+
 async def test_a_widened_scope_begins_again(tablet: Tablet) -> None:
     """cursor_scope_changed starts at the beginning; what is here already is not taken for new."""
     server = ScriptedServer(log=[make_op(1, device_id=OTHER_DEVICE)])

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,35 @@ async def test_a_cloud_restored_from_a_backup_gets_everything_again(
     await until(lambda: reached(nora, 12), "everything in the cloud again")
     assert sorted(await relay.stored(nora.token)) == sorted(first + second)
     assert await nora.pulled() == first + second
+
+
+async def test_a_cloud_that_is_put_back_twice_has_no_epoch_twice(
+    relay: Relay, north: Box, nora: Tablet, tmp_path: Path
+) -> None:
+    """The second time it stands in an epoch that a hub has left: the hub shows it so, and everything comes again."""
+    first = await nora.record(5)
+    await until(lambda: reached(nora, 5), "the first ops in the cloud")
+    await relay.stop()
+    shutil.copytree(relay.folder, tmp_path / "backup")
+    await relay.start()
+    seen = [(await nora.status())["cloud_epoch"]]
+
+    async def is_another() -> bool:
+        return (await nora.status())["cloud_epoch"] not in seen
+
+    made = list(first)
+    for count in (8, 11):
+        made += await nora.record(3)
+        await until(partial(reached, nora, count), "what came since in the cloud")
+        await relay.stop()
+        shutil.rmtree(relay.folder)
+        shutil.copytree(tmp_path / "backup", relay.folder)
+        await relay.start()
+        await until(is_another, "a new epoch")
+        seen.append((await nora.status())["cloud_epoch"])
+    await until(partial(reached, nora, 11), "everything in the cloud again")
+    assert sorted(await relay.stored(nora.token)) == sorted(made)
+    assert seen == sorted(set(seen))
 
 
 async def test_what_a_restored_cloud_revokes_is_revoked(

@@ -281,6 +281,10 @@ class DeviceStore:
         with self._file.reading() as connection:
             return logs.cursor_of(connection, log)
 
+    def later_cursor(self, log: LogId) -> str | None:
+        with self._file.reading() as connection:
+            return logs.later_cursor(connection, log)
+
     def begin_at(self, log: LogId, url: str, cursor: str) -> None:
         with self._file.transaction() as connection:
             logs.put_cursor(connection, log, url, cursor, self._clock.now_ms())

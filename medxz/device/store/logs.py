@@ -80,6 +80,18 @@ def cursor_of(connection: Connection, log: LogId) -> str | None:
     return held.cursor if come_since < RESUME_OPS_MIN else None
 
 
+def later_cursor(connection: Connection, log: LogId) -> str | None:
+    """A cursor of a later epoch of that server, which proves that its log has gone back."""
+    return next(
+        (
+            held.cursor
+            for held in all_logs(connection)
+            if held.cursor and held.id.server_id == log.server_id and held.id.epoch > log.epoch
+        ),
+        None,
+    )
+
+
 def meet_log(
     connection: Connection, log: LogId, url: str, kind: Kind | None, received_through: int, now_ms: int
 ) -> HeldLog:
