@@ -34,6 +34,7 @@ from hub.recovery.watching import PageWatch, damage_to_mend, note_damage
 from hub.services import hub_services
 from hub.storage import Storage, open_storage
 from hub.tls import Tls, renewal_commands, shown_fingerprint
+from hub.update.asked import UpdateDesk, update_desk
 from medxz.clock import Clock, SystemClock
 from medxz.ids import Ids, RandomIds
 from medxz.lan.multicast import Multicast
@@ -53,6 +54,7 @@ from medxz.service import ClinicServices, Services
 from medxz.store.views.follower import Follower
 from medxz.waiting import first_of
 from medxz.web import App, Serving, make_log, serve
+from medxz.web.pushes import Pushes
 from medxz.work import ThreadWorker
 
 VERSION: Final = version("medxz-hub")
@@ -126,6 +128,7 @@ class Hub:
     presence: Presence
     multicast: Multicast
     refilling: Refilling
+    updates: UpdateDesk
 
 
 @asynccontextmanager
@@ -150,7 +153,10 @@ async def open_hub(
             around = Surroundings(
                 settings, url, clock, ids, log, multicast=multicast, salvaged=refilling.salvaged
             )
-            async with open_doors(storage, identity, around) as doors:
+            async with (
+                open_doors(storage, identity, around) as doors,
+                update_desk(places, doors, Pushes(clock.monotonic), clock) as updates,
+            ):
                 follower = Follower(
                     storage.log, storage.views, clock, lambda what: log.info("views", why=what)
                 )
@@ -165,6 +171,7 @@ async def open_hub(
                     around.presence,
                     multicast,
                     refilling,
+                    updates,
                 )
                 tls = Tls(storage, identity, doors, around)
                 async with AsyncExitStack() as stack:
@@ -199,7 +206,8 @@ async def _controlled(hub: Hub, around: Surroundings, tls: Tls, started_ms: int)
     )
     control = ControlServer(
         around.settings.places.socket,
-        {**commands.table(), **pairing_commands(hub.doors.pairing), **renewal_commands(tls)},
+        {**commands.table(), **pairing_commands(hub.doors.pairing), **renewal_commands(tls)}
+        | hub.updates.table(),
         around.say,
     )
     await control.start()
@@ -217,7 +225,7 @@ async def _served(
     codec = ThreadWorker("web-codec")
     app = App(
         hub.services, around.say, ids=around.ids, clock=around.clock, worker=codec,
-        cors_origins=frozenset(around.settings.cors_origins),
+        cors_origins=frozenset(around.settings.cors_origins), pushes=hub.updates.pushes,
     )  # fmt: skip
     serving: Serving | None = None
     renewing: asyncio.Task[None] | None = None

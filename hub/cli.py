@@ -16,6 +16,7 @@ from hub.boot.command import first_boot
 from hub.options import PATH, asked_or_opened, data_option, json_option, key_option, places_of, settings_for
 from hub.people import device, pair, user
 from hub.renewal import renew
+from hub.update.command import update
 from medxz.commandline import DONE, FAILED, Example, Examples, Uuid
 from medxz.program.outcome import outcome, tell
 
@@ -230,7 +231,7 @@ def doctor(context: click.Context, data: Path, key_file: Path | None, as_json: b
     context.exit(DONE if well else FAILED)
 
 
-for command in (pair, user, device, first_boot, renew):
+for command in (pair, user, device, first_boot, renew, update):
     cli.add_command(command)
 
 
