@@ -53,7 +53,7 @@ def apply_card(
         check_bytes(on_card.content, places.card) if on_card.content is not None else Checked(BootFile())
     )
     file, kept = _with_kept(places, on_card, checked)
-    found = _found(on_card, checked, file, kept)
+    found = _found(places, on_card, checked, file, kept)
     if on_card.content is not None:
         _keep(places, file)
     _write_network(places, file)
@@ -94,7 +94,9 @@ def _keep(places: BootPlaces, file: BootFile) -> None:
         return  # the data partition is not there: this start goes by the card alone
 
 
-def _found(on_card: OnCard, checked: Checked, file: BootFile, kept: tuple[str, ...]) -> Found:
+def _found(
+    places: BootPlaces, on_card: OnCard, checked: Checked, file: BootFile, kept: tuple[str, ...]
+) -> Found:
     return Found(
         has_card=on_card.has_card,
         has_file=on_card.content is not None,
@@ -105,7 +107,15 @@ def _found(on_card: OnCard, checked: Checked, file: BootFile, kept: tuple[str, .
         address=file.network.address if file.network is not None else None,
         has_ssh=file.ssh is not None and file.ssh.enabled,
         has_page=file.page is None or file.page.enabled,
+        opened_by=_opened_by(places),
     )
+
+
+def _opened_by(places: BootPlaces) -> str | None:
+    try:
+        return places.opened_by.read_text("ascii")[:20].strip() or None
+    except (OSError, ValueError):
+        return None
 
 
 def _write_network(places: BootPlaces, file: BootFile) -> None:
@@ -120,15 +130,16 @@ def _write_ssh(places: BootPlaces, file: BootFile) -> None:
     """The keys' file is what the ssh service starts by: without it there is none."""
     is_on = file.ssh is not None and file.ssh.enabled
     keys = "\n".join([*file.ssh.keys, ""]) if file.ssh is not None and is_on else None
-    _write_or_remove(places.run / "authorized_keys", keys, 0o644)
+    _write_or_remove(places.authorized_keys, keys, 0o600)
 
 
 def _write_locale(places: BootPlaces, file: BootFile) -> None:
-    """What /etc of the image points to: here the file and the link behind it."""
+    """What /etc of an image leads to."""
     language = file.system.language if file.system is not None else None
     write_whole(places.run / "locale.conf", f"LANG={language or 'C.UTF-8'}\n".encode(), 0o644)
     zone = file.system.time_zone if file.system is not None else None
-    link, unfinished = places.run / "localtime", places.run / ".localtime"
+    link, unfinished = places.settings / "localtime", places.settings / ".localtime"
+    places.settings.mkdir(parents=True, exist_ok=True)
     unfinished.unlink(missing_ok=True)
     unfinished.symlink_to(Path("/usr/share/zoneinfo") / (zone or "Etc/UTC"))
     unfinished.replace(link)

@@ -53,7 +53,7 @@ def wait(data: Path, port: int, host: str | None, mdns: bool, root: Path, as_jso
     from hub.config import HubPlaces
 
     places = HubPlaces(data)
-    if places.store.is_file():
+    if places.store.is_file() or places.keepsake.exists():
         tell({"claimed": False, "is_hub": True}, as_json, f"{places.data} is a hub already.")
         return
     told = wait_for_claim(Room(places, BootPlaces(root), port, host, mdns))

@@ -64,6 +64,20 @@ class BootPlaces:
         return self.root / "var/lib/medxz-boot/kept.json"
 
     @property
+    def opened_by(self) -> Path:
+        """What opened the data partition: firmware/boot/data-partition leaves it."""
+        return self.run / "data-opened-by"
+
+    @property
+    def settings(self) -> Path:
+        """What the read-only /etc of an image leads to."""
+        return self.root / "var/lib/medxz-settings"
+
+    @property
+    def authorized_keys(self) -> Path:
+        return self.settings / "ssh/authorized_keys"
+
+    @property
     def networkd(self) -> Path:
         return self.root / "run/systemd/network"
 

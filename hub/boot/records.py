@@ -63,6 +63,7 @@ class Found(Record):
     address: str | None = None
     has_ssh: bool = False
     has_page: bool = True
+    opened_by: str | None = None
 
     def lines(self) -> list[str]:
         return [str(Problem(line, message)) for line, message in self.problems]

@@ -76,9 +76,25 @@ def report(found: Found, state: State) -> str:
         [headline(state), *details(state)],
         of_the_card(found),
         where(found, state),
-        ["SSH is on, for the keys in the card's file." if found.has_ssh else "SSH is off."],
+        [
+            "SSH is on, for the keys in the card's file." if found.has_ssh else "SSH is off.",
+            *_of_the_data(found),
+        ],
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+_OPENED_BY: Final = {
+    "tpm": "The data partition is encrypted, and opened by this machine's TPM.",
+    "board": "The data partition is encrypted, and opened by this board's serial number: it protects a lost card, not the box.",
+    "nothing": "The data partition is encrypted by a key that anybody can have: this board has no number of its own.",
+    "recovery-key": "The recovery key opened the data partition. This board opens it from now on: take the key out of the card's file.",
+}
+
+
+def _of_the_data(found: Found) -> list[str]:
+    said = _OPENED_BY.get(found.opened_by or "")
+    return [said] if said else []
 
 
 def on_screen(text: str) -> str:

@@ -75,8 +75,10 @@ async def claimed_in(
     """Wait for the claim, with everything that belongs to it."""
     found = Found.read(room.boot.found) or Found()
 
+    leaving = Leaving(room, log)
+
     def tell(state: State) -> None:
-        _leave(room, state, log)
+        leaving.leave(state)
         notifier.status(state.phase if not state.detail else f"{state.phase}: {state.detail}")
 
     claiming = Claiming(room.hub, os.environ, clock, RandomIds(), tell)
@@ -100,12 +102,26 @@ async def claimed_in(
     return ids
 
 
-def _leave(room: Room, state: State, log: FilteringBoundLogger) -> None:
-    """For the screen and the card, which root writes."""
-    try:
-        state.write(room.boot.state, 0o644)
-    except OSError as error:
-        log.warning("state not left", detail=error.strerror)
+class Leaving:
+    """Leaves the state for the screen and the card, which root writes. Not that it tries once more: a card wears."""
+
+    def __init__(self, room: Room, log: FilteringBoundLogger) -> None:
+        self._file: Final = room.boot.state
+        self._log: Final = log
+        self._left: State | None = None
+
+    def leave(self, state: State) -> None:
+        if state.phase == "trying" and state.attempts > 1:
+            return
+        state = state.model_copy(update={"attempts": 0})
+        if state == self._left:
+            return
+        try:
+            state.write(self._file, 0o644)
+        except OSError as error:
+            self._log.warning("state not left", detail=error.strerror)
+            return
+        self._left = state
 
 
 class _Page:
