@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cloud.config import Settings
+from cloud.courier.reaching import Running
 from cloud.parts import Parts, open_parts
 from cloud.store import CloudStore, open_store
 from cloud.tls import Tls
@@ -120,11 +121,15 @@ async def open_cloud(
                     streams_max=settings.streams,
                 )
                 renewing = asyncio.create_task(tls.renew(), name="certificate")
+                running = Running(url=url, certificates=tls.known_by())
                 serving = await serve(
                     app, sockets=[bound], ssl_context=tls.context, connections_max=settings.connections
                 )
                 try:
-                    with _written(places.url_file, settings.public_url or url):
+                    with (
+                        _written(places.url_file, settings.public_url or url),
+                        _written(places.running_file, running.model_dump_json()),
+                    ):
                         yield Cloud(url, store, parts, tls, serving)
                 finally:
                     parts.services.health.is_stopping = True
@@ -150,9 +155,9 @@ async def _loop_answers() -> bool:
 
 
 @contextmanager
-def _written(file: Path, url: str) -> Iterator[None]:
+def _written(file: Path, text: str) -> Iterator[None]:
     """Where it serves, for the commands beside it, as long as it does."""
-    file.write_text(url + "\n", "utf-8")
+    file.write_text(text + "\n", "utf-8")
     try:
         yield
     finally:

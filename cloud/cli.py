@@ -13,6 +13,7 @@ import click
 
 from cloud.commands.audit import audit
 from cloud.commands.clinic import clinic, founding, site
+from cloud.commands.courier import give, take
 from cloud.commands.device import code, device, hub
 from cloud.commands.health import health
 from cloud.commands.key import ca, key
@@ -117,7 +118,7 @@ def run(config: Path | None, as_json: bool, **flags: Any) -> None:
     run_cloud(settings, announce_json=as_json)
 
 
-for command in (code, user, session, site, device, hub, clinic, key, ca, audit, health, release):
+for command in (code, user, session, site, device, hub, clinic, key, ca, audit, health, release, take, give):
     cli.add_command(command)
 
 

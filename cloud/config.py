@@ -52,6 +52,11 @@ class CloudPlaces(Places):
         """While it runs: where it serves."""
         return self.data / "cloud.url"
 
+    @property
+    def running_file(self) -> Path:
+        """While it runs: where this machine finds it, and by which certificates."""
+        return self.data / "cloud.running"
+
     def clinic(self, clinic_id: str) -> Path:
         return self.data / "clinics" / clinic_id
 

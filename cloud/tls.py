@@ -53,6 +53,14 @@ class Tls:
         """Whether clients have to be told of the cloud's root."""
         return self._credential is not None
 
+    def known_by(self) -> str | None:
+        """The certificates that commands on this machine know it by; None without TLS."""
+        if self._settings.plain_http:
+            return None
+        if self._settings.tls_cert is not None:
+            return self._settings.tls_cert.read_text("utf-8")
+        return self._store.root.certificate_pem.decode()
+
     async def renew(self) -> None:
         """Serve with a new one once two thirds of the old one's life are over, or the machine has moved. Never ends."""
         while self._credential is not None and self.context is not None:

@@ -25,6 +25,7 @@ from hub.clock import HubClock
 from hub.commands import Commands
 from hub.config import Settings
 from hub.control import ControlServer
+from hub.courier.opening import running_desk
 from hub.desk import desk_of
 from hub.doors import Doors, Surroundings, open_doors
 from hub.identity import HubIdentity, load_identity
@@ -204,10 +205,12 @@ async def _controlled(hub: Hub, around: Surroundings, tls: Tls, started_ms: int)
         hub.doors.neighbours.states if hub.doors.neighbours is not None else list,
         hub.refilling.told,
     )
+    courier = running_desk(storage, hub.doors, around, tls)
     control = ControlServer(
         around.settings.places.socket,
         {**commands.table(), **pairing_commands(hub.doors.pairing), **renewal_commands(tls)}
-        | hub.updates.table(),
+        | hub.updates.table()
+        | courier.table(),
         around.say,
     )
     await control.start()
@@ -215,6 +218,7 @@ async def _controlled(hub: Hub, around: Surroundings, tls: Tls, started_ms: int)
         yield
     finally:
         await control.close()
+        await courier.close()
 
 
 @asynccontextmanager

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from hub.boot.command import first_boot
+from hub.courier.command import give as export
+from hub.courier.command import take as import_
 from hub.options import PATH, asked_or_opened, data_option, json_option, key_option, places_of, settings_for
 from hub.people import device, pair, user
 from hub.renewal import renew
@@ -231,7 +233,7 @@ def doctor(context: click.Context, data: Path, key_file: Path | None, as_json: b
     context.exit(DONE if well else FAILED)
 
 
-for command in (pair, user, device, first_boot, renew, update):
+for command in (pair, user, device, first_boot, renew, update, export, import_):
     cli.add_command(command)
 
 

@@ -37,6 +37,11 @@ class HubPlaces(Places):
         return self.data / "keepsake"
 
     @property
+    def courier(self) -> Path:
+        """What a courier is to carry, or has brought, on its way between the hub and a medium."""
+        return self.data / "courier"
+
+    @property
     def lock(self) -> Path:
         return self.data / "hub.lock"
 

@@ -70,6 +70,7 @@ class Doors:
     in_step: Callable[[], Awaitable[object]] = _at_once
     office: Office | None = None
     cloud: Peer | None = None
+    connection: Connection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ async def open_doors(storage: Storage, identity: HubIdentity, around: Surroundin
                     trusted.verifier(clock, clock.witness), made.accounts, made.uplink.link, notes, audit,
                     ClaimedPairing(made.accounts, identity, around.lan_url), made.certificate,
                     identity.claim.cloud_ca_certificates, made.neighbours,
-                    made.uplink.in_step.wait, cloud=made.cloud,
+                    made.uplink.in_step.wait, cloud=made.cloud, connection=made,
                 )  # fmt: skip
     finally:
         with suppress(MedxzError):

@@ -20,6 +20,7 @@
     ├── RoleForbids             what the role of who is logged in neither reads nor writes
     ├── OpInvalid               an operation that this device may not record
     │   └── PayloadInvalid      one whose payload is not the resource that it says; all problems at once
+    ├── CourierRefused          a courier's file that is not for us, not whole, or older than what is here
     └── ConfigurationError      what an operator wrote and has to mend; all problems at once
 
 A class knows its code, its HTTP status, whether trying again can help, and a hint for whoever reads it.
@@ -258,6 +259,16 @@ class PayloadInvalid(OpInvalid):
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
         super().__init__("payload", "; ".join(f"{path} {message}" for path, message in problems))
         self.problems = tuple(problems)
+
+
+class CourierRefused(MedxzError):
+    """A courier's file of which nothing is taken."""
+
+    code = "courier_refused"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class ConfigurationError(MedxzError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from cryptography.x509 import load_pem_x509_certificate
+
 from hub.claimed import Claimed, keep_claim
 from medxz.clock import Clock
 from medxz.errors import PeerRefused, PeerUnreachable
@@ -28,6 +30,16 @@ class CloudCertificate:
         self._registry: Final = registry
         self._cloud: Final = cloud
         self._clock: Final = clock
+        self._is_brought = False
+
+    @property
+    def claim(self) -> Claimed:
+        """With the certificate of now."""
+        return self._claim
+
+    def bring(self, claim: Claimed) -> None:
+        """Another certificate came by a courier, and is kept already: the next to renew finds it."""
+        self._claim, self._is_brought = claim, True
 
     @property
     def credential(self) -> Credential:
@@ -51,6 +63,9 @@ class CloudCertificate:
 
         It is made by the cloud's clock, whatever the clock here says: to ask too early does no harm.
         """
+        if self._is_brought:
+            self._is_brought = False
+            return True
         claim, certificate = self._claim, self.credential.certificate
         names = [name for name in names if is_local_name(name.lower())]
         if not needs_renewal(certificate, self._clock.now_ms()) and covers(
@@ -66,3 +81,15 @@ class CloudCertificate:
         await keep_claim(self._registry, renewed)
         self._claim = renewed
         return True
+
+
+def brought(claim: Claimed, renewal: RenewAnswer) -> Claimed | None:
+    """The claim with a certificate that was brought; None where it is of another key, or no newer than the one here."""
+    try:
+        now, then = claim.credential.certificate, load_pem_x509_certificate(renewal.certificate.encode())
+        is_ours = then.public_key() == now.public_key()
+    except ValueError:
+        return None
+    if not is_ours or then.not_valid_after_utc <= now.not_valid_after_utc:
+        return None
+    return claim.model_copy(update={"certificate": renewal.certificate})

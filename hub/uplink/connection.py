@@ -45,6 +45,7 @@ class Connection:
     certificate: CloudCertificate
     neighbours: Neighbours
     peers: tuple[Peer, ...]
+    noting: Callable[[int, int], Awaitable[None]]
 
     @property
     def cloud(self) -> Peer:
@@ -77,7 +78,7 @@ def connect(
     peer = to_cloud(token=tokens, thrifty=True)
     lent = Lent()
     neighbours = _neighbours(storage, claim, around, lent)
-    noting = _noting(claim, notes, neighbours)
+    noting = noting_of(claim, notes, neighbours.look)
     breaker, mirror = Breaker(clock, clock.hurry), Mirror(peer, storage.registry, noting)
 
     async def met(log: LogId) -> None:
@@ -111,7 +112,7 @@ def connect(
         ),
         trusted.jwks,
     )
-    return Connection(uplink, accounts, certificate, neighbours, (anonymous, peer))
+    return Connection(uplink, accounts, certificate, neighbours, (anonymous, peer), noting)
 
 
 def _neighbours(storage: Storage, claim: Claimed, around: Surroundings, lent: Lent) -> Neighbours:
@@ -133,11 +134,13 @@ def _hearing(multicast: Multicast) -> Callable[[], Browser]:
     return lambda: Browser(multicast=multicast)
 
 
-def _noting(claim: Claimed, notes: Audit, neighbours: Neighbours) -> Callable[[int, int], Awaitable[None]]:
+def noting_of(
+    claim: Claimed, notes: Audit, look: Callable[[], None] = lambda: None
+) -> Callable[[int, int], Awaitable[None]]:
     """What the cloud decided and this hub has heard is noted here too; the first of it ends the claim."""
 
     async def note(before: int, revision: int) -> None:
-        neighbours.look()
+        look()
         about = {"cloud_id": claim.cloud_id, "revision": revision}
         if not before:
             await notes.note(claim.clinic_id, "hub_claimed", hub_id=claim.hub_id, detail=about)

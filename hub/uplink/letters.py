@@ -37,7 +37,7 @@ class Letters:
         if not rows:
             return
         try:
-            answer = await remote.push([], list(map(_letter, rows)))
+            answer = await remote.push([], list(map(letter_of, rows)))
         except PeerRefused as refusal:
             if refusal.status not in UNREADABLE:
                 raise
@@ -49,7 +49,8 @@ class Letters:
             self._answered(answer, rows)
 
 
-def _letter(row: LetterRow) -> wire.WireDeadLetter:
+def letter_of(row: LetterRow) -> wire.WireDeadLetter:
+    """As the cloud is told of it."""
     return wire.WireDeadLetter(
         device_id=row.device_id,
         device_seq=row.device_seq,

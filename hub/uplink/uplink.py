@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn
 
@@ -26,6 +26,7 @@ from medxz.errors import MedxzError, PeerRefused
 from medxz.replicate import STREAM_ENDED, Remote, Replicator, Standing
 from medxz.service import Link
 from medxz.store.sqlite import SqliteLog
+from medxz.waiting import first_of
 from medxz.web.log import told
 
 KEEP_EVERY_S: Final = 0.5
@@ -71,6 +72,8 @@ class Uplink:
         self._link = Link()
         self._failures = 0
         self.in_step: Final = asyncio.Event()  # once the cloud was read to its end
+        self._following: Final = asyncio.Lock()
+        self._interrupted: Final = asyncio.Event()
 
     def link(self) -> Link:
         return replace(self._link, backlog=self._side.backlog)
@@ -135,7 +138,26 @@ class Uplink:
     def _pause_s(self) -> float:
         return min(PAUSE_S_MAX, PAUSE_S * 2.0 ** min(self._failures - 1, 10)) * self._random_unit()
 
+    @asynccontextmanager
+    async def aside(self) -> AsyncIterator[None]:
+        """While a courier brings the log into step: nothing is asked of the cloud, and then it goes on from there."""
+        self._interrupted.set()
+        async with self._following:
+            self._interrupted.clear()
+            await self._side.keep()
+            try:
+                yield
+            finally:
+                await self._side.begin_anew()
+                self._ways.mirror.doubt()
+        self._ways.clock.hurry()
+
     async def _follow(self) -> None:
+        """Until a courier interrupts it."""
+        async with self._following:
+            await first_of(self._replicate(), self._interrupted.wait())
+
+    async def _replicate(self) -> None:
         await Replicator(
             self._side,
             self._ways.remote,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from medxz.accounts.base import Authority, clinic_of
@@ -21,6 +22,8 @@ from medxz.trust.clinic_ca import ServerRequest, issue_requested, make_clinic_ro
 
 _ROOT_KEY: Final = "ca_root_key"
 _WORKING_KEY: Final = "ca_intermediate_key"
+# what a courier set out with before the intermediate was renewed is read with the key of then
+_WORKING_KEY_BEFORE: Final = "ca_intermediate_key_before"
 
 
 class ClinicCas:
@@ -55,6 +58,12 @@ class ClinicCas:
         entry = Entry("certificate_issued", hub_id=request.server_id, detail=detail)
         await self._authority.trail.append(tx, clinic_id, entry)
         return chain
+
+    async def working_keys(self, tx: Tx, clinic_id: str) -> list[EllipticCurvePrivateKey]:
+        """The keys that the intermediate has, and had before: what hubs encrypt for their cloud opens with them."""
+        names = (_WORKING_KEY, _WORKING_KEY_BEFORE)
+        held = [await secrets.get(tx, self._authority.seal, clinic_id, name) for name in names]
+        return [private_key(key) for key in held if key is not None]
 
     async def export_root(self, clinic_id: str) -> bytes:
         """The root with its key, as PEM, for a safe."""
@@ -108,6 +117,9 @@ class ClinicCas:
             self._authority.clock.now_ms(),
         )  # fmt: skip
         name = _ROOT_KEY if kind == "root" else _WORKING_KEY
+        before = await secrets.get(tx, self._authority.seal, clinic_id, _WORKING_KEY)
+        if kind == "intermediate" and before is not None:
+            await secrets.put(tx, self._authority.seal, clinic_id, _WORKING_KEY_BEFORE, before)
         await secrets.put(tx, self._authority.seal, clinic_id, name, credential.key_pem)
 
     async def _working(self, tx: Tx, clinic_id: str) -> Credential:

@@ -13,6 +13,7 @@ from medxz.accounts.clinic_cas import ClinicCas
 from medxz.accounts.clinics import Clinics, Sites
 from medxz.accounts.codes import Codes
 from medxz.accounts.config import Config
+from medxz.accounts.courier import Couriers
 from medxz.accounts.devices import Devices
 from medxz.accounts.directory import Mirrored
 from medxz.accounts.enrolment import Enrolment
@@ -65,6 +66,7 @@ class Administration:
     config: Config
     keys: Keys
     cas: ClinicCas
+    couriers: Couriers
 
 
 class CloudAccounts:
@@ -140,6 +142,7 @@ def assemble(
         config=Config(authority),
         keys=Keys(authority),
         cas=cas,
+        couriers=Couriers(authority, cas, ring, place),
     )
     accounts = CloudAccounts(administration, Enrolment(authority, ring, directories), Mirrored(ring), ring)
     return Assembled(administration, accounts, ring)

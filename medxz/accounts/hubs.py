@@ -134,7 +134,7 @@ class Hubs:
 
     async def token(self, request: AssertionRequest, origin: Origin) -> HubTokenAnswer:
         """An access token for a hub that proves its key; TokenInvalid or SessionRevoked where not."""
-        url = None if request.url is None else _check_url(request.url)
+        url = None if request.url is None else check_url(request.url)
         hub_id = proof_issuer(request.assertion)
 
         async def token(tx: Tx) -> str | Refusal:
@@ -267,7 +267,8 @@ def _key_of(hub: HubRow) -> EllipticCurvePublicKey:
     return key
 
 
-def _check_url(url: str) -> str:
+def check_url(url: str) -> str:
+    """Where a hub says that it is found; Invalid where nobody could go there."""
     try:
         parts = urlsplit(url)
         lawful = parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.port != 0
