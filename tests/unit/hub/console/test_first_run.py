@@ -10,6 +10,7 @@ import pytest
 
 from hub.boot.claiming import Claiming
 from hub.boot.records import ClaimOrder, Found
+from hub.claim import Order
 from hub.config import HubPlaces
 from hub.console.first_run import LOCK_S, LOCK_S_MAX, PATIENCE_S, REFUSED_FREE, FirstRun, Guard, is_own_host
 from medxz.errors import CloudRequired
@@ -31,7 +32,7 @@ class Box:
         self, folder: Path, *answers: Exception | dict[str, str], card: ClaimOrder | None = None
     ) -> None:
         self.clock = HandClock()
-        self.answers, self.asked = list(answers), []
+        self.answers, self.asked = list(answers), list[Order]()
         self.claiming = Claiming(
             HubPlaces(folder / "hub"), {}, self.clock, RandomIds(), lambda _: None, self.claim
         )
@@ -201,9 +202,9 @@ def test_a_lock_is_never_for_ever() -> None:
 async def test_what_is_wrong_is_told_at_its_field(make_box) -> None:
     """All at once, each at its field and for screen readers too; nothing is asked of the cloud, and no code counts."""
     box = make_box(*[REFUSED] * 5)
-    for _ in range(10):
-        answer = await box.post(cloud="cloud.example", code="7KQM", name="")
-        assert answer.status == 422
+    answers = [await box.post(cloud="cloud.example", code="7KQM", name="") for _ in range(10)]
+    assert {answer.status for answer in answers} == {422}
+    answer = answers[0]
     for field in ("cloud", "code", "name"):
         assert f'aria-describedby="{field}-note {field}-error"' in answer.body
     assert answer.body.count('aria-invalid="true"') == 3
