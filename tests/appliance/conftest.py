@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
+from typing import TypeVar
 
 import pytest
 
 from tests.appliance.nspawn import CannotNspawn, Container, check_that_it_can
 
+C = TypeVar("C", bound=Container)
 
-@pytest.fixture(scope="session")
-def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    """With the package's files, and no hub yet."""
-    folder: Path = tmp_path_factory.mktemp("container")
-    made = Container(folder)
+
+@contextmanager
+def started(made: C) -> Iterator[C]:
+    """It, running; a test that asks for it is skipped where it can't."""
     try:
         check_that_it_can()
         made.make().start()
@@ -28,3 +29,10 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
         pytest.skip(f"no container on this machine: {error}")
     with made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    """With the package's files, and no hub yet."""
+    with started(Container(tmp_path_factory.mktemp("container"))) as box:
+        yield box

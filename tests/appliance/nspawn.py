@@ -19,8 +19,9 @@ from typing import Final, Self
 
 TREE: Final = Path(__file__).resolve().parents[2]
 UNITS: Final = TREE / "systemd"
-BOOT_S_MAX: Final = 60.0
-COMMAND_S_MAX: Final = 60.0
+# progress, not deadlines: far above what it takes on a busy machine
+BOOT_S_MAX: Final = 120.0
+COMMAND_S_MAX: Final = 120.0
 _POLL_S: Final = 0.05
 # where the program lies in there; what it is run by, if that is not in /usr
 _PROGRAM: Final = "usr/lib/medxz-hub"
@@ -98,7 +99,7 @@ class Container:
             self._process = subprocess.Popen(
                 [
                     "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--console=pipe",
-                    f"--directory={self.root}", f"--overlay-ro=/usr:{self.overlay}:/usr", *binds,
+                    f"--directory={self.root}", *self._mounts(),
                     "--boot", "--", "--unit=test.target", "--show-status=no",
                 ],
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
@@ -164,7 +165,19 @@ class Container:
         """A file of /etc or /var as it is called out here."""
         return self.root / inside.removeprefix("/")
 
+    def _mounts(self) -> list[str]:
+        """What its /usr is made of."""
+        mounts = [
+            f"--overlay-ro=/usr:{self.overlay}:/usr",
+            f"--bind-ro={TREE}:/{_PROGRAM}/tree",
+            f"--bind-ro={_site_packages()}:/{_PROGRAM}/site-packages",
+        ]
+        if not _base().is_relative_to("/usr"):
+            mounts.append(f"--bind-ro={_base()}:/{_PYTHON}")
+        return mounts
+
     def _install(self) -> None:
+        """The package's files, as far as they are ready without being built."""
         lib = self.overlay / "lib"
         for kind in ("systemd/system", "sysusers.d", "tmpfiles.d"):
             (lib / kind).mkdir(parents=True)

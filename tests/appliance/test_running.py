@@ -61,6 +61,23 @@ def now(box: Container) -> str:
     return told.rpartition("-- cursor: ")[2].strip()
 
 
+def test_a_cloud_runs_likewise(container: Container) -> None:
+    """A cloud that root made serves as its own user, with no rights that it could lose, and stops in time."""
+    unit, data = "medxz-cloud.service", "/var/lib/medxz-cloud/data"
+    container.path("/var/lib/medxz-cloud/password").write_text("a long walk by the river\n")
+    container.run(
+        "medxz-cloud", "init", "--data", data, "--clinic", "Riverside", "--site", "North",
+        "--admin-email", "ada@clinic.example", "--admin-password-file", "/var/lib/medxz-cloud/password",
+    )  # fmt: skip
+    container.run("systemctl", "start", unit)
+    assert container.show(unit, "StatusText").startswith("serves at https://")
+    told = container.run("cat", f"/proc/{container.show(unit, 'MainPID')}/status").stdout
+    assert re.search(r"CapBnd:\s0+\n", told)
+    assert re.search(r"Uid:\s792\s", told)
+    container.run("systemctl", "stop", unit)
+    assert (container.show(unit, "ActiveState"), container.show(unit, "Result")) == ("inactive", "success")
+
+
 def test_without_a_hub_nothing_is_started(container: Container) -> None:
     """Where no hub was made yet, the unit is passed over and has not failed."""
     if container.path(f"{DATA}/hub.db").exists():
@@ -174,12 +191,15 @@ def test_what_lies_in_the_credential_store_is_taken(box: Container, tmp_path: Pa
     assert "operator" in box.run("medxz-hub", "renew", "--data", DATA, "--json").stdout
 
 
-@pytest.mark.parametrize("name", ["check", "renew"])
+@pytest.mark.parametrize("name", ["backup", "check", "renew"])
 def test_what_the_timers_start_works(box: Container, name: str) -> None:
     """Beside a running hub each of them ends well, as its own user and as closed off as its unit says."""
-    unit = f"medxz-hub-{name}.service"
-    box.run("systemctl", "start", unit)
-    assert (box.show(unit, "Result"), box.show(unit, "ConditionResult")) == ("success", "yes")
+    mark = now(box)
+    box.run("systemctl", "start", f"medxz-hub-{name}.service")
+    box.run("journalctl", "--sync")
+    told = box.run("journalctl", "--no-pager", f"--after-cursor={mark}").stdout
+    assert f"Finished medxz-hub-{name}.service" in told
+    assert f" medxz-hub-{name}[" in told
 
 
 def test_a_check_that_finds_something_has_failed(box: Container) -> None:
