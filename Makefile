@@ -18,10 +18,14 @@ CUTS ?= 200
 SOAK_HOURS ?= 0.1
 FUZZ_S ?= 20
 
-.PHONY: help setup run test check bench format lock clean sim plants cuts soak fuzz mutants proof deb
+# of an image, and the keys of those that only tests boot: make-keys writes none into the tree
+IMAGE_VERSION := $(or $(VERSION),$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -n1))
+TEST_KEYS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/medxz-hub/test-keys
+
+.PHONY: help setup run test check bench format lock clean sim plants cuts soak fuzz mutants proof deb image test-image
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## the environment, from the locks
 
@@ -80,6 +84,17 @@ deb: $(STAMP) ## the package medxz-hub under build/deb/ (ARCH=amd64|arm64, PACKA
 	@firmware/tools || echo 'make deb: what is missing may be needed' >&2
 	@$(BIN)/python -m firmware.deb $(if $(ARCH),--arch $(ARCH)) $(if $(PACKAGE),--package $(PACKAGE)) \
 		$(if $(VERSION),--version $(VERSION))
+
+# a hub's image knows its updates by KEYRING; `firmware/rauc/make-keys DIR` makes one. MIRROR=URL: packages from there
+image: $(STAMP) ## what is written to a card or disk, under build/image/ (ARCH=amd64|arm64 KEYRING=FILE)
+	@firmware/tools
+	@$(BIN)/python -m firmware.deb --arch $(or $(ARCH),amd64) --version $(IMAGE_VERSION) --no-lintian
+	@VERSION=$(IMAGE_VERSION) KEYRING=$(KEYRING) ONLY=$(ONLY) firmware/make-image $(or $(ARCH),amd64) \
+		build/deb/medxz-hub_$(IMAGE_VERSION)_$(or $(ARCH),amd64).deb $(OUT)
+
+test-image: $(STAMP) ## images of both kinds, made and booted in QEMU: first boot, updates, power cuts (25 minutes)
+	@test -e $(TEST_KEYS)/keyring.pem || firmware/rauc/make-keys $(TEST_KEYS)
+	@$(BIN)/python -m tests.image --keys $(TEST_KEYS)
 
 format: $(STAMP) ## put the code into shape
 	$(BIN)/ruff check --fix-only .

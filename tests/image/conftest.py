@@ -1,0 +1,65 @@
+"""One box for all tests of this folder that boot a PC's image: what they do to it is one story, told in the order of files.
+
+They need images (`make test-image` makes them), QEMU and minutes: without MEDXZ_IMAGE_ARCH none of them is collected.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.image import images
+from tests.image.clinic import Cloud, Tablet, flashed
+from tests.image.machine import Machine
+
+HERE = Path(__file__).parent
+ARCH = os.environ.get("MEDXZ_IMAGE_ARCH", "")
+TEST_S = 900
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    is_test = collection_path.name.startswith("test_")
+    is_pi = collection_path.name.startswith("test_pi")
+    return True if is_test and (not ARCH or is_pi != (ARCH == "arm64")) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == HERE:
+            item.add_marker(pytest.mark.image)
+            item.add_marker(pytest.mark.timeout(TEST_S))
+
+
+@dataclass
+class Box:
+    """A box in a clinic, what is around it, and what was recorded there so far."""
+
+    folder: Path
+    cloud: Cloud
+    machine: Machine
+    code: str
+    tablets: list[Tablet] = field(default_factory=list)
+    families: set[str] = field(default_factory=set)
+
+    def tablet(self) -> Tablet:
+        if not self.tablets:
+            self.tablets.append(Tablet(self.folder / "tablet", self.machine, self.cloud))
+        return self.tablets[0]
+
+
+@pytest.fixture(scope="session")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """Flashed and not yet started."""
+    folder = tmp_path_factory.mktemp("box")
+    cloud = Cloud(folder / "cloud").start()
+    machine = Machine(folder / "machine", images.disk("amd64"))
+    code = flashed(machine, cloud).replace("-", "")
+    try:
+        yield Box(folder, cloud, machine, code)
+    finally:
+        machine.end()
+        cloud.end()

@@ -1,0 +1,208 @@
+"""A machine for an image: QEMU with the image's disk, a network of its own, and the card as a person would edit it.
+
+It is started, asked over ssh (which the card's file turned on) or over HTTPS, and killed like one whose plug is pulled.
+KVM is used where it works, else emulation, which takes some ten times as long. Ports are on loopback alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+HOST: Final = "10.0.2.2"  # this machine, as the guest sees it
+HUB_PORT: Final = 8443
+CARD_AT: Final = "@@4M"
+DISK_BYTES: Final = 4 * 2**30  # greater than the image, as cards are: the data partition has to grow
+
+BOOT_S: Final = 240.0
+ASK_S: Final = 120.0
+
+
+def has_kvm() -> bool:
+    """Whether the processor's own; kvm_pvm, which virtual machines offer, runs no system that was not made for it."""
+    modules = Path("/sys/module")
+    own = (modules / "kvm_intel").exists() or (modules / "kvm_amd").exists()
+    return own and os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+def wait_for(holds: Callable[[], bool], what: str, seconds: float) -> float:
+    """How long it took."""
+    begun = time.monotonic()
+    while not holds():
+        assert time.monotonic() - begun < seconds, f"waited {seconds:.0f} s in vain: {what}"
+        time.sleep(0.2)
+    return time.monotonic() - begun
+
+
+def run(*words: object, check: bool = True, seconds: float = ASK_S) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=seconds, check=False)
+    assert not check or done.returncode == 0, f"{words[0]}: {done.stderr or done.stdout}"
+    return done
+
+
+@dataclass
+class Card:
+    """The FAT partition of a disk that no machine has mounted."""
+
+    disk: Path
+
+    @property
+    def _image(self) -> str:
+        return f"{self.disk}{CARD_AT}"
+
+    def write(self, name: str, content: str | bytes) -> None:
+        file = self.disk.with_suffix(".upload")
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        run("mcopy", "-o", "-i", self._image, file, f"::/{name}")
+        file.unlink()
+
+    def read(self, name: str) -> str | None:
+        """None where there is no such file."""
+        done = run("mtype", "-i", self._image, f"::/{name}", check=False)
+        return done.stdout if done.returncode == 0 else None
+
+    def names(self) -> set[str]:
+        listed = run("mdir", "-b", "-/", "-i", self._image, "::/").stdout
+        return {line.removeprefix("::/") for line in listed.splitlines() if not line.endswith("/")}
+
+
+@dataclass
+class Machine:
+    """One disk and what runs on it. `more` goes to QEMU as it is."""
+
+    folder: Path
+    image: Path
+    memory_mib: int = 1024
+    more: tuple[str, ...] = ()
+    ports: dict[int, int] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.disk = self.folder / "disk.img"
+        if not self.disk.exists():
+            run("cp", "--sparse=always", self.image, self.disk)
+            with self.disk.open("r+b") as file:
+                file.truncate(DISK_BYTES)
+        self.card = Card(self.disk)
+        self.key = self.folder / "ssh"
+        if not self.key.exists():
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key)
+        self.ports = {inside: free_port() for inside in (HUB_PORT, 80, 22)}
+
+    @property
+    def public_key(self) -> str:
+        return self.key.with_suffix(".pub").read_text().strip()
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.ports[HUB_PORT]}"
+
+    @property
+    def serial(self) -> Path:
+        """What the newest start printed."""
+        return self.folder / f"serial-{self.starts}.log"
+
+    # ------------------------------------------------------------------ power
+
+    def _program(self) -> list[str]:
+        variables = self.folder / "efi-variables.fd"
+        if not variables.exists():
+            shutil.copy("/usr/share/OVMF/OVMF_VARS.fd", variables)
+        fast = (
+            ["-accel", "kvm", "-cpu", "host"] if has_kvm() else ["-accel", "tcg,thread=multi", "-cpu", "max"]
+        )
+        return [
+            "qemu-system-x86_64", "-M", "q35", *fast, "-smp", "2",
+            "-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE.fd",
+            "-drive", f"if=pflash,format=raw,file={variables}",
+            "-device", "virtio-net-pci,netdev=lan", "-device", "i6300esb", "-action", "watchdog=reset",
+        ]  # fmt: skip
+
+    def _devices(self) -> list[str]:
+        forwards = "".join(f",hostfwd=tcp:127.0.0.1:{port}-:{inside}" for inside, port in self.ports.items())
+        return [
+            "-m", str(self.memory_mib), "-nodefaults", "-display", "none", "-no-user-config",
+            "-netdev", f"user,id=lan,ipv6=off{forwards}",
+            "-drive", f"file={self.disk},format=raw,if=none,id=card,cache=writeback,discard=unmap",
+            "-device", "virtio-blk-pci,drive=card", "-object", "rng-random,id=rng,filename=/dev/urandom",
+            "-device", "virtio-rng-pci,rng=rng", "-serial", f"file:{self.serial}",
+        ]  # fmt: skip
+
+    def start(self) -> Self:
+        assert self.process is None
+        self.starts += 1
+        told = (self.folder / "qemu.log").open("ab")
+        with told:
+            self.process = subprocess.Popen(
+                [*self._program(), *self._devices(), *self.more],
+                stdin=subprocess.DEVNULL,
+                stdout=told,
+                stderr=told,
+            )
+        return self
+
+    def pull_the_plug(self) -> None:
+        """As when the power fails: nothing is told to anybody in there."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def shut_down(self) -> None:
+        self.ssh("systemctl", "--no-block", "poweroff")
+        assert self.process is not None
+        self.process.wait(60)
+        self.process = None
+
+    def restart(self) -> None:
+        """From inside, and until it is a new start."""
+        before = self.boot_id()
+        self.ssh("systemctl", "--no-block", "reboot")
+        self.wait_for_another_start(before)
+
+    def wait_for_another_start(self, before: str, seconds: float = BOOT_S) -> None:
+        wait_for(
+            lambda: self.boot_id(check=False) not in {"", before}, "another start of the machine", seconds
+        )
+
+    # ---------------------------------------------------------------- asking
+
+    def ssh(
+        self, *words: object, check: bool = True, seconds: float = ASK_S
+    ) -> subprocess.CompletedProcess[str]:
+        return run(
+            "ssh", "-i", self.key, "-p", self.ports[22], "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes",
+            "-o", f"UserKnownHostsFile={self.folder / 'known'}", "-o", "ConnectTimeout=5", "-o", "LogLevel=ERROR",
+            "root@127.0.0.1", *words, check=check, seconds=seconds,
+        )  # fmt: skip
+
+    def boot_id(self, *, check: bool = True) -> str:
+        return self.ssh("cat", "/proc/sys/kernel/random/boot_id", check=check).stdout.strip()
+
+    def slot(self) -> str:
+        line = self.ssh("cat", "/proc/cmdline").stdout
+        return next(word for word in line.split() if word.startswith("rauc.slot=")).removeprefix("rauc.slot=")
+
+    def wait_for_ssh(self, seconds: float = BOOT_S) -> float:
+        return wait_for(lambda: self.ssh("true", check=False).returncode == 0, f"ssh; {self.told()}", seconds)
+
+    def told(self, count: int = 1_500) -> str:
+        return self.serial.read_text("utf-8", "replace")[-count:] if self.serial.exists() else ""
+
+    def end(self) -> None:
+        self.pull_the_plug()
