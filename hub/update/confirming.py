@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WITHIN_S: Final = 900.0
 STEADY_S: Final = 20.0
-LOOK_EVERY_S: Final = 2.0
+LOOK_EVERY_S: Final = 1.0
 
 Json = dict[str, Any]
 
@@ -81,6 +81,7 @@ class Confirmer:
     def _judged(self, trial: Trial) -> str | None:
         """None once it was well for a while, without having been started anew; else what is wrong at the end."""
         give_up_at = self.monotonic() + self.within_s
+        steady_s = min(self.steady_s, self.within_s / 2)
         well_since, started = None, None
         while True:
             why, now = self.hub.problem(must_sync=trial.must_sync), self.monotonic()
@@ -88,7 +89,7 @@ class Confirmer:
                 begun = self.hub.started_at()
                 if well_since is None or begun != started:
                     well_since, started = now, begun
-                elif now - well_since >= self.steady_s:
+                elif now - well_since >= steady_s:
                     return None
             else:
                 well_since = None
