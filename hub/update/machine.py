@@ -107,8 +107,14 @@ class Machine:
             return None
 
     def keep(self, trial: Trial) -> None:
-        """It is on the disk when this ends: what is tried next is judged by it."""
+        """It is on the disk when this ends: what is tried next is judged by it.
+
+        While an update is under way, `trying-<slot>` says so to a unit that needs nothing of ours: what runs in that slot
+        and can't even confirm itself is left by it (systemd/medxz-hub-giveback@.service).
+        """
         self.make_folder()
+        if trial.is_under_way:
+            (self.folder / f"trying-{trial.slot}").touch(mode=0o644)
         unfinished = self.folder / ".trial.json"
         unfinished.unlink(missing_ok=True)
         with unfinished.open("x", encoding="utf-8") as opened:
@@ -116,6 +122,9 @@ class Machine:
             opened.flush()
             os.fsync(opened.fileno())
         unfinished.rename(self.folder / "trial.json")
+        for flag in self.folder.glob("trying-*"):
+            if not trial.is_under_way or flag.name != f"trying-{trial.slot}":
+                flag.unlink()
         sync(self.folder)
 
     def make_folder(self) -> None:

@@ -36,6 +36,7 @@ def test_a_good_update_is_kept(box: Box) -> None:
     assert box.confirmer.run()["state"] == "confirmed"
     assert box.clock.monotonic() - begun >= 20
     assert (box.backend.starts["B"], box.backend.restarts) == (True, 1)
+    assert not list(box.machine.folder.glob("trying-*"))
     assert box.confirmer.run()["state"] == "kept"
 
 
@@ -50,6 +51,7 @@ def test_a_bad_update_is_given_back(box: Box) -> None:
     trial = box.machine.trial()
     assert trial is not None
     assert (trial.state, trial.why, trial.may_pass) == ("failed", "its database is not well: writer", False)
+    assert not list(box.machine.folder.glob("trying-*"))
 
 
 def test_a_hub_that_falls_down_again_and_again(box: Box) -> None:

@@ -36,6 +36,7 @@ def test_a_bundle_is_installed_and_restarted_into(box: Box) -> None:
     trial = box.machine.trial()
     assert trial is not None
     assert (trial.state, trial.slot, trial.must_sync) == ("installed", "B", True)
+    assert (box.machine.folder / "trying-B").exists(), "so that it is left even if it can't confirm itself"
     assert not box.machine.bundle.exists()
 
 
