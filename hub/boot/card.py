@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from hub.boot.file import FILE_BYTES_MAX
+from hub.boot.forms import plain_code
 from hub.boot.lines import lines_of_keys
 from hub.boot.places import MISNAMED, BootPlaces
 from hub.boot.records import write_whole
-from medxz.accounts.codes import plain
 
 _VALUE: Final = re.compile(r"""=\s*(?:"([^"]*)"|'([^']*)')""")
 
@@ -66,7 +66,7 @@ def remove_code(places: BootPlaces, used: str, today: str) -> bool:
         return False
     line = lines[number - 1]
     match = _VALUE.search(line)
-    if match is None or plain(match[1] or match[2] or "") != plain(used):
+    if match is None or plain_code(match[1] or match[2] or "") != plain_code(used):
         return False
     ending = line[len(line.rstrip("\r\n")) :]
     lines[number - 1] = f"# code: used on {today}, and taken out; it can't be used again{ending}"

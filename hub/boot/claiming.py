@@ -48,6 +48,7 @@ class Claiming:
         self._tell: Final = tell
         self._claim: Final = claim
         self._order: ClaimOrder | None = None
+        self._otherwise: ClaimOrder | None = None
         self._taken = asyncio.Event()
         self._changed: Final = asyncio.Condition()
         self.state: State = State()
@@ -59,12 +60,20 @@ class Claiming:
         """What was typed before the last power cut."""
         return ClaimOrder.read(self._places.beside(".claim"))
 
-    def take(self, order: ClaimOrder, *, typed: bool = False) -> None:
-        """Go by this from now on, and at once."""
-        if typed:
-            self._places.data.parent.mkdir(parents=True, exist_ok=True)
-            order.write(self._places.beside(".claim"))
-        self._order = order
+    def begin(self, card: ClaimOrder | None) -> None:
+        """With what the card says, where that is whole; with what was typed before, where it is not or is refused."""
+        before = self.typed
+        if card is not None and card.is_whole:
+            self._order, self._otherwise = card, before
+        else:
+            self._order = before or card
+        self._taken.set()
+
+    def take(self, order: ClaimOrder) -> None:
+        """Go by what somebody typed from now on, and at once."""
+        self._places.data.parent.mkdir(parents=True, exist_ok=True)
+        order.write(self._places.beside(".claim"))
+        self._order, self._otherwise = order, None
         self._taken.set()
 
     async def run(self) -> dict[str, str]:
@@ -113,8 +122,9 @@ class Claiming:
             return
         self.when_refused()
         if self._order is order:  # not where another came meanwhile
-            self._order = None
-            self._places.beside(".claim").unlink(missing_ok=True)
+            self._order, self._otherwise = self._otherwise, None
+            if self._order is None:
+                self._places.beside(".claim").unlink(missing_ok=True)
         await self.say(phase="refused", detail=str(error), hint=error.hint)
 
     async def say(self, **changed: object) -> None:

@@ -15,8 +15,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from medxz import limits
-from medxz.accounts.codes import ALPHABET, CHARS, plain
 from medxz.loopback import is_loopback
+
+# as medxz/accounts/codes.py makes them, which is not asked: it takes a second to load on a Pi, before there is a network
+CODE_CHARS: Final = 20
+CODE_ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 ZONES: Final = Path("/usr/share/zoneinfo")
 WIFI_NAME_BYTES_MAX: Final = 32
@@ -48,16 +51,21 @@ def cloud_url(text: str) -> str:
 
 
 def hub_code(text: str) -> str:
-    code = plain(text)
-    if len(code) != CHARS["hub"]:
+    code = plain_code(text)
+    if len(code) != CODE_CHARS:
         raise ValueError(
-            f"a hub's code has {CHARS['hub']} letters and digits, and here are {len(code)}: is it whole?"
+            f"a hub's code has {CODE_CHARS} letters and digits, and here are {len(code)}: is it whole?"
         )
-    if not set(code) <= set(ALPHABET):
+    if not set(code) <= set(CODE_ALPHABET):
         raise ValueError(
             "there are letters or digits that no code has (0, 1, I, L, O and U never stand in one)"
         )
     return code
+
+
+def plain_code(typed: str) -> str:
+    """Groups, spaces and case mean nothing."""
+    return "".join(letter for letter in typed.upper() if letter.isalnum())
 
 
 def shown_name(text: str) -> str:

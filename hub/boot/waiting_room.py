@@ -83,10 +83,8 @@ async def claimed_in(
 
     claiming = Claiming(room.hub, os.environ, clock, RandomIds(), tell)
     card = ClaimOrder.read(room.boot.order)
-    order = claiming.typed or card
-    if order is not None:
-        claiming.take(order)
-    await claiming.say(cloud_url=order.cloud_url if order is not None else None)
+    claiming.begin(card)
+    await claiming.say(cloud_url=card.cloud_url if card is not None else None)
     async with AsyncExitStack() as stack:
         page = None
         if room.port is not None and found.has_page:

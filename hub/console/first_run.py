@@ -112,7 +112,7 @@ class FirstRun:
         order, wrongs = _checked(sent, self._card)
         if order is None:
             return self._page(filled, wrongs, 422)
-        self._claiming.take(order, typed=True)
+        self._claiming.take(order)
         await self._claiming.settled(PATIENCE_S)
         return Shown("", 303, location="/")
 

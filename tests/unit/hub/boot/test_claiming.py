@@ -57,7 +57,7 @@ async def test_it_tries_until_the_cloud_is_there(tmp_path: Path) -> None:
         CommandFailed("the cloud answered for another hub", "", "failed"), StoreError("disk"), IDS,
     )  # fmt: skip
     claiming = made(tmp_path, cloud, said)
-    claiming.take(order())
+    claiming.begin(order())
     assert await claiming.run() == IDS
     assert len(cloud.asked) == 5
     assert [state.phase for state in said] == ["trying", "waiting"] * 4 + ["trying", "claimed"]
@@ -69,7 +69,7 @@ async def test_it_waits_longer_each_time(tmp_path: Path) -> None:
     said: list[State] = []
     cloud = Cloud(*[CloudRequired("no route")] * 60, IDS)
     claiming = made(tmp_path, cloud, said)
-    claiming.take(order())
+    claiming.begin(order())
     begun = claiming._clock.monotonic()
     await claiming.run()
     assert 54 * 30 <= claiming._clock.monotonic() - begun <= 60 * 60
@@ -82,13 +82,13 @@ async def test_a_refused_code_is_given_up_and_another_taken(tmp_path: Path) -> N
     cloud = Cloud(CommandFailed("the cloud refused: no such code", "ask for a new code", "code_invalid"), IDS)
     claiming = made(tmp_path, cloud, said)
     claiming.when_refused = lambda: refused.append(1)
-    claiming.take(order())
+    claiming.begin(order())
     running = asyncio.create_task(claiming.run())
     await phase(claiming, "refused")
     for _ in range(20):
         await asyncio.sleep(0)
     assert (len(cloud.asked), len(refused), claiming.state.hint) == (1, 1, "ask for a new code")
-    claiming.take(order(OTHER), typed=True)
+    claiming.take(order(OTHER))
     assert await running == IDS
     assert [code for _, code, _ in cloud.asked] == [CODE, OTHER]
 
@@ -96,27 +96,38 @@ async def test_a_refused_code_is_given_up_and_another_taken(tmp_path: Path) -> N
 async def test_what_was_typed_outlives_a_power_cut(tmp_path: Path) -> None:
     """An order that was typed lies on the data partition, for its user alone, until it is done or refused."""
     first = made(tmp_path, Cloud(), [])
-    first.take(order(), typed=True)
+    first.take(order())
     file = tmp_path / "hub.claim"
     assert file.stat().st_mode & 0o777 == 0o600
     second = made(tmp_path, Cloud(CloudRequired("away"), IDS), [])
     assert second.typed == order()
-    second.take(second.typed)
+    second.begin(None)
     await second.run()
     assert not file.exists()
     third = made(tmp_path, Cloud(CommandFailed("no", "", "code_invalid")), [])
-    third.take(order(), typed=True)
+    third.take(order())
     running = asyncio.create_task(third.run())
     await phase(third, "refused")
     assert not file.exists()
     running.cancel()
 
 
+async def test_the_card_comes_before_what_was_typed(tmp_path: Path) -> None:
+    """Somebody who writes a new code onto the card is heard first; where that is refused, what was typed counts still."""
+    made(tmp_path, Cloud(), []).take(order(OTHER))
+    cloud = Cloud(CommandFailed("no", "", "code_invalid"), IDS)
+    claiming = made(tmp_path, cloud, [])
+    claiming.begin(order())
+    assert await claiming.run() == IDS
+    assert [code for _, code, _ in cloud.asked] == [CODE, OTHER]
+    assert not (tmp_path / "hub.claim").exists()
+
+
 async def test_an_order_without_a_code_waits(tmp_path: Path) -> None:
     """A card that names the cloud alone has the box wait for a code."""
     cloud = Cloud(IDS)
     claiming = made(tmp_path, cloud, [])
-    claiming.take(ClaimOrder(cloud_url="https://cloud.example"))
+    claiming.begin(ClaimOrder(cloud_url="https://cloud.example"))
     running = asyncio.create_task(claiming.run())
     for _ in range(20):
         await asyncio.sleep(0)
@@ -129,7 +140,7 @@ async def test_nothing_that_is_told_has_the_code_in_it(tmp_path: Path) -> None:
     """What goes to the screen, the card and the page never has the code in it."""
     said: list[State] = []
     claiming = made(tmp_path, Cloud(CloudRequired("no route"), IDS), said)
-    claiming.take(order())
+    claiming.begin(order())
     await claiming.run()
     assert CODE not in "".join(state.model_dump_json() for state in said)
     assert CODE not in repr(order())

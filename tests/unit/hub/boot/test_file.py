@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.boot import forms
 from hub.boot.file import BootFile, check_bytes, check_text
+from medxz.accounts import codes
 
 TEMPLATE = (files("hub.boot") / "medxz-hub.toml").read_text("utf-8")
 CODE = "7KQM-2R9T-WXYZ-3456-HJKM"
@@ -198,6 +200,13 @@ def test_the_clouds_ca_lies_beside_it(tmp_path: Path) -> None:
     [wrong] = check_bytes(text, tmp_path).problems
     assert "has no certificate in it" in wrong.message
     assert check_bytes(text, tmp_path).file.cloud is None
+
+
+@given(st.text(alphabet=codes.ALPHABET + codes.ALPHABET.lower() + "- ", max_size=30))
+def test_a_code_looks_as_the_cloud_makes_it(typed: str) -> None:
+    """What is held to be a code's letters, length and plain form is what the cloud's own says."""
+    assert (codes.ALPHABET, codes.CHARS["hub"]) == (forms.CODE_ALPHABET, forms.CODE_CHARS)
+    assert forms.plain_code(typed) == codes.plain(typed)
 
 
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=300).map(str.encode)))
