@@ -38,6 +38,7 @@ saveenv
 # which disk it is the first system finds by itself: the one with this card. It is loaded above where a kernel can reach
 setenv bootargs "ro rauc.slot=${slot} panic=10 console=tty0 console=ttyS1,115200 quiet"
 setenv initrd_addr 0x08000000
+echo "Starting slot ${slot}"
 if load ${devtype} ${devnum}:${number} ${kernel_addr_r} /boot/vmlinuz; then
   if load ${devtype} ${devnum}:${number} ${initrd_addr} /boot/initrd.img; then
     booti ${kernel_addr_r} ${initrd_addr}:${filesize} ${fdt_addr}

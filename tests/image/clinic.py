@@ -9,7 +9,7 @@ import httpx
 import trustme
 
 from tests.image.machine import HOST, Machine, wait_for
-from tests.system.world import NURSE, CloudProcess, EnrolledTablet
+from tests.system.world import CLOUD, NURSE, CloudProcess, EnrolledTablet, done
 
 SITE: Final = "North"
 CA_FILE: Final = "cloud-ca.pem"
@@ -49,9 +49,9 @@ class Cloud(CloudProcess):
     def hubs(self) -> list[dict[str, Any]]:
         return list(self.command("hub", "list")["hubs"])
 
-    def op_count(self) -> int:
-        """How many ops of the clinic the cloud holds."""
-        return int(self.command("clinic", "list").get("ops", 0))
+    def ask_operator(self, *words: object) -> dict[str, Any]:
+        """A command that is for the whole cloud and no clinic."""
+        return done(CLOUD, *words, "--data", self.data)
 
 
 def card_file(cloud: Cloud, machine: Machine, code: str, *more: str) -> str:

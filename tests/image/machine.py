@@ -182,14 +182,34 @@ class Machine:
 
     # ---------------------------------------------------------------- asking
 
+    @property
+    def _ssh(self) -> list[str]:
+        return [
+            "ssh", "-i", str(self.key), "-p", str(self.ports[22]), "-o", "StrictHostKeyChecking=no",
+            "-o", f"UserKnownHostsFile={self.folder / 'known'}", "-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR",
+            "-o", "BatchMode=yes", "root@127.0.0.1",
+        ]  # fmt: skip
+
     def ssh(
         self, *words: object, check: bool = True, seconds: float = ASK_S
     ) -> subprocess.CompletedProcess[str]:
-        return run(
-            "ssh", "-i", self.key, "-p", self.ports[22], "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes",
-            "-o", f"UserKnownHostsFile={self.folder / 'known'}", "-o", "ConnectTimeout=5", "-o", "LogLevel=ERROR",
-            "root@127.0.0.1", *words, check=check, seconds=seconds,
-        )  # fmt: skip
+        return run(*self._ssh, *words, check=check, seconds=seconds)
+
+    def ssh_in_the_background(self, *words: object) -> None:
+        """Started there, whatever becomes of this connection."""
+        self.ssh("systemd-run", "--quiet", "--collect", *words)
+
+    def carry(self, file: Path, place: str) -> None:
+        with file.open("rb") as content:
+            done = subprocess.run(
+                [*self._ssh, f"cat >{place}"], stdin=content, capture_output=True, timeout=600, check=False
+            )
+        assert done.returncode == 0, done.stderr
+
+    def written(self) -> int:
+        """Bytes that its disk has taken since it started, by what the kernel counts."""
+        told = self.ssh("cat", "/sys/block/vda/stat", check=False).stdout.split()
+        return int(told[6]) * 512 if len(told) > 6 else 0
 
     def boot_id(self, *, check: bool = True) -> str:
         return self.ssh("cat", "/proc/sys/kernel/random/boot_id", check=check).stdout.strip()
