@@ -123,11 +123,11 @@ STORAGE_FULL_RETRY_S: Final = 30
 # Below this much room on the disk, /health says so.
 DISK_FREE_BYTES_MIN: Final = 256 * MIB
 
-# What a courier carries: a frame holds a page; so many bytes, and answers, begin another file.
+# What a courier carries: a frame holds a page; so many bytes, or ops and answers, begin another file.
 COURIER_FRAME_BYTES_MAX: Final = 32 * MIB
 COURIER_SLICE_BYTES: Final = 64 * MIB
 COURIER_SLICES_MAX: Final = 9_999
-COURIER_ANSWERS_MAX: Final = 100_000
+COURIER_OPS_MAX: Final = 100_000
 
 # Ops kept in memory for those who read at the head of the log.
 TAIL_OPS_MAX: Final = 1_024

@@ -17,7 +17,7 @@ import msgspec
 
 from cloud.courier.reaching import Reached
 from medxz.accounts.courier import Couriers, Signing, key_of
-from medxz.clock import Clock, format_time, parse_time
+from medxz.clock import Clock, format_time
 from medxz.courier.carried_hub import CarriedHub, FromHub
 from medxz.courier.content import NONE, CloudState, HubState, Letters, Ops
 from medxz.courier.envelope import Header, Slice, Unlocked
@@ -150,6 +150,10 @@ async def _answer(
 ) -> dict[str, Any]:
     """Push what the hub sent and read what it lacks, as the hub; what came of it goes into files for the way back."""
     hub = await at.couriers.hub(clinic_id, hub_id)
+    newest = taken[-1].slice.header if taken else None
+    if newest is not None:
+        url = sent.state.url if sent.state is not None else None
+        await at.couriers.heard_of(clinic_id, hub_id, newest.made_at, url)
     signing = await at.couriers.signing(clinic_id)
     making = _making(at, clinic_id, hub, signing)
     writer = SetWriter(making, worker)
@@ -170,16 +174,13 @@ async def _answer(
         writer.made, at.back, lambda other: _same(other, header) and other.set_id < header.set_id
     )
     counts = _counts(report)
-    if taken:
-        newest = taken[-1].slice.header
-        url = sent.state.url if sent.state is not None else None
-        await at.couriers.note_taken(clinic_id, hub_id, newest.made_at, url, counts)
-    await at.couriers.note_given(clinic_id, hub_id, {**counts, "files": len(writer.made)})
-    made_ms = parse_time(taken[-1].slice.header.made_at) if taken else None
+    if newest is not None:
+        await at.couriers.note(clinic_id, hub_id, "courier_imported", {**counts, "files": len(taken)})
+    await at.couriers.note(clinic_id, hub_id, "courier_exported", {**counts, "files": len(writer.made)})
     return {
         "hub_id": hub_id,
         "name": hub.name,
-        "made_at": None if made_ms is None else format_time(made_ms),
+        "made_at": newest.made_at if newest is not None else None,
         **counts,
         "renewed": telling.renewed,
         "files": [str(path) for path in writer.made],
@@ -221,8 +222,8 @@ class _Telling:
 
     async def told(self, log: LogId, have: Have) -> CloudState:
         """Refused where the cloud's log has become another since: what was written is that one's."""
-        if self._state is not None and self._renewal is None:
-            self._renewal = await self._renewed(self._state)
+        if self._state is not None and self._state.csr is not None and self._renewal is None:
+            self._renewal = await self._renewed(self._state.csr)
         info, marks = await self._peer.info(), await self._peer.watermarks()
         if marks.cloud_epoch != log.epoch:
             raise CourierRefused("the cloud was restored just now", "do it again")
@@ -237,10 +238,10 @@ class _Telling:
             renewal=msgspec.Raw(NONE if self._renewal is None else self._renewal.model_dump_json().encode()),
         )
 
-    async def _renewed(self, state: HubState) -> RenewAnswer | None:
+    async def _renewed(self, csr: str) -> RenewAnswer | None:
         """Where it is refused the hub goes on with what it has, as over the wire."""
         try:
-            renewal = await self._peer.renew_certificate(RenewRequest(csr=state.csr))
+            renewal = await self._peer.renew_certificate(RenewRequest(csr=csr))
         except MedxzError:
             return None
         self.renewed = True

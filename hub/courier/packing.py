@@ -29,10 +29,13 @@ from medxz.courier.slices import Making, SetWriter
 from medxz.errors import CourierRefused
 from medxz.ids import Ids
 from medxz.store.exchange import Exchange
-from medxz.trust.clinic_ca import make_request
+from medxz.trust.certificates import covers, moment
+from medxz.trust.clinic_ca import is_local_name, make_request
 from medxz.work import Worker
 
 OPS_BYTES: Final = 4 * limits.MIB
+# of a certificate's life, the part after which another is asked for
+RENEWED_PART: Final = 12
 
 Progress = Callable[[int, int], None]
 
@@ -74,10 +77,11 @@ async def pack(by: Packing, folder: Path, slice_bytes: int, progress: Progress) 
                 queue.answered(op.position)
             progress(after, total)
             if writer.is_full:
-                await _end(by, heard, writer, is_last=False)
+                await _end(by, heard, writer)
             if after >= total:  # what comes while this is made goes with the next
                 break
-        await _end(by, heard, writer, is_last=True)
+        if writer.is_open or not writer.made:
+            await _end(by, heard, writer)
     finally:
         writer.close()
     return Packed(writer.made, ops, letters)
@@ -110,21 +114,32 @@ async def _letters(by: Packing, heard: Exchange | None, writer: SetWriter) -> in
     return told
 
 
-async def _end(by: Packing, heard: Exchange | None, writer: SetWriter, *, is_last: bool) -> None:
+def _request(by: Packing) -> str | None:
+    """For another certificate, long before it is due over the wire: the next courier may come in a year."""
+    claim, clock = by.claim, by.storage.clock
+    certificate, (names, addresses) = claim.credential.certificate, by.named
+    names = [name for name in names if is_local_name(name.lower())]
+    begun, life = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    is_young = begun <= moment(clock.now_ms()) < begun + (life - begun) / RENEWED_PART
+    if is_young and covers(certificate, claim.hub_id, names=names, addresses=addresses):
+        return None
+    return make_request(claim.key.encode(), claim.hub_id, names=names, addresses=addresses)
+
+
+async def _end(by: Packing, heard: Exchange | None, writer: SetWriter) -> None:
     """Each file says where the hub stands: any of them may be the newest that arrives."""
-    names, addresses = by.named
-    claim, log = by.claim, by.storage.log
+    log = by.storage.log
     have = await Reading(log, by.storage.clock, "the cloud").have()
     state = HubState(
         epoch=log.epoch,
         cloud_epoch=heard.epoch if heard is not None else None,
         cursor=heard.cursor if heard is not None else None,
         have={device_id: numbers.to_wire() for device_id, numbers in have.items()},
-        csr=make_request(claim.key.encode(), claim.hub_id, names=names, addresses=addresses),
+        csr=_request(by),
         url=by.url,
     )
     await writer.add(state)
-    await writer.end_slice(is_last=is_last)
+    await writer.end_slice()
 
 
 def _making(by: Packing, folder: Path, slice_bytes: int) -> Making:

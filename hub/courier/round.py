@@ -80,15 +80,26 @@ async def take(by: Taking, path: Path) -> Taken:
     side = CarriedSide(storage.log, registry, storage.clock, mirror.met)
     await side.load()
     carried.pages_are_here = carried.holds_nothing_new(await side.have())
-    replicator = Replicator(side, carried, clock=storage.clock)
+    report = Report()
     try:
         with _waiting():
-            await replicator.run(attempts=1, patience_s=0)
+            await _run(by, side, carried, report)
+        if report.pulled:  # what came down need not be offered
+            with _waiting():
+                await _run(by, side, carried, Report())
     except PeerRefused as refused:
         raise CourierRefused(refused.message, "the files of one set belong together") from None
     finally:
         await side.keep()
-    return Taken(found.header.made_at, replicator.report, await _renewed(by, carried))
+    return Taken(found.header.made_at, report, await _renewed(by, carried))
+
+
+async def _run(by: Taking, side: CloudSide, carried: CarriedCloud, report: Report) -> None:
+    replicator = Replicator(side, carried, clock=by.storage.clock)
+    try:
+        await replicator.run(attempts=1, patience_s=0)
+    finally:
+        report.add(replicator.report)
 
 
 @contextmanager

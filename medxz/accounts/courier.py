@@ -105,28 +105,23 @@ class Couriers:
         chain = await self._authority.decide(lambda tx: self._cas.issue(tx, clinic_id, asked))
         return Signing(key, (chain,))
 
-    async def note_taken(
-        self, clinic_id: str, hub_id: str, made_at: str, url: str | None, detail: Mapping[str, Any]
-    ) -> None:
-        """Files of the hub were taken in: it was heard of when they were made, and was at that address."""
+    async def heard_of(self, clinic_id: str, hub_id: str, made_at: str, url: str | None) -> None:
+        """The hub was there when its newest file was made, and at that address."""
         heard_ms = min(parse_time(made_at), self._authority.clock.now_ms())
         url = None if url is None else check_url(url)
 
-        async def note(tx: Tx) -> None:
-            entry = Entry("courier_imported", hub_id=hub_id, detail=detail)
-            await self._authority.trail.append(tx, clinic_id, entry)
+        async def hear(tx: Tx) -> None:
             hub = await hubs.get(tx, clinic_id, hub_id)
             if hub is not None and heard_ms > (hub.last_seen_ms or 0):
                 await hubs.seen(tx, clinic_id, hub_id, heard_ms, url)
 
-        await self._authority.decide(note)
+        await self._authority.decide(hear)
 
-    async def note_given(self, clinic_id: str, hub_id: str, detail: Mapping[str, Any]) -> None:
-        """Files for the hub were made."""
+    async def note(self, clinic_id: str, hub_id: str, event: str, detail: Mapping[str, Any]) -> None:
+        """That files of the hub were taken in, or made for it."""
 
         async def note(tx: Tx) -> None:
-            entry = Entry("courier_exported", hub_id=hub_id, detail=detail)
-            await self._authority.trail.append(tx, clinic_id, entry)
+            await self._authority.trail.append(tx, clinic_id, Entry(event, hub_id=hub_id, detail=detail))
 
         await self._authority.decide(note)
 

@@ -17,6 +17,7 @@ from medxz import wire
 from medxz.courier.content import NONE, Answers, CloudState, Content, Page
 from medxz.errors import CourierRefused, PeerRefused
 from medxz.have import Have, Numbers
+from medxz.ids import uuid_bytes
 from medxz.op import Operation
 from medxz.replicate import START, SnapshotPart, StreamPage
 from medxz.rules import checked_digest
@@ -26,13 +27,8 @@ WAITS: Final = "cloud_required"
 GAP: Final = "courier_gap"
 
 
-class _Head(msgspec.Struct, frozen=True, gc=False):
-    op_id: str
-
-
 _Model = TypeVar("_Model", bound=BaseModel)
 
-_head: Final = msgspec.json.Decoder(_Head).decode
 _op: Final = msgspec.json.Decoder(Operation).decode
 
 Frames = Callable[[], Iterator[Content]]
@@ -48,6 +44,7 @@ class CarriedCloud:
         self._worker: Final = worker
         self._name: Final = name
         self._results: Final[dict[str, wire.PushResult]] = {}
+        self._in_log: Final[set[bytes]] = set()
         self._letters: Final[set[tuple[str, int]]] = set()
         self._next: Final[dict[str, str]] = {}  # where a page begins -> where it ends
         self._reading: tuple[str, Iterator[Page]] | None = None
@@ -76,6 +73,7 @@ class CarriedCloud:
                 self._next[content.after] = content.next_cursor
                 for text in content.ops:
                     op = _op(text)
+                    self._in_log.add(_very_op(op))
                     self._holds.setdefault(op.device_id, Numbers()).add(op.device_seq)
         if self._state is None:
             raise CourierRefused(f"{self._name}: it does not say what the cloud has", "make it again")
@@ -101,7 +99,7 @@ class CarriedCloud:
         self, ops: Sequence[bytes], dead_letters: Sequence[wire.WireDeadLetter] = ()
     ) -> wire.PushAnswer:
         """What the cloud answered to these. Where it has seen some of them alone, the caller has to ask for fewer."""
-        results = [self._results.get(_head(op).op_id) for op in ops]
+        results = list(map(self._result, ops))
         known = [result for result in results if result is not None]
         told = [each for each in dead_letters if (each.device_id, each.device_seq) in self._letters]
         if not known and not told:
@@ -117,6 +115,14 @@ class CarriedCloud:
             cloud_through=self.state.marks,
             refused_upstream=[],
         )
+
+    def _result(self, body: bytes) -> wire.PushResult | None:
+        """What was answered to an op; where it stands in the cloud's log as it was carried, it is there."""
+        op = _op(body)
+        told = self._results.get(op.op_id)
+        if told is None and _very_op(op) in self._in_log:
+            return wire.PushResult(op_id=op.op_id, status="duplicate")
+        return told
 
     async def pull(self, cursor: str | None, *, limit: int, wait_s: int = 0) -> wire.PullAnswer:  # noqa: ARG002
         """The page behind the cursor, as it was made; `limit` does not make it smaller."""
@@ -201,6 +207,11 @@ class CarriedCloud:
                 f"{self._name}: it says something that this version does not understand",
                 "bring hub and cloud to the same version",
             ) from None
+
+
+def _very_op(op: Operation) -> bytes:
+    """By which it is known again: another op of the same id is another."""
+    return uuid_bytes(op.op_id) + op.digest()[:16]
 
 
 def _covers(have: Have, others: Have) -> bool:

@@ -59,7 +59,6 @@ class CarriedHub:
         self._log: LogId | None = None
         self._cursor: str | None = None
         self._remote: Remote | None = None
-        self._answered = 0  # in the slice that is being written
         self._begin()
 
     def _begin(self) -> None:
@@ -69,7 +68,7 @@ class CarriedHub:
         self._position = 0
         self._held: dict[int, Outgoing] = {}  # offered, and not answered
         self._coming: list[bytes] = []
-        self._answered = 0
+        self._carried = 0  # in the slice that is being written
 
     # ------------------------------------------------------------------------------------- up
 
@@ -166,9 +165,9 @@ class CarriedHub:
 
     async def _answer(self, results: list[wire.PushResult]) -> None:
         await self._writer.add(Answers(results))
-        self._answered += len(results)
-        if self._writer.is_full or self._answered >= limits.COURIER_ANSWERS_MAX:
-            await self._end_slice(is_last=False)
+        self._carried += len(results)
+        if self._writer.is_full or self._carried >= limits.COURIER_OPS_MAX:
+            await self._end_slice()
 
     # ------------------------------------------------------------------------------------- down
 
@@ -195,20 +194,22 @@ class CarriedHub:
             for op in ops:
                 self._have_now.setdefault(op.device_id, Numbers()).add(op.device_seq)
         self._cursor = cursor
-        if self._writer.is_full:
-            await self._end_slice(is_last=False)
+        self._carried += len(ops)
+        if self._writer.is_full or self._carried >= limits.COURIER_OPS_MAX:
+            await self._end_slice()
         return ops
 
     async def finish(self) -> None:
-        """The last slice, with what the cloud has now."""
-        await self._end_slice(is_last=True)
+        """What was begun is ended; where there was nothing to say, that is said."""
+        if self._writer.is_open or not self._writer.made:
+            await self._end_slice()
 
-    async def _end_slice(self, *, is_last: bool) -> None:
+    async def _end_slice(self) -> None:
         assert self._log is not None, "it was met"
         await self._writer.add(await self._told(self._log, self._have_before))
-        await self._writer.end_slice(is_last=is_last)
+        await self._writer.end_slice()
         self._have_before = {device_id: numbers.copy() for device_id, numbers in self._have_now.items()}
-        self._answered = 0
+        self._carried = 0
 
     async def wants_snapshot(self) -> bool:
         return False

@@ -24,14 +24,14 @@ NONE: Final = b"null"
 class HubState(msgspec.Struct, frozen=True, kw_only=True, tag="hub"):
     """Where a hub stood: its log's epoch, how far it had read which log of the cloud, what it has, what it asks for.
 
-    `csr` asks for a certificate, `url` is where devices of its site find it.
+    `csr` asks for a certificate, where that is due; `url` is where devices of its site find it.
     """
 
     epoch: str
     cloud_epoch: str | None
     cursor: str | None
     have: dict[str, WireNumbers]
-    csr: str
+    csr: str | None = None
     url: str | None = None
 
 
@@ -76,9 +76,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, tag="page"):
 
 
 class End(msgspec.Struct, frozen=True, tag="end"):
-    """The last frame of a slice: whether another follows it in its set."""
-
-    is_last: bool
+    """The last frame of a slice."""
 
 
 Content = HubState | Letters | Ops | CloudState | Answers | Page | End

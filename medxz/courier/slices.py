@@ -86,9 +86,9 @@ class SetWriter:
     async def add(self, content: Content) -> None:
         await self._worker.run(self._add, content)
 
-    async def end_slice(self, *, is_last: bool) -> None:
+    async def end_slice(self) -> None:
         """It is whole, and on the disk, when this returns."""
-        await self._worker.run(self._end, is_last)
+        await self._worker.run(self._end)
 
     async def discard(self) -> None:
         """Take away what was made: it is not what it should be."""
@@ -108,10 +108,10 @@ class SetWriter:
             self._slice = SliceWriter(self._file, header, self._making.receiver, self._making.maker)
         self._slice.add(packed(content))
 
-    def _end(self, is_last: bool) -> None:
+    def _end(self) -> None:
         if self._slice is None or self._file is None:
             raise AssertionError("a slice was begun before it is ended")
-        self._slice.close(packed(End(is_last)))
+        self._slice.close(packed(End()))
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
