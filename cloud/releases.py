@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from medxz.work import Worker
 
 _PIECE_BYTES: Final = limits.MIB
+_SENT_BYTES: Final = 128 * limits.KIB
 _BESIDE: Final = ".raucb"
 _SPARE_BYTES: Final = limits.DISK_FREE_BYTES_MIN
 
@@ -89,11 +90,11 @@ class Shelf:
     def newest(self, compatible: str) -> UpdateAnswer | None:
         return next((release for release in self.all() if release.compatible == compatible), None)
 
-    def bundle(self, sha256: str) -> Bundle:
-        """The file; NotFound where there is no such release."""
+    def bundle(self, sha256: str) -> tuple[Path, int]:
+        """The file and its length; NotFound where there is no such release."""
         file = self._bundle(sha256)
         try:
-            return Bundle(file, file.stat().st_size)
+            return file, file.stat().st_size
         except OSError:
             raise NotFound("there is no such release") from None
 
@@ -189,4 +190,22 @@ class CloudReleases:
 
     async def bundle(self, caller: Caller, sha256: str) -> Bundle:
         require(caller, "hub")
-        return await self._worker.run(self._shelf.bundle, sha256)
+        file, size = await self._worker.run(self._shelf.bundle, sha256)
+
+        async def pieces(start: int, end: int) -> AsyncGenerator[bytes, None]:
+            while start < end:
+                piece = await self._worker.run(_piece, file, start, min(_SENT_BYTES, end - start))
+                if not piece:
+                    return  # it was removed or cut short: whoever counts its bytes notices
+                yield piece
+                start += len(piece)
+
+        return Bundle(size, pieces)
+
+
+def _piece(file: Path, start: int, count: int) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return os.pread(opened.fileno(), count, start)
+    except OSError:
+        return b""

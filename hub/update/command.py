@@ -168,7 +168,7 @@ def _back_up(data: Path) -> None:
     from medxz.program.errors import CommandFailed
 
     ended = subprocess.run(  # noqa: S603  our own program
-        [sys.executable, "-m", "hub", "backup", "--data", str(data), "--json"],
+        [sys.executable, "-I", "-m", "hub", "backup", "--data", str(data), "--json"],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     if ended.returncode:

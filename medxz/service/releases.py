@@ -6,8 +6,8 @@ hub without another request.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from medxz.errors import Forbidden
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A file of a release, and how long it is."""
+    """How long one is, and its bytes from one on and up to another, in pieces."""
 
-    file: Path
     size: int
+    pieces: Callable[[int, int], AsyncGenerator[bytes, None]]
 
 
 class Releases(Protocol):
@@ -34,7 +34,7 @@ class Releases(Protocol):
         ...
 
     async def bundle(self, caller: Caller, sha256: str) -> Bundle:
-        """The file of that content; NotFound where there is none."""
+        """The one of that content; NotFound where there is none."""
         ...
 
 

@@ -48,7 +48,7 @@ def test_the_newest_is_offered(shelf: Shelf, tmp_path: Path) -> None:
     newest = shelf.newest(KIND)
     assert newest is not None
     assert newest.version == "0.10.0"
-    assert shelf.bundle(newest.sha256).file.read_bytes() == b"bundle0.10.0"
+    assert shelf.bundle(newest.sha256)[0].read_bytes() == b"bundle0.10.0"
     shelf.remove(KIND, "0.10.0")
     assert [release.version for release in shelf.all()] == ["1.0.0", "0.10.0-rc.1", "0.9.0"]
     with pytest.raises(NotFound):
