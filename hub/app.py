@@ -21,6 +21,9 @@ from structlog.typing import FilteringBoundLogger
 
 from hub.advertise.presence import OFF, Presence, served_alone
 from hub.ask import check_path
+from hub.backup.backups import Backups
+from hub.care.care import Care, Cared
+from hub.care.parts import Parts, Restarts, ending_in_time
 from hub.clock import HubClock
 from hub.commands import Commands
 from hub.config import Settings
@@ -67,52 +70,61 @@ def run_hub(settings: Settings, *, announce_json: bool) -> None:
     run_loop(_run(settings, announce_json=announce_json))
 
 
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What lasts from one serving to the next."""
+
+    clock: HubClock
+    log: FilteringBoundLogger
+    notifier: Notifier
+    stop: asyncio.Event
+    restarts: Restarts
+    announce_json: bool
+
+
 async def _run(settings: Settings, *, announce_json: bool) -> None:
     clock = HubClock(SystemClock())
     log = make_log(sys.stderr.buffer, clock, settings.log_level)
     notifier = Notifier(os.environ, log)
     tell_of_broken_tasks(log)
     with stop_signals() as stop:
+        process = Process(clock, log, notifier, stop, Restarts(), announce_json)
         while not stop.is_set():
-            settings = await _serve(settings, clock, log, notifier, stop, announce_json=announce_json)
+            settings = await _serve(settings, process)
     log.info("hub stopped")
     notifier.close()
 
 
-async def _serve(
-    settings: Settings,
-    clock: HubClock,
-    log: FilteringBoundLogger,
-    notifier: Notifier,
-    stop: asyncio.Event,
-    *,
-    announce_json: bool,
-) -> Settings:
-    """Until it is told to stop, or a file of the store is found damaged: then the next start replaces it.
+async def _serve(settings: Settings, process: Process) -> Settings:
+    """Until it is told to stop, or has to begin again: a file of the store is damaged, or a part of it is broken.
 
     With these settings it is begun again: on the same port, wherever that was.
     """
-    async with open_hub(settings, os.environ, log=log, clock=clock) as hub:
-        memory.settle()
-        background = [
-            asyncio.create_task(notifier.keep_alive(_writer_probe(hub.storage), clock)),
-            asyncio.create_task(memory.give_back(clock)),
-            asyncio.create_task(PageWatch(hub.storage).run(), name="pages"),
-        ]
-        stored = hub.storage.log
-        log.info(
-            "hub ready", url=hub.url, server_id=stored.server_id, epoch=stored.epoch, ops=stored.last_seq
-        )
-        announce("hub", hub.url, notifier, as_json=announce_json)
-        background.append(asyncio.create_task(_advertise(hub, settings, clock, log), name="mdns"))
-        await first_of(stop.wait(), damage_to_mend(hub.storage, log))
-        note_damage(hub.storage, log)
-        if stop.is_set():
-            notifier.stopping()
-            log.info("hub stopping")
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+    clock, log, stop = process.clock, process.log, process.stop
+    with ending_in_time(log) as ending:
+        async with open_hub(settings, os.environ, log=log, clock=clock, restarts=process.restarts) as hub:
+            memory.settle()
+            background = [
+                asyncio.create_task(process.notifier.keep_alive(_writer_probe(hub.storage), clock)),
+                asyncio.create_task(memory.give_back(clock)),
+                asyncio.create_task(PageWatch(hub.storage).run(), name="pages"),
+                asyncio.create_task(hub.care.run(), name="care"),
+            ]
+            stored = hub.storage.log
+            log.info(
+                "hub ready", url=hub.url, server_id=stored.server_id, epoch=stored.epoch, ops=stored.last_seq
+            )
+            announce("hub", hub.url, process.notifier, as_json=process.announce_json)
+            background.append(asyncio.create_task(_advertise(hub, settings, clock, log), name="mdns"))
+            await first_of(stop.wait(), damage_to_mend(hub.storage, log), hub.care.broken())
+            ending.set()
+            note_damage(hub.storage, log)
+            if stop.is_set():
+                process.notifier.stopping()
+                log.info("hub stopping")
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
     return settings.model_copy(update={"port": urlsplit(hub.url).port})
 
 
@@ -129,6 +141,8 @@ class Hub:
     presence: Presence
     multicast: Multicast
     refilling: Refilling
+    backups: Backups
+    care: Care
     updates: UpdateDesk
 
 
@@ -140,6 +154,7 @@ async def open_hub(
     log: FilteringBoundLogger,
     clock: Clock | None = None,
     ids: Ids | None = None,
+    restarts: Restarts | None = None,
 ) -> AsyncIterator[Hub]:
     """A hub that was made, serving; on leaving, what is being answered is answered, and everything is closed."""
     places, ids = settings.places, ids or RandomIds()
@@ -161,7 +176,11 @@ async def open_hub(
                 follower = Follower(
                     storage.log, storage.views, clock, lambda what: log.info("views", why=what)
                 )
-                services, clinic = hub_services(storage, follower, doors, around, refilling, VERSION)
+                tls = Tls(storage, identity, doors, around)
+                care = _care_of(storage, identity, tls, Parts(storage.log, follower, clock), around, restarts)
+                services, clinic = hub_services(
+                    storage, follower, doors, around, refilling, care=care, version=VERSION
+                )
                 hub = Hub(
                     around.url,
                     storage,
@@ -172,10 +191,12 @@ async def open_hub(
                     around.presence,
                     multicast,
                     refilling,
+                    care.backups,
+                    care,
                     updates,
                 )
-                tls = Tls(storage, identity, doors, around)
                 async with AsyncExitStack() as stack:
+                    stack.push_async_callback(hub.backups.close)
                     await stack.enter_async_context(_controlled(hub, around, tls, started_ms))
                     await stack.enter_async_context(_served(hub, around, tls, follower, bound))
                     if doors.neighbours is not None:
@@ -184,6 +205,19 @@ async def open_hub(
                         refilling.running(doors.in_step, lambda: doors.link().backlog)
                     )
                     yield hub
+
+
+def _care_of(
+    storage: Storage,
+    identity: HubIdentity,
+    tls: Tls,
+    parts: Parts,
+    around: Surroundings,
+    restarts: Restarts | None,
+) -> Care:
+    backups, has_cloud = Backups(storage, VERSION, around.say), identity.claim is not None
+    cared = Cared(storage, backups, parts, restarts or Restarts(), has_cloud, tls.serves_until_ms)
+    return Care(cared, around.say)
 
 
 @asynccontextmanager
@@ -209,6 +243,7 @@ async def _controlled(hub: Hub, around: Surroundings, tls: Tls, started_ms: int)
     control = ControlServer(
         around.settings.places.socket,
         {**commands.table(), **pairing_commands(hub.doors.pairing), **renewal_commands(tls)}
+        | hub.backups.table()
         | hub.updates.table()
         | courier.table(),
         around.say,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hub.backup.command import backup, restore
 from hub.boot.command import first_boot
 from hub.courier.command import give as export
 from hub.courier.command import take as import_
@@ -233,7 +234,7 @@ def doctor(context: click.Context, data: Path, key_file: Path | None, as_json: b
     context.exit(DONE if well else FAILED)
 
 
-for command in (pair, user, device, first_boot, renew, update, export, import_):
+for command in (pair, user, device, first_boot, backup, restore, renew, update, export, import_):
     cli.add_command(command)
 
 

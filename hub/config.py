@@ -11,7 +11,7 @@ from pydantic import Field
 from medxz import limits
 from medxz.program import settings as sources
 from medxz.program.places import Places
-from medxz.program.settings import Number, Packaged, Program, ServerSettings
+from medxz.program.settings import AnyPath, Number, Packaged, Program, ServerSettings
 
 
 class HubPlaces(Places):
@@ -35,6 +35,20 @@ class HubPlaces(Places):
     def keepsake(self) -> Path:
         """What makes this hub that hub, once more: for when the store is damaged."""
         return self.data / "keepsake"
+
+    @property
+    def settings(self) -> Path:
+        return self.data / "hub.toml"
+
+    @property
+    def backups(self) -> Path:
+        """Where backups are made, before they are carried elsewhere."""
+        return self.data.with_name("backups")
+
+    @property
+    def backup_note(self) -> Path:
+        """When the last backup was made, and where it went."""
+        return self.data / "backup.json"
 
     @property
     def courier(self) -> Path:
@@ -71,6 +85,10 @@ class Settings(ServerSettings):
         description="hours for which a session goes on while the cloud can't be reached",
     )
     require_signed_ops: bool = Field(False, description="refuse ops without a signature")
+    backup_to: AnyPath | None = Field(
+        None,
+        description="the folder that `medxz-hub backup` carries to: a mounted stick, a share; `cloud`: this hub's cloud",
+    )
 
     @property
     def places(self) -> HubPlaces:

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from hub import ask
+from hub.care.advice import advice_for
+from hub.care.checks import check_memory, check_temperature, check_wear
+from hub.care.machine import Machine
 from hub.clock import Standing
 from hub.config import HubPlaces, load_settings
 from hub.storage import open_storage
@@ -83,15 +86,28 @@ def _store(places: HubPlaces, environ: Mapping[str, str], progress: Progress) ->
     except ask.HubNotRunning:
         yield Finding("hub", ok=True, detail="does not run: its store is looked into directly")
         yield from asyncio.run(_examine_stopped(places, environ, progress))
+        yield from _machine()
         return
     except CommandFailed as error:
         yield Finding("hub", ok=False, detail=str(error), hint=error.hint)
         return
     yield Finding("hub", ok=True, detail=f"runs at {hub['url']}, version {hub['version']}")
     for check in hub["checks"]:
-        hint = "" if check["ok"] else "see the hub's log; of a damaged file: docs/recovery.md"
+        hint = "" if check["ok"] else advice_for(check["name"])
         yield Finding(f"hub: {check['name']}", ok=check["ok"], detail=check["detail"], hint=hint)
     yield _check_running(places, progress)
+
+
+def _machine() -> Iterator[Finding]:
+    """What a running hub tells of its machine itself."""
+    machine = Machine()
+    for check in (
+        check_wear(machine.wear()),
+        check_temperature(machine.temperature_c()),
+        check_memory(machine.memory()),
+    ):
+        hint = "" if check.ok else advice_for(check.name)
+        yield Finding(check.name, ok=check.ok, detail=check.detail, hint=hint)
 
 
 def _check_running(places: HubPlaces, progress: Progress) -> Finding:

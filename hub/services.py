@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hub.care.care import Care
 from hub.config import Settings
 from hub.doors import Doors, Surroundings
 from hub.recovery.refilling import Refilling
@@ -30,8 +31,15 @@ from medxz.work import ThreadWorker
 
 
 def hub_services(
-    storage: Storage, follower: Follower, doors: Doors, around: Surroundings, refilling: Refilling, version: str
-) -> tuple[Services, ClinicServices]:  # fmt: skip
+    storage: Storage,
+    follower: Follower,
+    doors: Doors,
+    around: Surroundings,
+    refilling: Refilling,
+    *,
+    care: Care,
+    version: str,
+) -> tuple[Services, ClinicServices]:
     """Those of the server, and those of its one clinic."""
     log, registry, settings = storage.log, storage.registry, around.settings
     clock, ids = around.clock, around.ids
@@ -59,6 +67,7 @@ def hub_services(
             hubs_push=doors.neighbours is None,
         )
     )
+    more = {**_gauges(doors), **refilling.gauges(), **care.gauges()}
     server = assemble(
         ServerParts(
             kind="hub",
@@ -70,17 +79,13 @@ def hub_services(
             accounts=doors.accounts,
             clinic=only(clinic),
             health=health_of(
-                log, follower, upstream, settings.places.data, _checks(storage, doors, around, refilling)
-            ),
-            gauges=gauges_of(
                 log,
                 follower,
-                clinic.pull,
-                clinic.snapshot,
-                results,
-                doors.link,
-                more={**_gauges(doors), **refilling.gauges()},
+                upstream,
+                settings.places.data,
+                _checks(storage, doors, around, refilling, care),
             ),
+            gauges=gauges_of(log, follower, clinic.pull, clinic.snapshot, results, doors.link, more=more),
             dictionaries=[shipped_dictionary()],
             clock=clock,
         )
@@ -88,13 +93,16 @@ def hub_services(
     return server, clinic
 
 
-def _checks(storage: Storage, doors: Doors, around: Surroundings, refilling: Refilling) -> list[Checking]:
+def _checks(
+    storage: Storage, doors: Doors, around: Surroundings, refilling: Refilling, care: Care
+) -> list[Checking]:
     """The hub's own."""
     return [
         refilling.check,
         storage.clock.check,
         around.presence.check,
         *([doors.neighbours.check] if doors.neighbours is not None else []),
+        *care.checks(),
     ]
 
 

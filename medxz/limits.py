@@ -120,8 +120,15 @@ CHECKPOINT_BYTES: Final = 64 * MIB  # of op texts: about a third of that in the 
 OVERLOADED_RETRY_S: Final = 1
 STORAGE_FULL_RETRY_S: Final = 30
 
-# Below this much room on the disk, /health says so.
+# Below this much room on the disk, /health says so; below the second, or this part of a small disk, nothing is stored
+# any more: the rest is for what was acknowledged, for the audit, and for coming back.
 DISK_FREE_BYTES_MIN: Final = 256 * MIB
+DISK_RESERVED_BYTES: Final = 64 * MIB
+DISK_RESERVED_PART: Final = 50
+
+# The write-ahead log: what it is cut back to, and what it may grow to before something is wrong.
+WAL_BYTES_KEPT: Final = 64 * MIB
+WAL_BYTES_MAX: Final = 256 * MIB
 
 # What a courier carries: a frame holds a page; so many bytes, or ops and answers, begin another file.
 COURIER_FRAME_BYTES_MAX: Final = 32 * MIB
@@ -194,6 +201,8 @@ assert 1_500 * ADOPTED_MAX <= CLAIM_BYTES_MAX, (
 assert max(CONNECTIONS_MAX, CLOUD_CONNECTIONS_MAX) * ANONYMOUS_BODY_BYTES_FREE <= BODIES_BYTES_MAX
 assert ANONYMOUS_BODY_S <= STALLED_S
 assert OP_BYTES_MAX <= PULL_PAGE_BYTES_MAX, "a page holds at least one op"
+assert DISK_RESERVED_BYTES < DISK_FREE_BYTES_MIN, "it is told before anything is refused"
+assert CHECKPOINT_BYTES // 3 < WAL_BYTES_KEPT < WAL_BYTES_MAX
 assert STREAM_PING_S_MIN < STREAM_PING_S < STREAM_PING_S_MAX
 assert STREAMS_MAX < CONNECTIONS_MAX, "streams leave room for requests"
 assert LIVE_LINES_PER_HUB_MAX < LIVE_LINES_MAX < CONNECTIONS_MAX

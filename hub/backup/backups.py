@@ -71,9 +71,14 @@ class Backups:
             "recovery_key": self.recovery_key,
         }
 
+    @property
+    def is_running(self) -> bool:
+        """Whether one is being made."""
+        return self._task is not None and not self._task.done()
+
     async def begin(self, _arguments: Json) -> Json:
         """Begin one, unless one is being made: then that one is told of."""
-        if self._task is None or self._task.done():
+        if not self.is_running:
             self._stage = ("beginning", 0, 0)
             self._task = asyncio.create_task(self.make(), name="backup")
             self._task.add_done_callback(_heard)
@@ -81,12 +86,11 @@ class Backups:
 
     async def state(self, _arguments: Json) -> Json:
         """How far it is, and how the last one ended."""
-        running = self._task is not None and not self._task.done()
         stage, done, total = self._stage
         shown = await self.is_key_shown()
         found: Json = {
             "is_key_shown": shown,
-            "running": running,
+            "running": self.is_running,
             "stage": stage,
             "done": done,
             "total": total,

@@ -14,10 +14,11 @@ from typing import Final
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from medxz.accounts.codes import ALPHABET
 from medxz.program.errors import CommandFailed
 from medxz.store.authority.secrets import SEALING_KEY_BYTES
 
+# that of pairing codes, which a hub that serves need not load for it
+ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 CHARS: Final = 36
 SECRET: Final = "recovery_key"  # noqa: S105  the name of a secret, not one
 SHOWN: Final = "recovery_key_shown"

@@ -6,7 +6,6 @@ and its own.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Final
 from medxz import limits
 from medxz.service.upstream import Upstream
 from medxz.store.base import LogStore
+from medxz.store.room import room_of
 from medxz.store.views.follower import Follower
 from medxz.wire import Check, HealthAnswer
 
@@ -67,13 +67,13 @@ async def check_writer(log: LogStore) -> Check:
 
 
 async def check_disk(folder: Path) -> Check:
-    usage = shutil.disk_usage(folder)
-    free_mib = usage.free // limits.MIB
-    return Check(
-        name="disk",
-        ok=usage.free >= limits.DISK_FREE_BYTES_MIN,
-        detail=f"{free_mib} MiB free; below {limits.DISK_FREE_BYTES_MIN // limits.MIB} MiB make room",
-    )
+    room = room_of(folder)
+    free_mib, least_mib = room.free // limits.MIB, limits.DISK_FREE_BYTES_MIN // limits.MIB
+    if room.is_full:
+        detail = f"{free_mib} MiB free: nothing is stored until there is room, reading goes on"
+    else:
+        detail = f"{free_mib} MiB free; below {least_mib} MiB make room: at {room.reserved // limits.MIB} MiB nothing is stored any more"
+    return Check(name="disk", ok=room.free >= limits.DISK_FREE_BYTES_MIN, detail=detail)
 
 
 async def check_integrity(log: LogStore) -> Check:

@@ -14,6 +14,7 @@ from medxz import limits
 from medxz.store.base import Append, Outcome
 from medxz.store.cipher import failure
 from medxz.store.damage import Damage
+from medxz.store.room import refuse_without_room
 from medxz.store.tail import Committed
 from medxz.store.writer import Collision, Writer
 from medxz.work import Worker
@@ -29,6 +30,7 @@ class FileTransactions:
         self._damage: Final = damage
 
     async def write(self, batches: Sequence[Append], size: int, /) -> tuple[list[list[Outcome]], Committed]:
+        refuse_without_room(self._path.parent)
         try:
             with self._damage.watching(self._path, "writing"):
                 return await self._write(batches, size)

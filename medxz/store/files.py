@@ -11,6 +11,7 @@ from typing import Final, Self, TypeVar, TypeVarTuple
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
+from medxz import limits
 from medxz.errors import StoreError
 from medxz.store.cipher import failure_to_open, open_database
 from medxz.store.dictionaries import shipped_dictionary
@@ -84,6 +85,8 @@ class LogFile:
             migrate(writing, _SQL)
             file = cls(path, key, writing)
             writing.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+            # what it once grew to while somebody read for long is given back when it begins anew
+            writing.execute(f"PRAGMA journal_size_limit = {limits.WAL_BYTES_KEPT}").fetchall()
             writing.execute(f"PRAGMA cache_size = -{_WRITING_CACHE_KIB}").fetchall()
             if file.stopped_cleanly:  # else nothing has to be written, and a full disk can be read
                 writing.execute("UPDATE log SET clean_stop = 0")

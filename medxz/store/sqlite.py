@@ -346,9 +346,9 @@ class SqliteLog:
     def _start_checkpoint(self) -> None:
         if self._checkpoint is None or self._checkpoint.done():
             self._since_checkpoint = 0
-            self._checkpoint = asyncio.create_task(self._run_checkpoint(), name="checkpoint")
+            self._checkpoint = asyncio.create_task(self.checkpoint(), name="checkpoint")
 
-    async def _run_checkpoint(self) -> None:
+    async def checkpoint(self) -> None:
         """Copy most of the write-ahead log beside the writer; the writer copies the little that came meanwhile.
 
         Only a checkpoint that no commit overtakes lets the write-ahead log begin again at its start.

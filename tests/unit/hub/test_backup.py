@@ -13,8 +13,8 @@ from hub.backup.folder import Folder, carry, describe, find_backup
 from hub.backup.keeping import DAYS, MONTHS, STAMP, WEEKS, moment_of, stamp_of, superfluous
 from hub.backup.manifest import NAME, Contents, Manifest, read_manifest
 from hub.backup.note import BackupNote, read_note, write_note
-from hub.backup.recovery_key import CHARS, make_recovery_key, name_of, printed, read_recovery_key
-from medxz.accounts.codes import ALPHABET
+from hub.backup.recovery_key import ALPHABET, CHARS, make_recovery_key, name_of, printed, read_recovery_key
+from medxz.accounts import codes
 from medxz.ids import RandomIds
 from medxz.program.errors import CommandFailed
 
@@ -72,6 +72,7 @@ def test_a_key_survives_being_written_down() -> None:
     """Whatever stands between its groups, and in whichever case, it is the same key."""
     text = make_recovery_key()
     assert len(text) == CHARS
+    assert codes.ALPHABET == ALPHABET
     assert read_recovery_key(printed(text).lower()) == text
     assert read_recovery_key(f"  {printed(text).replace('-', ' ')}\n") == text
     assert name_of(text) != name_of(make_recovery_key())
