@@ -22,7 +22,7 @@ FUZZ_S ?= 20
 IMAGE_VERSION := $(or $(VERSION),$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -n1))
 TEST_KEYS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/medxz-hub/test-keys
 
-.PHONY: help setup run test check bench format lock clean sim plants cuts soak fuzz mutants proof deb image test-image
+.PHONY: help setup run test check bench format lock clean sim plants cuts soak fuzz mutants proof deb image test-image bundle
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,10 @@ image: $(STAMP) ## what is written to a card or disk, under build/image/ (ARCH=a
 test-image: $(STAMP) ## images of both kinds, made and booted in QEMU: first boot, updates, power cuts (25 minutes)
 	@test -e $(TEST_KEYS)/keyring.pem || firmware/rauc/make-keys $(TEST_KEYS)
 	@$(BIN)/python -m tests.image --keys $(TEST_KEYS)
+
+bundle: $(STAMP) ## a signed update (ROOT=rootfs.ext4 ARCH=arm64 VERSION=0.2.0 KEYS=DIR OUT=FILE.raucb): docs/updates.md
+	@firmware/rauc/make-bundle --root $(ROOT) --arch $(ARCH) --version $(VERSION) --keys $(KEYS) --out $(OUT) \
+		$(if $(FORMAT),--format $(FORMAT))
 
 format: $(STAMP) ## put the code into shape
 	$(BIN)/ruff check --fix-only .
