@@ -43,8 +43,7 @@ def hub_services(
     """Those of the server, and those of its one clinic."""
     log, registry, settings = storage.log, storage.registry, around.settings
     clock, ids = around.clock, around.ids
-    gate = Gate(doors.verifier, only_clinic(registry), clock)
-    throttle = Throttle(_rates(settings), clock)
+    gate, throttle = Gate(doors.verifier, only_clinic(registry), clock), Throttle(_rates(settings), clock)
     upstream = Upstream("hub", log, registry, doors.link)
     results = no_results()
     clinic = assemble_clinic(
