@@ -32,9 +32,12 @@ class Debian(Container):
     def _install(self) -> None:
         if not Path("/usr/bin/python3.11").exists() or not Path("/var/lib/dpkg/status").exists():
             raise CannotNspawn("the package is for a Debian with Python 3.11")
-        self.overlay.mkdir()
+        # a machine that is a container itself may have it say that nothing is to be started
+        (self.overlay / "sbin").mkdir(parents=True)
+        (self.overlay / "sbin/policy-rc.d").write_text("")
         for folder in ("var/lib/dpkg", "etc/alternatives", "etc/dpkg"):
             shutil.copytree(f"/{folder}", self.root / folder, symlinks=True, dirs_exist_ok=True)
+        (self.root / "var/lib/dpkg/statoverride").write_text("")  # of users that are not in there
         (self.root / "var/log").mkdir(parents=True, exist_ok=True)
 
 

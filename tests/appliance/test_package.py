@@ -56,8 +56,8 @@ def test_the_life_of_a_package(hub: Build, debian: Debian, tmp_path: Path) -> No
 
 
 def installed(box: Debian, deb: Path) -> None:
-    box.path("/var/tmp/1.deb").write_bytes(deb.read_bytes())
-    box.dpkg("--install", "/var/tmp/1.deb")
+    box.path("/srv/1.deb").write_bytes(deb.read_bytes())
+    box.dpkg("--install", "/srv/1.deb")
     assert box.dpkg("--verify", "medxz-hub") == ""
     assert box.run("id", "-u", "medxz").stdout.strip() == "791"
     assert box.show(UNIT, "ActiveState") == "inactive"
@@ -70,7 +70,7 @@ def installed(box: Debian, deb: Path) -> None:
         assert box.run(program, "--help").stdout
         assert "COMMANDS" in box.run("zcat", f"/usr/share/man/man1/{program}.1.gz").stdout
     # what a program of it compiles is there already, and every user may run it
-    assert box.run("find", "/usr/lib/medxz-hub", "-newer", "/var/tmp/1.deb", "-name", "*.pyc").stdout == ""
+    assert box.run("find", "/usr/lib/medxz-hub", "-newer", "/srv/1.deb", "-name", "*.pyc").stdout == ""
 
 
 def made(box: Debian) -> str:
@@ -89,8 +89,8 @@ def status(box: Debian) -> str:
 def upgraded(box: Debian, deb: Path, folder: Path, server_id: str) -> None:
     box.run("systemctl", "disable", "--now", "medxz-hub-check.timer")
     before = box.show(UNIT, "MainPID")
-    box.path("/var/tmp/2.deb").write_bytes(next_version(deb, "1.0.1", folder).read_bytes())
-    box.dpkg("--install", "/var/tmp/2.deb")
+    box.path("/srv/2.deb").write_bytes(next_version(deb, "1.0.1", folder).read_bytes())
+    box.dpkg("--install", "/srv/2.deb")
     assert status(box) == server_id
     assert box.show(UNIT, "MainPID") != before
     assert not box.is_enabled("medxz-hub-check.timer")
@@ -102,7 +102,7 @@ def removed(box: Debian, server_id: str, deb: Path) -> None:
     assert box.show(UNIT, "ActiveState") == "inactive"
     assert not box.run("sh", "-c", "ls /usr/lib/medxz-hub", check=False).stdout
     assert box.path(f"{DATA}/hub.db").exists()
-    box.dpkg("--install", "/var/tmp/1.deb")
+    box.dpkg("--install", "/srv/1.deb")
     assert status(box) == server_id
     box.path("/etc/medxz").mkdir()
     box.path("/etc/medxz/hub.toml").write_text("port = 8443\n")
@@ -110,7 +110,7 @@ def removed(box: Debian, server_id: str, deb: Path) -> None:
     assert not box.path("/etc/medxz").exists()
     assert box.path(f"{DATA}/hub.db").exists()
     assert box.path("/var/lib/medxz/hub.key").exists()
-    box.dpkg("--install", "/var/tmp/1.deb")
+    box.dpkg("--install", "/srv/1.deb")
     assert status(box) == server_id
 
 

@@ -191,6 +191,28 @@ def test_what_lies_in_the_credential_store_is_taken(box: Container, tmp_path: Pa
     assert "operator" in box.run("medxz-hub", "renew", "--data", DATA, "--json").stdout
 
 
+def test_a_key_that_is_sealed_to_the_machine_is_taken(box: Container) -> None:
+    """With its key in /etc/credstore.encrypted alone the hub serves, and no file with the key lies open on the disk."""
+    box.run("mkdir", "-m", "700", "/etc/credstore.encrypted")
+    sealed = "/etc/credstore.encrypted/medxz-hub.key_file"
+    box.run(
+        "systemd-creds",
+        "encrypt",
+        "--with-key=host",
+        "--name=medxz-hub.key_file",
+        "/var/lib/medxz/hub.key",
+        sealed,
+    )
+    box.run("systemctl", "stop", UNIT)
+    box.run("mv", "/var/lib/medxz/hub.key", "/root/elsewhere")
+    try:
+        box.run("systemctl", "start", UNIT)
+        assert status(box)["healthy"] is True
+    finally:
+        box.run("mv", "/root/elsewhere", "/var/lib/medxz/hub.key")
+        box.run("rm", "-r", "/etc/credstore.encrypted")
+
+
 @pytest.mark.parametrize("name", ["backup", "check", "renew"])
 def test_what_the_timers_start_works(box: Container, name: str) -> None:
     """Beside a running hub each of them ends well, as its own user and as closed off as its unit says."""
