@@ -96,7 +96,10 @@ class Tls:
         if self._cloud is not None and needs_renewal(
             self._cloud.credential.certificate, self._around.clock.now_ms()
         ):
-            raise CloudRequired("the certificate by the cloud is due, and the cloud did not renew it")
+            ends = _end_of(self._cloud.credential)
+            raise CloudRequired(
+                f"the certificate is due, and only the cloud can renew it; it is good until {ends}"
+            )
         return {"renewed": is_new, "by": self._maker(), "serves_until": _end_of(credential)}
 
     def _show(self, credential: Credential, *, is_new: bool) -> None:

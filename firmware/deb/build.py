@@ -79,7 +79,17 @@ class Build:
         self._document()
         self._control(units)
         self._settle_modes()
-        done = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z6", "--build", self.root, self.file]
+        # one thread: with several the file depends on how many there were
+        done = [
+            "dpkg-deb",
+            "--root-owner-group",
+            "--threads-max=1",
+            "-Zxz",
+            "-z6",
+            "--build",
+            self.root,
+            self.file,
+        ]
         _run(*done, SOURCE_DATE_EPOCH=str(self.epoch))
         return self.file
 

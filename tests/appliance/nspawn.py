@@ -98,7 +98,8 @@ class Container:
         with self.console.open("wb") as console:
             self._process = subprocess.Popen(
                 [
-                    "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--console=pipe",
+                    # it ends with whoever runs the tests, however that ends
+                    "setpriv", "--pdeathsig=KILL", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--console=pipe",
                     f"--directory={self.root}", *self._mounts(),
                     "--boot", "--", "--unit=test.target", "--show-status=no",
                 ],
@@ -240,7 +241,7 @@ def _site_packages() -> Path:
 
 def check_that_it_can() -> None:
     """CannotNspawn says what this machine lacks; that it boots is seen when it does."""
-    missing = [tool for tool in ("systemd-nspawn", "nsenter") if shutil.which(tool) is None]
+    missing = [tool for tool in ("systemd-nspawn", "nsenter", "setpriv") if shutil.which(tool) is None]
     if missing:
         raise CannotNspawn(f"{', '.join(missing)} not found (scripts/system-packages)")
     if os.geteuid() != 0:
