@@ -1,6 +1,6 @@
 """The mutants: what mutmut's operators make of the lines that changed.
 
-Left out are texts that people read (a refusal's code is a promise, its words are not), functions that mutmut leaves out
+Left out are texts that people read (a refusal's code is a promise, its words are not), SQL in other letters, functions that mutmut leaves out
 (decorated ones), and what needs a PostgreSQL to run.
 """
 
@@ -81,11 +81,20 @@ def mutants_of(file: str, lines: set[int] | None) -> Iterator[Mutant]:
     wrapper.visit(visitor)
     places = wrapper.resolve(PositionProvider)
     for one in visitor.mutations:
-        if one.contained_by_top_level_function is not None and not _is_prose(
-            wrapper.module, one.original_node
+        if (
+            one.contained_by_top_level_function is not None
+            and not _is_prose(wrapper.module, one.original_node)
+            and not _is_same_sql(wrapper.module, one.original_node, one.mutated_node)
         ):
             line = places[one.original_node].start.line
             yield Mutant(file, line, wrapper.module, one.original_node, one.mutated_node)
+
+
+def _is_same_sql(module: Any, node: Any, other: Any) -> bool:
+    """The same statement in letters of another case says the same."""
+    before, after = module.code_for_node(node), module.code_for_node(other)
+    inner = before.strip("rbfuRBFU").strip("\"'")
+    return _SQL.match(inner) is not None and before.casefold() == after.casefold()
 
 
 def _is_prose(module: Any, node: Any) -> bool:

@@ -20,6 +20,9 @@ TESTS: Final = (
     "tests/unit/test_rules.py",
     "tests/store",
     "tests/protocol",
+    "tests/unit/hub/test_mending.py",
+    "tests/unit/hub/test_restoring.py",
+    "tests/unit/hub/test_backup.py",
 )
 # one backend of the three that are files; the cloud's program runs the same services
 SKIPPED: Final = "not postgres and not cloud and not sqlite-plain and not sqlite-encrypted"

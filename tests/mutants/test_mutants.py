@@ -31,6 +31,13 @@ def test_texts_for_people_are_left_alone() -> None:
     assert any('"XXwrong_clinicXX"' in one for one in told)
 
 
+def test_sql_in_other_letters_is_no_mutant() -> None:
+    """A statement that is only written in small letters is the same; one that is another stays a mutant."""
+    told = [one.told() for one in mutants_of("medxz/store/registry.py", None)]
+    assert any("XXSELECT name, bytes FROM secretXX" in one for one in told)
+    assert not any("select name, bytes from secret" in one for one in told)
+
+
 def test_the_quickest_tests_come_first() -> None:
     """They are those that reach the line, or the one above where nothing begins; as many as there is time for."""
     mutant = next(mutants_of(FILE, None))
