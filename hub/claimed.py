@@ -24,7 +24,7 @@ KEY: Final = "hub_key"
 class Claimed(BaseModel):
     """The claim, as it is kept. `began_alone`: its own CA goes on standing for it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     hub_id: str
     clinic_id: str

@@ -50,7 +50,7 @@ class Kept(BaseModel):
     `machine_is_off`: it was wrong when the cloud last told the time.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     stood_ms: int
     proven_ms: int

@@ -21,7 +21,7 @@ Phase = Literal["no_code", "trying", "waiting", "refused", "claimed"]
 class Record(BaseModel):
     """One file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     @classmethod
     def read(cls, file: Path) -> Self | None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from importlib import resources
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+import hub
+from hub.arguments import Arguments
+from hub.boot.file import _Section
+from hub.claimed import Claimed
+from hub.clock import Kept as ClockKept
 from hub.update.schemas import needs_backup, schemas, told
 from medxz.errors import SchemaTooNew
+from medxz.program.settings import ServerSettings
 from medxz.store.cipher import open_database
 from medxz.store.migrate import migrate
 from medxz.store.migrations import read_migrations, readable_from, schema_of
@@ -114,3 +123,24 @@ def test_a_bundle_says_what_it_leaves() -> None:
         )
     )
     assert needs_backup("")
+
+
+def kept_by_hubs() -> list[type[BaseModel]]:
+    """The forms in which a hub keeps something for its next start; not what somebody asks of it or writes for it."""
+    for module in pkgutil.walk_packages(hub.__path__, "hub."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found, left = [], [BaseModel]
+    while left:
+        kinds = left.pop().__subclasses__()
+        left += kinds
+        found += [kind for kind in kinds if kind.__module__.startswith("hub.")]
+    asked = (Arguments, ServerSettings, _Section)
+    return [kind for kind in found if not issubclass(kind, asked)]
+
+
+def test_what_a_newer_version_keeps_is_read_by_an_older_one() -> None:
+    """Of what a hub keeps for its next start, a member that it does not know is let pass: it may have gone back."""
+    kinds = kept_by_hubs()
+    assert {Claimed, ClockKept} <= set(kinds)
+    assert [kind.__qualname__ for kind in kinds if kind.model_config.get("extra") == "forbid"] == []
