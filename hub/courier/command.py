@@ -56,6 +56,8 @@ def give(data: Path, folder: Path, slice_mb: int | None, *, key_file: Path | Non
         told = _finished(ask, progress)
         files = [_copied(Path(begun["out"]) / name, folder / name, progress) for name in told["files"]]
     _tidy(folder, files)
+    for name in told["files"]:  # what is on the medium need not lie on the hub too
+        (Path(begun["out"]) / name).unlink(missing_ok=True)
     answer = {**told, "files": [str(path) for path in files]}
     size = f"{told['bytes'] / 1_048_576:.1f} MiB in {len(files)} files"
     tell(answer, as_json, f"{told['ops']} ops for the cloud lie in {folder}: {size}.")

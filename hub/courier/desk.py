@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,11 +138,19 @@ class CourierDesk:
     def incoming(self) -> Path:
         return self.hub.storage.places.courier / "in"
 
-    def _begin(self, doing: Any) -> Json:
+    async def _done(self, doing: Coroutine[Any, Any, Json]) -> Json:
+        try:
+            return await doing
+        except OSError as error:
+            raise CommandFailed(
+                f"{self.hub.storage.places.courier}: {error.strerror}", "make room on the hub's disk"
+            ) from None
+
+    def _begin(self, doing: Coroutine[Any, Any, Json]) -> Json:
         if self._work.task is not None and not self._work.task.done():
             doing.close()
             raise CommandFailed("a courier is being served already", "wait until that is done", "busy")
-        self._work = _Work(asyncio.create_task(doing, name="courier"))
+        self._work = _Work(asyncio.create_task(self._done(doing), name="courier"))
         return {"begun": True, "in": str(self.incoming), "out": str(self.outgoing)}
 
     def _progress(self, done: int, total: int) -> None:

@@ -149,8 +149,7 @@ class Slice:
         for key in keys:
             if key_name(key.public_key()) == header.for_key:
                 try:
-                    bound = _bound(msgspec.structs.replace(header, wrapped=""))
-                    return Unlocked(self, _SUITE.decrypt(_bytes(header.wrapped), key, bound))
+                    return Unlocked(self, _SUITE.decrypt(_bytes(header.wrapped), key, _bound(header)))
                 except (InvalidTag, ValueError):
                     break
         raise CourierRefused(
@@ -232,8 +231,8 @@ def read_slice(path: Path) -> Slice:
 
 
 def _bound(header: Header) -> bytes:
-    """What the wrapped key is bound to: all of the header but itself."""
-    return MAGIC + msgspec.json.encode(header)
+    """What the wrapped key is bound to. The signature binds it to the rest, members of later versions included."""
+    return MAGIC + f"{header.set_id}\n{header.number}\n{header.for_key}\n".encode()
 
 
 def _text(raw: bytes) -> str:

@@ -49,7 +49,9 @@ def find_slices(folder: Path, way: Way) -> Found:
         else:
             if found.header.way == way:
                 slices.append(found)
-    slices.sort(key=lambda each: (each.header.hub_id, each.header.set_id, each.header.number))
+    slices.sort(
+        key=lambda each: (each.header.clinic_id, each.header.hub_id, each.header.set_id, each.header.number)
+    )
     return Found(slices, refused)
 
 
