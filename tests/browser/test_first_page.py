@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from hub.boot.claiming import Claiming
@@ -24,7 +25,12 @@ from medxz.program.errors import CommandFailed
 from medxz.web import make_log
 from medxz.web.plain import serve_pages
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+# one browser for all of them: it takes longer to start than to be used
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -57,7 +63,7 @@ class Box:
         return answer
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def box(tmp_path: Path) -> AsyncIterator[Box]:
     clock = SystemClock()
     bound = socket.create_server(("127.0.0.1", 0))
@@ -73,7 +79,7 @@ async def box(tmp_path: Path) -> AsyncIterator[Box]:
     await serving.stop(2)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     chromium = shutil.which("chromium")
     assert chromium is not None, "scripts/system-packages installs it"
