@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,10 @@ def box(made: Container) -> Iterator[Container]:
 def status(box: Container) -> dict[str, object]:
     told: dict[str, object] = json.loads(box.run("medxz-hub", "status", "--data", DATA, "--json").stdout)
     return told
+
+
+def is_announced(box: Container, address: str) -> bool:
+    return address in str(status(box)["mdns"])
 
 
 def main_pid(box: Container) -> int:
@@ -106,6 +111,19 @@ def test_it_serves_tls(box: Container) -> None:
     """A client on the machine that trusts the hub's CA is answered."""
     asked = box.run("openssl", "s_client", "-connect", "127.0.0.1:8443", "-brief", check=False)
     assert "TLSv1.3" in asked.stdout + asked.stderr
+
+
+def test_it_is_known_on_its_lan(box: Container) -> None:
+    """It announces itself by mDNS, and under a new address as soon as the machine has one: nothing of that is shut off."""
+    box.run("ip", "link", "add", "lan", "type", "veth", "peer", "name", "other")
+    try:
+        for address in ("192.168.77.2", "192.168.78.2"):
+            box.run("ip", "address", "add", f"{address}/24", "dev", "lan")
+            for link in ("lan", "other"):
+                box.run("ip", "link", "set", link, "up")
+            box.until(partial(is_announced, box, address), f"that it announces {address}")
+    finally:
+        box.run("ip", "link", "del", "lan")
 
 
 def test_it_stops(box: Container) -> None:

@@ -1,0 +1,159 @@
+"""The units of updates under a real systemd: what they may do is enough for what they do, and a version that can't even say
+how it is gets left. RAUC and the restart are written down here; they are real in tests/system/test_update.py and in the image.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.appliance.conftest import started
+from tests.appliance.nspawn import Container
+from tests.system.hub_process import CLINIC
+
+pytestmark = [pytest.mark.xdist_group("nspawn"), pytest.mark.slow]
+
+DATA = "/var/lib/medxz/hub"
+CONFIRM, UPDATE = "medxz-hub-confirm.service", "medxz-hub-update.service"
+SLOT = {"type": "raw", "parent": None, "mountpoint": None, "boot_status": "good", "class": "rootfs"}
+STATUS = {
+    "booted": "B", "boot_primary": "rootfs.1",
+    "slots": [{"rootfs.0": SLOT | {"bootname": "A"}}, {"rootfs.1": SLOT | {"bootname": "B"}}],
+}  # fmt: skip
+RAUC = f"""#!/bin/sh
+case "$*" in
+    *--output-format=json*) echo '{json.dumps(STATUS)}' ;;
+    *) echo "$*" >>/run/rauc-was-asked ;;
+esac
+"""
+RESTART = """[Unit]
+Description=the restart that is asked for
+DefaultDependencies=no
+"""
+SOON = f"""[Service]
+ExecStart=
+ExecStart=/usr/bin/medxz-hub update --confirm --data {DATA} --within 6
+"""
+ANYWHERE = "[Unit]\nConditionKernelCommandLine=\n"
+
+
+class Imaged(Container):
+    """One that runs from an image, in whose slot B a version is."""
+
+    def make(self) -> Container:
+        super().make()
+        (self.overlay / "lib/medxz-hub/image.json").write_text(
+            json.dumps({"version": "0.2.0", "built": "", "arch": "amd64"})
+        )
+        rauc = self.overlay / "bin/rauc"
+        rauc.write_text(RAUC)
+        rauc.chmod(0o755)
+        units = self.root / "etc/systemd/system"
+        (units / "reboot.target").write_text(RESTART)
+        for unit, text in {CONFIRM: SOON, "medxz-hub-giveback@.service": ANYWHERE}.items():
+            (units / f"{unit}.d").mkdir()
+            (units / f"{unit}.d/test.conf").write_text(text)
+        return self
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    with started(Imaged(tmp_path_factory.mktemp("imaged"))) as box:
+        box.run("medxz-hub", "init", "--data", DATA, "--clinic", CLINIC)
+        yield box
+
+
+@pytest.fixture
+def box(made: Container) -> Iterator[Container]:
+    """Just started, with nothing known of updates."""
+    yield made
+    for unit in (CONFIRM, UPDATE, "medxz-hub.service", "reboot.target"):
+        made.run("systemctl", "stop", unit, check=False)
+    made.run("systemctl", "reset-failed", check=False)
+    made.run("rm", "-rf", "/var/lib/medxz-update", "/run/rauc-was-asked")
+
+
+def tries(box: Container, state: str = "installed") -> None:
+    """It is in the first start of version 0.2.0."""
+    folder = box.path("/var/lib/medxz-update")
+    folder.mkdir(exist_ok=True)
+    trial = {
+        "version": "0.2.0", "before": "0.1.0", "slot": "B", "began_at": "t", "boot_id": "before", "must_sync": False,
+        "state": state,
+    }  # fmt: skip
+    (folder / "trial.json").write_text(json.dumps(trial))
+    (folder / "trying-B").touch()
+
+
+def trial(box: Container) -> dict[str, Any]:
+    return dict(json.loads(box.path("/var/lib/medxz-update/trial.json").read_text()))
+
+
+def asked(box: Container) -> list[str]:
+    return box.run("cat", "/run/rauc-was-asked", check=False).stdout.splitlines()
+
+
+def is_restarting(box: Container) -> bool:
+    return box.show("reboot.target", "ActiveState") == "active"
+
+
+def test_a_start_like_any_other(box: Container) -> None:
+    """What runs is confirmed, whether the hub does or not, and nothing restarts."""
+    box.run("systemctl", "start", CONFIRM)
+    assert asked(box) == ["status mark-good booted"]
+    assert not is_restarting(box)
+
+
+def test_a_version_that_is_well(box: Container) -> None:
+    """Closed off as it is, the unit can look at the hub as a device does, confirm it, and write that down."""
+    tries(box)
+    box.run("systemctl", "start", "medxz-hub.service", CONFIRM)
+    assert asked(box) == ["status mark-good booted"]
+    assert trial(box)["state"] == "confirmed"
+    assert not box.path("/var/lib/medxz-update/trying-B").exists()
+    assert not is_restarting(box)
+
+
+def test_a_version_that_is_not(box: Container) -> None:
+    """Where no hub serves in time, the other slot is next, why is written down, and the machine restarts."""
+    tries(box)
+    box.run("systemctl", "start", CONFIRM, check=False)
+    box.until(lambda: is_restarting(box), "the restart")
+    assert asked(box) == ["status mark-bad booted", "status mark-active other"]
+    assert trial(box)["state"] == "failed"
+    assert "does not answer" in trial(box)["why"]
+
+
+def test_a_version_whose_program_does_not_run(box: Container) -> None:
+    """What can't confirm itself is left by a unit that needs nothing of it; a version that was kept before is not."""
+    drop_in = f"/run/systemd/system/{CONFIRM}.d/broken.conf"
+    box.run("mkdir", "-p", drop_in.rpartition("/")[0])
+    box.run("sh", "-c", f"printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >{drop_in}")
+    box.run("systemctl", "daemon-reload")
+    try:
+        box.run("systemctl", "start", CONFIRM, check=False)
+        box.until(
+            lambda: box.show("medxz-hub-giveback@B.service", "ConditionResult") == "no", "its condition"
+        )
+        assert asked(box) == []
+        tries(box)
+        box.run("systemctl", "start", CONFIRM, check=False)
+        box.until(lambda: is_restarting(box), "the restart")
+        assert asked(box) == ["status mark-bad booted", "status mark-active other"]
+    finally:
+        box.run("rm", drop_in)
+        box.run("systemctl", "daemon-reload")
+
+
+def test_the_hourly_question(box: Container) -> None:
+    """A hub without a cloud has nobody to ask, which is no failure; nothing was tried."""
+    box.run("systemctl", "start", "medxz-hub.service")
+    box.run("systemctl", "start", UPDATE)
+    assert box.show(UPDATE, "Result") == "success"
+    assert box.show(UPDATE, "ExecMainStatus") == "3"
+    box.run("systemctl", "stop", "medxz-hub.service")
+    box.run("systemctl", "start", UPDATE)
+    assert box.show(UPDATE, "ConditionResult") == "no"
