@@ -165,7 +165,7 @@ class Build:
             f" {info.stem.replace('-', ' ')}" for info in sorted(self.site.glob("*.dist-info"))
         )
         doc.mkdir(parents=True)
-        (doc / "copyright").write_text(self._filled("copyright.in", LIBRARIES=libraries))
+        (doc / "copyright").write_text(self.filled("copyright.in", LIBRARIES=libraries))
         moment = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(self.epoch))
         self._packed(
             doc / "changelog.gz",
@@ -175,11 +175,11 @@ class Build:
         date = time.strftime("%Y-%m-%d", time.gmtime(self.epoch))
         for program, module in self.package.programs.items():
             man = self.root / "usr/share/man/man1" / f"{program}.1.gz"
-            self._packed(man, page(program, module, date, self.version))
+            self._packed(man, page(program, module, self.package.files, date, self.version))
         overrides = HERE / "lintian-overrides.in"
         target = self.root / "usr/share/lintian/overrides" / self.package.name
         target.parent.mkdir(parents=True)
-        target.write_text(self._filled(overrides.name))
+        target.write_text(self.filled(overrides.name))
 
     def _control(self, units: list[str]) -> None:
         control = self.root / "DEBIAN"
@@ -195,9 +195,10 @@ class Build:
             "INSTALLED_KIB": str(sum(-(-path.stat().st_size // 1024) for path in files)),
         }
         for name in ("control", "postinst", "prerm", "postrm"):
-            (control / name).write_text(self._filled(f"{name}.in", **more))
+            (control / name).write_text(self.filled(f"{name}.in", **more))
 
-    def _filled(self, template: str, **more: str) -> str:
+    def filled(self, template: str, **more: str) -> str:
+        """A template of this folder, with the names that it asks for."""
         package = self.package
         description = "\n".join(f" {line or '.'}" for line in package.description.splitlines())
         values = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import click
 
@@ -16,8 +16,8 @@ _STATUS = (
 )
 
 
-def page(program: str, module: str, date: str, version: str) -> str:
-    """The page of a program, in roff."""
+def page(program: str, module: str, files: Mapping[str, str], date: str, version: str) -> str:
+    """The page of a program, in roff. `files`: what lies where, and what it is."""
     group = importlib.import_module(f"{module}.cli").cli
     assert isinstance(group, click.Group)
     lines = [
@@ -35,6 +35,9 @@ def page(program: str, module: str, date: str, version: str) -> str:
     ]
     for status, meaning in _STATUS:
         lines += [".TP", f".B {status}", _text(meaning)]
+    lines.append(".SH FILES")
+    for path, meaning in files.items():
+        lines += [".TP", f".I {_text(path)}", _text(meaning)]
     return "\n".join(lines) + "\n"
 
 
@@ -49,6 +52,13 @@ def _commands(program: str, group: click.Group) -> Iterator[str]:
         for parameter in command.get_params(context):
             if (record := parameter.get_help_record(context)) is not None:
                 yield from (".TP", f".B {_text(record[0])}", _text(record[1]))
+        yield from _example(command)
+
+
+def _example(command: click.Command) -> Iterator[str]:
+    example: str | None = getattr(command, "example", None)
+    if example is not None:
+        yield from (".PP", "Example:", ".RS", ".nf", *map(_text, example.splitlines()), ".fi", ".RE")
 
 
 def _paragraphs(text: str) -> Iterator[str]:

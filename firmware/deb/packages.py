@@ -21,7 +21,8 @@ class Package:
     etc: str
     synopsis: str
     description: str
-    recommends: tuple[str, ...] = ()
+    files: dict[str, str]
+    """What lies where, for the manual page."""
 
     @property
     def home(self) -> str:
@@ -45,6 +46,12 @@ HUB: Final = Package(
         "It comes with a virtual environment of its own, and with hardened systemd\n"
         "units and timers."
     ),
+    files={
+        "/var/lib/medxz/hub/": "The records, encrypted.",
+        "/var/lib/medxz/hub.key": "Their key. Without it nobody can read them: keep a copy elsewhere.",
+        "/var/lib/medxz/backups/": "Backups, before they are carried elsewhere.",
+        "/etc/medxz/hub.toml": "The settings of the hub that the package runs, where there are any.",
+    },
 )
 
 CLOUD: Final = Package(
@@ -63,6 +70,11 @@ CLOUD: Final = Package(
         "It comes with a virtual environment of its own, and with a hardened systemd\n"
         "unit."
     ),
+    files={
+        "/var/lib/medxz-cloud/data/": "What it keeps, encrypted.",
+        "/var/lib/medxz-cloud/data.key": "Its key. Without it nobody can read that: keep a copy elsewhere.",
+        "/etc/medxz-cloud/cloud.toml": "The settings of the cloud that the package runs, where there are any.",
+    },
 )
 
 PACKAGES: Final = {package.name: package for package in (HUB, CLOUD)}
