@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.appliance.nspawn import Container
 from tests.system.hub_process import CLINIC
@@ -109,8 +110,25 @@ def test_it_starts_as_its_own_user(box: Container) -> None:
 
 def test_it_serves_tls(box: Container) -> None:
     """A client on the machine that trusts the hub's CA is answered."""
-    asked = box.run("openssl", "s_client", "-connect", "127.0.0.1:8443", "-brief", check=False)
-    assert "TLSv1.3" in asked.stdout + asked.stderr
+    assert "TLSv1.3" in shown(box)
+
+
+def test_it_reads_certificates_anew(box: Container) -> None:
+    """`systemctl reload` has files that another tool has replaced shown at once, by the same process."""
+    box.run("mkdir", "-p", "/etc/medxz")
+    box.path("/etc/medxz/hub.toml").write_text(
+        "tls_cert = '/etc/medxz/cert.pem'\ntls_key = '/etc/medxz/key.pem'\n"
+    )
+    issue(box.path("/etc/medxz"), "one.clinic.example")
+    box.run("chown", "medxz", "/etc/medxz/cert.pem", "/etc/medxz/key.pem")
+    box.run("systemctl", "restart", UNIT)
+    process = main_pid(box)
+    issue(box.path("/etc/medxz"), "two.clinic.example")
+    box.run("chown", "medxz", "/etc/medxz/cert.pem", "/etc/medxz/key.pem")
+    assert "one.clinic.example" in shown(box)
+    box.run("systemctl", "reload", UNIT)
+    assert "two.clinic.example" in shown(box)
+    assert main_pid(box) == process
 
 
 def test_it_is_known_on_its_lan(box: Container) -> None:
@@ -192,20 +210,14 @@ def test_a_key_that_is_gone_is_told_in_one_line(box: Container) -> None:
 
 def test_what_lies_in_the_credential_store_is_taken(box: Container, tmp_path: Path) -> None:
     """A certificate of the operator's in /etc/credstore is served, though only root can read it there."""
-    pair = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-         "-subj", "/CN=box.clinic.example", "-days", "30", "-out", pair[0], "-keyout", pair[1]],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    issue(tmp_path, "box.clinic.example")
     store = box.path("/etc/credstore")
     store.mkdir(mode=0o700)
-    for file, name in zip(pair, ("tls_cert", "tls_key"), strict=True):
-        shutil.copy(file, store / f"medxz-hub.{name}")
-        (store / f"medxz-hub.{name}").chmod(0o600)
+    for name in ("cert", "key"):
+        shutil.copy(tmp_path / f"{name}.pem", store / f"medxz-hub.tls_{name}")
+        (store / f"medxz-hub.tls_{name}").chmod(0o600)
     box.run("systemctl", "restart", UNIT)
-    asked = box.run("openssl", "s_client", "-connect", "127.0.0.1:8443", "-brief", check=False)
-    assert "box.clinic.example" in asked.stdout + asked.stderr
+    assert "box.clinic.example" in shown(box)
     assert "operator" in box.run("medxz-hub", "renew", "--data", DATA, "--json").stdout
 
 
@@ -252,6 +264,23 @@ def test_a_check_that_finds_something_has_failed(box: Container) -> None:
     finally:
         box.run("chmod", "0700", DATA)
         box.run("systemctl", "reset-failed")
+
+
+def issue(folder: Path, name: str) -> None:
+    """A certificate of an operator's own, and its key."""
+    made = trustme.CA().issue_cert(name, key_type=trustme.KeyType.ECDSA)
+    made.private_key_pem.write_to_path(folder / "key.pem")
+    made.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+
+
+def shown(box: Container) -> str:
+    """What a client in there is told of the connection: its protocol, and whose certificate it is shown."""
+    asked = box.run("openssl", "s_client", "-connect", "127.0.0.1:8443", check=False)
+    alternatives = subprocess.run(
+        ["openssl", "x509", "-noout", "-ext", "subjectAltName"],
+        input=asked.stdout, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return asked.stdout + alternatives.stdout
 
 
 def drop_in(box: Container, text: str) -> None:
