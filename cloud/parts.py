@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+from cloud.backups import CloudBackups
 from cloud.clinics import Clinics
 from cloud.doors import Doors, open_doors
 from cloud.epoch import WATCH_S, Epoch
@@ -92,6 +93,7 @@ async def open_parts(
                 dictionaries=[shipped_dictionary()],
                 clock=clock,
                 releases=CloudReleases(Shelf(settings.places.data), shelf),
+                backups=CloudBackups(settings.places.data / "backups", shelf),
             )
         )
         yield Parts(services, clinics, directories)

@@ -177,7 +177,8 @@ async def open_hub(
                     storage.log, storage.views, clock, lambda what: log.info("views", why=what)
                 )
                 tls = Tls(storage, identity, doors, around)
-                care = _care_of(storage, identity, tls, Parts(storage.log, follower, clock), around, restarts)
+                parts = Parts(storage.log, follower, clock)
+                care = _care_of(storage, doors, tls, parts, around, restarts)
                 services, clinic = hub_services(
                     storage, follower, doors, around, refilling, care=care, version=VERSION
                 )
@@ -209,13 +210,13 @@ async def open_hub(
 
 def _care_of(
     storage: Storage,
-    identity: HubIdentity,
+    doors: Doors,
     tls: Tls,
     parts: Parts,
     around: Surroundings,
     restarts: Restarts | None,
 ) -> Care:
-    backups, has_cloud = Backups(storage, VERSION, around.say), identity.claim is not None
+    backups, has_cloud = Backups(storage, VERSION, around.say, doors.cloud), doors.cloud is not None
     cared = Cared(storage, backups, parts, restarts or Restarts(), has_cloud, tls.serves_until_ms)
     return Care(cared, around.say)
 

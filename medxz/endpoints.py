@@ -291,6 +291,10 @@ ENDPOINTS: Final = (
         refusals=(errors.NotFound,), ranged=True,
     ),
     Endpoint(
+        "hub_backup", "POST", "/v1/hubs/backups", "Keep a piece of a hub's backup.",
+        "hub", wire.BackupPiece, wire.BackupAnswer, refusals=(errors.StorageFull,),
+    ),
+    Endpoint(
         "jwks", "GET", "/.well-known/jwks.json", "The keys by which access tokens are verified.",
         "anyone", None, wire.JwksAnswer,
     ),

@@ -86,6 +86,10 @@ SNAPSHOTS_MAX: Final = 8
 SNAPSHOT_RETRY_S: Final = 5
 SNAPSHOT_BATCH_ENTITIES: Final = 500
 
+# A piece of a hub's backup on its way to the cloud.
+BACKUP_PIECE_BYTES: Final = 2 * MIB
+BACKUP_PIECE_CHARS_MAX: Final = 3 * MIB
+
 # Bundles of the hubs' software: how long one may be, how many are on their way at once.
 RELEASE_BYTES_MAX: Final = 4 * 1024 * MIB
 RELEASE_DOWNLOADS_MAX: Final = 64
@@ -203,6 +207,7 @@ assert ANONYMOUS_BODY_S <= STALLED_S
 assert OP_BYTES_MAX <= PULL_PAGE_BYTES_MAX, "a page holds at least one op"
 assert DISK_RESERVED_BYTES < DISK_FREE_BYTES_MIN, "it is told before anything is refused"
 assert CHECKPOINT_BYTES // 3 < WAL_BYTES_KEPT < WAL_BYTES_MAX
+assert 4 * BACKUP_PIECE_BYTES < 3 * BACKUP_PIECE_CHARS_MAX < 3 * MESSAGE_BYTES_MAX, "base64 takes four thirds"
 assert STREAM_PING_S_MIN < STREAM_PING_S < STREAM_PING_S_MAX
 assert STREAMS_MAX < CONNECTIONS_MAX, "streams leave room for requests"
 assert LIVE_LINES_PER_HUB_MAX < LIVE_LINES_MAX < CONNECTIONS_MAX

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
@@ -17,11 +19,13 @@ from hub.ask import Json
 from hub.backup import recovery_key
 from hub.backup.making import Made, Source, make_backup
 from hub.backup.note import BackupNote, Trouble, read_note, write_note
+from hub.backup.uploading import CLOUD, Keeping, upload
 from hub.control import Handler
 from hub.recovery.watching import PageWatch
 from hub.storage import Storage
 from medxz.clock import format_time
-from medxz.errors import MedxzError, StoreDamaged
+from medxz.errors import CloudRequired, MedxzError, StoreDamaged
+from medxz.program.errors import CommandFailed
 from medxz.web.log import told
 from medxz.work import ThreadWorker
 
@@ -50,14 +54,21 @@ class Failed(Arguments):
 class Backups:
     """Those of one hub. `close` it before its storage."""
 
-    def __init__(self, storage: Storage, version: str, say: FilteringBoundLogger | None = None) -> None:
-        """`say` is told of those that nobody waits for."""
+    def __init__(
+        self,
+        storage: Storage,
+        version: str,
+        say: FilteringBoundLogger | None = None,
+        cloud: Keeping | None = None,
+    ) -> None:
+        """`say` is told of those that nobody waits for; `cloud` is where one may be carried to."""
+        self._cloud: Final = cloud
         self._storage: Final = storage
         self._version: Final = version
         self._say: Final = say
         self._worker: Final = ThreadWorker("backup")
         self._stopping: Final = threading.Event()
-        self._task: asyncio.Task[Made] | None = None
+        self._task: asyncio.Task[object] | None = None
         self._stage: tuple[str, int, int] = ("", 0, 0)
         self.note: BackupNote = read_note(storage.places.backup_note)
 
@@ -65,6 +76,7 @@ class Backups:
         """For the control socket."""
         return {
             "backup": self.begin,
+            "backup_upload": self.begin_upload,
             "backup_state": self.state,
             "backup_carried": self.carried,
             "backup_failed": self.failed,
@@ -78,9 +90,16 @@ class Backups:
 
     async def begin(self, _arguments: Json) -> Json:
         """Begin one, unless one is being made: then that one is told of."""
+        return await self._begin(self.make)
+
+    async def begin_upload(self, _arguments: Json) -> Json:
+        """Begin to carry the last one to the hub's cloud."""
+        return await self._begin(self.upload)
+
+    async def _begin(self, what: Callable[[], Coroutine[Any, Any, object]]) -> Json:
         if not self.is_running:
             self._stage = ("beginning", 0, 0)
-            self._task = asyncio.create_task(self.make(), name="backup")
+            self._task = asyncio.create_task(what(), name="backup")
             self._task.add_done_callback(_heard)
         return await self.state({})
 
@@ -99,7 +118,8 @@ class Backups:
         if self._task is not None and self._task.done() and not self._task.cancelled():
             error = self._task.exception()
             if isinstance(error, MedxzError):
-                found["error"] = {"message": str(error), "hint": error.hint}
+                away = isinstance(error, CloudRequired)
+                found["error"] = {"message": str(error), "hint": error.hint, "needs_cloud": away}
             elif error is not None:
                 found["error"] = {"message": "the backup failed", "hint": "the hub's log says why"}
         return {**found, **self.note.model_dump()}
@@ -131,6 +151,22 @@ class Backups:
                 "backup made", ops=made.ops, bytes=made.bytes, took_s=took_s, let_go=len(made.gone)
             )
         return made
+
+    async def upload(self) -> None:
+        """Carry the last one to the cloud."""
+        if self._cloud is None or self.note.lies_in is None or self.note.made_at is None:
+            raise CommandFailed("this hub has no cloud to carry a backup to", "give --to FOLDER", "no_cloud")
+        try:
+            await upload(Path(self.note.lies_in), self._cloud, self._told_of)
+        except (MedxzError, OSError) as error:
+            await self._trouble(error)
+            raise
+        await self._note(carried_at=self.note.made_at, carried_to=CLOUD, trouble=None)
+
+    def _told_of(self, stage: str, done: int, total: int) -> None:
+        self._stage = (stage, done, total)
+        if self._stopping.is_set():
+            raise Stopped
 
     async def carried(self, arguments: Json) -> Json:
         """Note that a backup lies elsewhere now."""
@@ -182,9 +218,8 @@ class Backups:
 
     def _went_on(self, stage: str, done: int, total: int) -> None:
         """Called in the worker's thread."""
-        self._stage = (stage, done, total)
-        if self._stopping.wait(PAUSE_S):
-            raise Stopped
+        self._told_of(stage, done, total)
+        self._stopping.wait(PAUSE_S)
 
     async def _trouble(self, error: MedxzError | OSError) -> None:
         hint = error.hint if isinstance(error, MedxzError) else "look at that disk"
@@ -201,7 +236,7 @@ class Backups:
         return format_time(self._storage.clock.now_ms())
 
 
-def _heard(task: asyncio.Task[Made]) -> None:
+def _heard(task: asyncio.Task[object]) -> None:
     """Its error is told by `state`: nobody else awaits it."""
     if not task.cancelled():
         task.exception()

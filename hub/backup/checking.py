@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from hub.backup.folder import check_file
 from hub.backup.manifest import Contents, Manifest
 from medxz.errors import StoreError
+from medxz.program.backup_files import check_file
 from medxz.program.errors import CommandFailed
 from medxz.store.copying import check_copy, damaged_rows, open_log_copy
 

@@ -15,7 +15,7 @@ import click
 from hub.options import PATH, data_option, json_option, key_option, settings_for
 from medxz import limits
 from medxz.commandline import Example
-from medxz.errors import MedxzError
+from medxz.errors import CloudRequired, MedxzError
 from medxz.program.errors import CommandFailed
 from medxz.program.outcome import tell
 
@@ -156,15 +156,24 @@ def _made(places: HubPlaces, stage: Stage) -> Json:
     from hub import ask
 
     try:
-        told = ask.ask(places.socket, "backup")
-        while told["running"]:
-            stage(told["stage"], told["done"], told["total"])
-            time.sleep(_POLL_S)
-            told = ask.ask(places.socket, "backup_state")
+        return _watched(places, "backup", stage)
     except ask.HubNotRunning:
-        told = _stopped(places, "backup")
-    if told["error"] is not None:
-        raise CommandFailed(told["error"]["message"], told["error"]["hint"])
+        return _stopped(places, "backup")
+
+
+def _watched(places: HubPlaces, command: str, stage: Stage) -> Json:
+    """What the running hub was asked to do, to its end."""
+    from hub import ask
+
+    told = ask.ask(places.socket, command)
+    while told["running"]:
+        stage(told["stage"], told["done"], told["total"])
+        time.sleep(_POLL_S)
+        told = ask.ask(places.socket, "backup_state")
+    if (error := told["error"]) is not None:
+        if error.get("needs_cloud"):
+            raise CloudRequired(error["message"])
+        raise CommandFailed(error["message"], error["hint"])
     return told
 
 
@@ -172,7 +181,11 @@ def _carried(places: HubPlaces, made: Json, to: Path, stage: Stage) -> tuple[str
     """Carry it there, and tell the hub; where it lies, and whether that is another disk than the hub's."""
     from hub.backup.folder import Folder, carry
     from hub.backup.manifest import read_manifest
+    from hub.backup.uploading import CLOUD
 
+    if to.name == CLOUD and not to.is_dir():  # also as the setting, whose path counts from its file
+        _watched(places, "backup_upload", stage)
+        return CLOUD, True
     lies_in = Path(made["lies_in"])
     try:
         manifest = read_manifest(lies_in)

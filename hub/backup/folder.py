@@ -6,7 +6,6 @@ removed here. Refused: a place that can't be written to, and a backup for which 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,10 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from hub.backup.keeping import moment_of, superfluous
-from hub.backup.manifest import NAME, File, read_manifest
+from hub.backup.manifest import read_manifest
 from medxz import limits
+from medxz.program.backup_files import MANIFEST, check_file
 from medxz.program.errors import CommandFailed
+from medxz.program.keeping import moment_of, superfluous
 from medxz.store.copying import Progress
 from medxz.store.durable import sync
 
@@ -41,7 +41,7 @@ class Folder:
         return sorted(
             path
             for path in self.path.iterdir()
-            if moment_of(path.name) is not None and (path / NAME).is_file()
+            if moment_of(path.name) is not None and (path / MANIFEST).is_file()
         )
 
     def newest(self) -> Path | None:
@@ -113,10 +113,10 @@ class Folder:
 
 def find_backup(place: Path) -> Path:
     """The backup that is meant: the one in this folder, or the newest one below it, of one hub."""
-    if (place / NAME).is_file():
+    if (place / MANIFEST).is_file():
         return place
     found: dict[str, Path] = {}
-    for manifest in [*place.glob(f"*/{NAME}"), *place.glob(f"medxz-hub-*/*/{NAME}")]:
+    for manifest in [*place.glob(f"*/{MANIFEST}"), *place.glob(f"medxz-hub-*/*/{MANIFEST}")]:
         backup = manifest.parent
         if moment_of(backup.name) is not None:
             hub_id = read_manifest(backup).hub_id
@@ -147,37 +147,12 @@ def carry(backup: Path, folder: Folder, progress: Progress) -> Path:
         for file in manifest.files:
             check_file(unfinished, file)
             went_on(file.bytes)
-        copy_durably(backup / NAME, unfinished / NAME)
+        copy_durably(backup / MANIFEST, unfinished / MANIFEST)
         if read_manifest(unfinished) != manifest:
             raise CommandFailed(
-                f"{folder.place} gives back another {NAME} than was written", "take another medium"
+                f"{folder.place} gives back another {MANIFEST} than was written", "take another medium"
             )
     return folder.path / backup.name
-
-
-def check_file(backup: Path, file: File) -> None:
-    """CommandFailed where it is not what was written, by what the medium gives back."""
-    if describe(backup / file.name, file.name) != file:
-        raise CommandFailed(
-            f"{backup / file.name} is not what was written there",
-            "take another medium: this one forgets",
-            "damaged",
-        )
-
-
-def describe(path: Path, name: str) -> File:
-    """A file as it lies on the medium, not as it was cached on the way there."""
-    digest, size = hashlib.sha256(), 0
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb", buffering=0) as opened:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            while part := opened.read(_READ_BYTES):
-                digest.update(part)
-                size += len(part)
-    except OSError as error:
-        raise CommandFailed(f"{path} can't be read: {error.strerror}", "look at that disk") from None
-    return File(name=name, bytes=size, sha256=digest.hexdigest())
 
 
 def copy_durably(source: Path, target: Path) -> int:

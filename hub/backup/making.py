@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from hub.backup.checking import AUDIT, LOG, Stage, check_backup
-from hub.backup.folder import Folder, describe
-from hub.backup.keeping import stamp_of
-from hub.backup.manifest import NAME, Contents, Manifest, read_manifest
+from hub.backup.folder import Folder
+from hub.backup.manifest import Contents, Manifest, read_manifest
 from hub.config import HubPlaces
 from hub.recovery.keepsake import read_keepsake
 from medxz import limits
 from medxz.clock import format_time
+from medxz.program.backup_files import MANIFEST, describe
+from medxz.program.keeping import stamp_of
 from medxz.store.copying import copy_database, open_log_copy
 
 # on the hub's own disk, where a backup is little more than what is carried away: room for the hub goes first
@@ -65,7 +66,8 @@ def make_backup(source: Source, now_ms: int, stage: Stage) -> Made:
     with folder.making(stamp) as unfinished:
         contents = _copied(source, unfinished, format_time(now_ms), stage)
         _write(
-            unfinished / NAME, Manifest.of(contents, source.recovery_key).model_dump_json(indent=1).encode()
+            unfinished / MANIFEST,
+            Manifest.of(contents, source.recovery_key).model_dump_json(indent=1).encode(),
         )
         # as on a new box: by what lies there, and by the recovery key alone
         manifest = read_manifest(unfinished)

@@ -18,21 +18,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from hub.backup.recovery_key import name_of, sealing_key
 from hub.recovery.keepsake import KeptShape
 from medxz.errors import StoreKeyWrong
+from medxz.program.backup_files import MANIFEST, File
 from medxz.program.errors import CommandFailed
 from medxz.store.authority.secrets import Seal
 
-NAME: Final = "manifest.json"
 _BYTES_MAX: Final = 4 * 1024 * 1024
-
-
-class File(BaseModel):
-    """One file of a backup, as it lies there."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    name: str
-    bytes: int
-    sha256: str
 
 
 class Contents(BaseModel):
@@ -113,7 +103,7 @@ class Manifest(BaseModel):
 
     def _opened(self, key: bytes, sealed: str) -> Contents:
         try:
-            text = Seal(key).open(self.hub_id, NAME, base64.b64decode(sealed, validate=True))
+            text = Seal(key).open(self.hub_id, MANIFEST, base64.b64decode(sealed, validate=True))
             contents = Contents.model_validate_json(text)
         except (StoreKeyWrong, ValueError):
             contents = None
@@ -125,17 +115,19 @@ class Manifest(BaseModel):
 def read_manifest(backup: Path) -> Manifest:
     """CommandFailed where there is none, or none of ours."""
     try:
-        with (backup / NAME).open("rb") as opened:
+        with (backup / MANIFEST).open("rb") as opened:
             return Manifest.model_validate_json(opened.read(_BYTES_MAX))
     except OSError as error:
         raise CommandFailed(
-            f"there is no backup in {backup}: {NAME}: {error.strerror}", "name the folder of a backup"
+            f"there is no backup in {backup}: {MANIFEST}: {error.strerror}", "name the folder of a backup"
         ) from None
     except ValidationError:
-        raise CommandFailed(f"{backup / NAME} is no manifest of a backup", "take another backup") from None
+        raise CommandFailed(
+            f"{backup / MANIFEST} is no manifest of a backup", "take another backup"
+        ) from None
 
 
 def _seal(key: bytes, contents: Contents) -> str:
     return base64.b64encode(
-        Seal(key).seal(contents.hub_id, NAME, contents.model_dump_json().encode())
+        Seal(key).seal(contents.hub_id, MANIFEST, contents.model_dump_json().encode())
     ).decode()

@@ -18,20 +18,22 @@ from typing import Final
 
 from hub.ask import Json, check_path
 from hub.backup.checking import AUDIT, LOG, Stage, check_backup
-from hub.backup.folder import copy_durably, describe
+from hub.backup.folder import copy_durably
 from hub.backup.manifest import Contents, Manifest, read_manifest
 from hub.config import HubPlaces
 from hub.recovery.incidents import Incidents
 from hub.recovery.keepsake import read_keepsake
-from hub.recovery.mending import move_aside
+from hub.recovery.mending import REGISTRY, move_aside
 from hub.storage import locked
 from medxz.clock import Clock
 from medxz.ids import Ids
+from medxz.program.backup_files import describe
 from medxz.program.errors import CommandFailed
 from medxz.program.keys import has_content, read_key
 from medxz.store.copying import begin_epoch_in_copy
 from medxz.store.durable import put_in_place, sync, write_new
-from medxz.store.rescue.pages import PageCheck
+from medxz.store.rescue.pages import DamagedFile, PageCheck
+from medxz.store.rescue.tables import copy_into, roots_of
 
 _ENDING: Final = ".restoring"
 _FOUND: Final = "a backup was restored in its place"
@@ -132,6 +134,18 @@ def _bring_back(places: HubPlaces, opened: Opened, stage: Stage) -> None:
         unfinished.chmod(0o600)
 
 
+def _take_registry(
+    places: HubPlaces, contents: Contents, salt: bytes | None, roots: Mapping[str, int]
+) -> None:
+    """Who was let in, and what was decided, since the backup: out of the store that is there, row by row."""
+    file = DamagedFile(places.store, contents.key, salt)
+    try:
+        found = roots_of(file, roots)
+        copy_into(places.data / f"{LOG}{_ENDING}", contents.key, file, found, REGISTRY, {})
+    finally:
+        file.close()
+
+
 def _set_in_place(places: HubPlaces, contents: Contents, clock: Clock) -> None:
     """The key first and the log last: there is a hub once that is in its place."""
     if not has_content(places.key_file):
@@ -152,6 +166,7 @@ def _set_in_place(places: HubPlaces, contents: Contents, clock: Clock) -> None:
         shape = kept.shape(LOG) if kept is not None else contents.shapes.get(LOG, incident.shape)
         incident = incident.model_copy(update={"shape": shape})
         incidents.note(incident)
+        _take_registry(places, contents, shape.salt_bytes, shape.roots)
         move_aside(places.store, incidents.folder_of(incident) / LOG)
     put_in_place(places.data / f"{LOG}{_ENDING}", places.store)
     sync(places.data)

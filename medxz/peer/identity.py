@@ -57,6 +57,9 @@ class SessionCalls(Transport):
 class HubCalls(Transport):
     """What a hub asks for itself."""
 
+    async def keep_backup(self, piece: wire.BackupPiece) -> wire.BackupAnswer:
+        return read_model(await self._post("/v1/hubs/backups", _json(piece)), wire.BackupAnswer)
+
     async def claim(self, request: wire.ClaimRequest) -> wire.ClaimAnswer:
         return read_model(
             await self._post("/v1/hubs/claim", _json(request), with_token=False), wire.ClaimAnswer

@@ -14,6 +14,7 @@ from medxz.ids import Ids
 from medxz.service.accounts import Accounts, Origin
 from medxz.service.audit import Audit
 from medxz.service.audited import Audited, NothingAudited
+from medxz.service.backups import Backups, NoBackups
 from medxz.service.configuration import Configuration
 from medxz.service.conflicts import Conflicts
 from medxz.service.describe import Describe
@@ -121,6 +122,7 @@ class ServerParts:
     dictionaries: Sequence[bytes]
     clock: Clock
     releases: Releases = field(default_factory=NoReleases)
+    backups: Backups = field(default_factory=NoBackups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ class Services:
     health: Health
     metrics: Metrics
     releases: Releases
+    backups: Backups
 
 
 def only(clinic: ClinicServices) -> Callable[[Caller], Awaitable[ClinicServices]]:
@@ -186,4 +189,5 @@ def assemble(parts: ServerParts) -> Services:
         health=parts.health,
         metrics=Metrics(parts.gauges),
         releases=parts.releases,
+        backups=parts.backups,
     )

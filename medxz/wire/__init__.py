@@ -13,6 +13,7 @@ from medxz.wire.audit import (
     AuditEntry,
     AuditVerifyAnswer,
 )
+from medxz.wire.backups import BackupAnswer, BackupPiece
 from medxz.wire.configuration import (
     ConfigAnswer,
     Target,
@@ -190,6 +191,8 @@ __all__ = [
     "DirectoryHub",
     "DirectoryAnswer",
     "UpdateAnswer",
+    "BackupPiece",
+    "BackupAnswer",
     "AuditEntry",
     "AuditAnswer",
     "AuditChain",

@@ -130,6 +130,11 @@ def _hub_renew(ours: Clinic, names: Names) -> Iterator[Request]:
     yield Request("hub", "POST", "/v1/hubs/renew", {"csr": request_of(ours, names.hub_id)})
 
 
+def _hub_backup(_ours: Clinic, _names: Names) -> Iterator[Request]:
+    asked = {"backup": "20261122T010000Z", "file": "hub.db", "offset": 0}
+    yield from (Request(caller, "POST", "/v1/hubs/backups", asked) for caller in READERS)
+
+
 def _all(*probes: Probe) -> Probe:
     def probe(ours: Clinic, names: Names) -> Iterator[Request]:
         for one in probes:
@@ -184,6 +189,7 @@ PROBES: Final[dict[str, Probe]] = {
     "hub_claim": _hub_claim,
     "hub_renew": _hub_renew,
     "hub_directory": _get("/v1/hubs/directory", "hub"),
+    "hub_backup": _hub_backup,
     "hub_update": _get("/v1/hubs/update", *READERS, compatible="medxz-hub-arm64"),
     "hub_release": _get("/v1/hubs/releases/" + "ab" * 32, *READERS),
     "jwks": _get("/.well-known/jwks.json", *_ANYONE),

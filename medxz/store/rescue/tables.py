@@ -42,7 +42,10 @@ def copy_into(
     tables: Sequence[str],
     secrets: Mapping[str, bytes],
 ) -> tuple[int, Lost]:
-    """What can be read of these tables of a log's file, and those of the secrets that it has no more."""
+    """What can be read of these tables of a log's file, and those of the secrets that it has no more.
+
+    A row that the new file has already is replaced: what is read is never older.
+    """
     with closing(open_database(new, key)) as connection:
         copied = _copy(file, roots, connection, tables)
         for name, value in secrets.items():
@@ -99,7 +102,7 @@ def _insert(connection: sqlcipher.Connection, name: str, table: _Table, row: Row
     columns, places = ",".join(values), ",".join("?" * len(values))
     try:
         connection.execute(
-            f"INSERT OR IGNORE INTO {name} ({columns}) VALUES ({places})",
+            f"INSERT OR REPLACE INTO {name} ({columns}) VALUES ({places})",
             tuple(values.values()),
         )
     except sqlcipher.IntegrityError:  # what it refers to is lost

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from hub.backup import folder as folders
-from hub.backup.folder import Folder, carry, describe, find_backup
-from hub.backup.keeping import DAYS, MONTHS, STAMP, WEEKS, moment_of, stamp_of, superfluous
-from hub.backup.manifest import NAME, Contents, Manifest, read_manifest
+from hub.backup.folder import Folder, carry, find_backup
+from hub.backup.manifest import Contents, Manifest, read_manifest
 from hub.backup.note import BackupNote, read_note, write_note
 from hub.backup.recovery_key import ALPHABET, CHARS, make_recovery_key, name_of, printed, read_recovery_key
 from medxz.accounts import codes
 from medxz.ids import RandomIds
+from medxz.program.backup_files import MANIFEST, describe
 from medxz.program.errors import CommandFailed
+from medxz.program.keeping import DAYS, MONTHS, STAMP, WEEKS, moment_of, stamp_of, superfluous
 
 HUB, CLINIC = RandomIds().uuid7(), RandomIds().uuid7()
 KEY = make_recovery_key()
@@ -121,7 +122,7 @@ def a_backup(folder: Folder, stamp: str, content: bytes = b"x" * 5_000) -> Path:
     with folder.making(stamp) as unfinished:
         (unfinished / "hub.db").write_bytes(content)
         manifest = Manifest.of(contents_of(unfinished), KEY)
-        (unfinished / NAME).write_text(manifest.model_dump_json())
+        (unfinished / MANIFEST).write_text(manifest.model_dump_json())
     return folder.path / stamp
 
 
@@ -224,7 +225,7 @@ def test_which_backup_is_meant(tmp_path: Path) -> None:
         find_backup(tmp_path / "elsewhere")
     other = a_backup(Folder(tmp_path, CLINIC), stamp_of(0))
     manifest = read_manifest(other).model_copy(update={"hub_id": CLINIC})
-    (other / NAME).write_text(manifest.model_dump_json())
+    (other / MANIFEST).write_text(manifest.model_dump_json())
     with pytest.raises(CommandFailed, match="2 hubs"):
         find_backup(tmp_path)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from medxz import errors, wire
 from medxz.service.accounts import Origin
+from medxz.service.backups import NoBackups
 from medxz.service.releases import NoReleases
 
 SERVER_ID = "0190c2f3-0000-7000-8000-000000000001"
@@ -325,6 +326,7 @@ class FakeServices:
     health: FakeHealth = field(default_factory=FakeHealth)
     metrics: FakeMetrics = field(default_factory=FakeMetrics)
     releases: NoReleases = field(default_factory=NoReleases)
+    backups: NoBackups = field(default_factory=NoBackups)
 
     async def clinic(self, caller: FakeCaller) -> FakeServices:
         return self
