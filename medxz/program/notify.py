@@ -32,6 +32,11 @@ class Notifier:
             self._address = address
         self.watchdog_s = _watchdog_seconds(environ)
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether this is a service of systemd's."""
+        return self._socket is not None
+
     def ready(self, status: str) -> None:
         self._tell(f"READY=1\nSTATUS={status}")
 

@@ -138,9 +138,11 @@ def operators_credential(settings: ServerSettings) -> Credential:
 
 
 def announce(noun: str, url: str, notifier: Notifier, *, as_json: bool) -> None:
-    """Say that it serves: one line on stdout, and systemd's."""
-    ready = json.dumps({"event": "ready", "url": url}, separators=(",", ":"))
-    sys.stdout.write((ready if as_json else f"The {noun} serves at {url}; Ctrl-C stops it.") + "\n")
+    """Say that it serves: one line on stdout, and systemd's. Whoever reads a service's journal has it from the log."""
+    if as_json:
+        sys.stdout.write(json.dumps({"event": "ready", "url": url}, separators=(",", ":")) + "\n")
+    elif not notifier.is_heard:
+        sys.stdout.write(f"The {noun} serves at {url}; Ctrl-C stops it.\n")
     sys.stdout.flush()
     notifier.ready(f"serves at {url}")
 

@@ -16,7 +16,7 @@ from tests.appliance.conftest import started
 from tests.appliance.debian import Debian, next_version
 from tests.system.hub_process import CLINIC
 
-pytestmark = [pytest.mark.xdist_group("nspawn"), pytest.mark.proof, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("nspawn"), pytest.mark.proof, pytest.mark.timeout(3600)]
 
 UNIT = "medxz-hub.service"
 DATA = "/var/lib/medxz/hub"
