@@ -23,7 +23,7 @@ from hub.advertise.presence import OFF, Presence, served_alone
 from hub.ask import check_path
 from hub.backup.backups import Backups
 from hub.care.care import Care, Cared
-from hub.care.parts import Parts, Restarts, ending_in_time
+from hub.care.parts import OF_A_CLAIMED_ONE, OF_EVERY_HUB, Parts, Restarts, ending_in_time
 from hub.clock import HubClock
 from hub.commands import Commands
 from hub.config import Settings
@@ -177,7 +177,8 @@ async def open_hub(
                     storage.log, storage.views, clock, lambda what: log.info("views", why=what)
                 )
                 tls = Tls(storage, identity, doors, around)
-                parts = Parts(storage.log, follower, clock)
+                expected = OF_EVERY_HUB if identity.claim is None else OF_A_CLAIMED_ONE
+                parts = Parts(storage.log, follower, clock, expected)
                 care = _care_of(storage, doors, tls, parts, around, restarts)
                 services, clinic = hub_services(
                     storage, follower, doors, around, refilling, care=care, version=VERSION

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -21,8 +21,9 @@ from medxz.clock import Clock, format_time
 from medxz.store.base import LogStore
 from medxz.store.views.follower import Follower
 
-# tasks by name; those that run once the hub serves must run until it stops
-PARTS: Final = frozenset({"views", "uplink", "refilling", "pages", "certificate", "neighbours", "clock"})
+# tasks by name, which run from before the hub says that it serves until it stops
+OF_EVERY_HUB: Final = frozenset({"views", "refilling", "pages", "certificate", "clock"})
+OF_A_CLAIMED_ONE: Final = OF_EVERY_HUB | {"uplink", "neighbours"}
 STUCK_S: Final = 300.0
 APART_S: Final = 600.0
 ENDING_S: Final = 30.0
@@ -52,16 +53,14 @@ class Parts:
     log: LogStore
     follower: Follower
     clock: Clock
+    expected: frozenset[str]
     broken: str | None = None
-    _seen: set[str] = field(default_factory=set)
     _through: int = 0
     _moved_s: float | None = None
 
     def look(self) -> str | None:
         """What is wrong with a part, if anything is."""
-        alive = {task.get_name() for task in asyncio.all_tasks()} & PARTS
-        self._seen |= alive
-        ended = sorted(self._seen - alive)
+        ended = sorted(self.expected - {task.get_name() for task in asyncio.all_tasks()})
         if ended:
             self.broken = f"{' and '.join(ended)} ended"
         elif self._stands_still():

@@ -120,9 +120,9 @@ class Standing:
     through = 10
 
 
-def parts(standing: Standing, clock: HandClock) -> Parts:
+def parts(standing: Standing, clock: HandClock, *expected: str) -> Parts:
     both: Any = standing
-    return Parts(both, both, clock)
+    return Parts(both, both, clock, frozenset(expected))
 
 
 async def for_ever() -> None:
@@ -130,8 +130,8 @@ async def for_ever() -> None:
 
 
 async def test_a_part_that_ended_is_missed() -> None:
-    """A task that ran when the hub began and is there no more is named; one that was never there is not missed."""
-    watched = parts(Standing(), HandClock())
+    """A task that should run and does not is named, whether it ended or never began."""
+    watched = parts(Standing(), HandClock(), "uplink", "pages")
     tasks = [asyncio.create_task(for_ever(), name=name) for name in ("uplink", "pages")]
     assert watched.look() is None
     tasks[0].cancel()
