@@ -235,6 +235,7 @@ class _Telling:
             marks=marks.cloud,
             directory=msgspec.Raw(directory.model_dump_json().encode()),
             have={device_id: numbers.to_wire() for device_id, numbers in have.items()},
+            asked=self._state.knows if self._state is not None else "",
             renewal=msgspec.Raw(NONE if self._renewal is None else self._renewal.model_dump_json().encode()),
         )
 

@@ -6,6 +6,7 @@ handed over: made again, they hold the same and what came since.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from medxz.courier.envelope import Header
 from medxz.courier.slices import Making, SetWriter
 from medxz.errors import CourierRefused
 from medxz.ids import Ids
+from medxz.store.directory import Directory
 from medxz.store.exchange import Exchange
 from medxz.trust.certificates import covers, moment
 from medxz.trust.clinic_ca import is_local_name, make_request
@@ -135,11 +137,19 @@ async def _end(by: Packing, heard: Exchange | None, writer: SetWriter) -> None:
         cloud_epoch=heard.epoch if heard is not None else None,
         cursor=heard.cursor if heard is not None else None,
         have={device_id: numbers.to_wire() for device_id, numbers in have.items()},
+        knows=known_of(by.storage.registry.directory),
         csr=_request(by),
         url=by.url,
     )
     await writer.add(state)
     await writer.end_slice()
+
+
+def known_of(directory: Directory) -> str:
+    """A name for all that was heard of the cloud by now."""
+    marks = sorted(directory.cloud_marks.items())
+    told = repr((directory.cloud_epoch, directory.revision, marks))
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _making(by: Packing, folder: Path, slice_bytes: int) -> Making:

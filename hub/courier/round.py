@@ -18,13 +18,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from hub.claimed import Claimed, keep_claim
+from hub.courier.packing import known_of
 from hub.storage import Storage
 from hub.uplink.certificate import brought
 from hub.uplink.mirror import Mirror
 from hub.uplink.side import CloudSide
 from medxz.clock import parse_time
 from medxz.courier.carried_cloud import WAITS, CarriedCloud
-from medxz.courier.content import Content, unpacked
+from medxz.courier.content import CloudState, Content, unpacked
 from medxz.courier.envelope import Slice, Unlocked, read_slice
 from medxz.errors import CourierRefused, PeerRefused
 from medxz.replicate import LogId, Remote, Replicator, Report
@@ -73,7 +74,7 @@ async def take(by: Taking, path: Path) -> Taken:
     storage, registry = by.storage, by.storage.registry
     told = await carried.directory()
     assert told is not None, "who names no revision is told everything"
-    if _is_older(registry.directory, carried.state.epoch, carried.state.marks, told.revision):
+    if _is_older(registry.directory, carried.state, told.revision):
         raise CourierRefused(f"{found.name}: {_OLDER}", "take the newest files that the cloud made")
     storage.clock.witness(parse_time(found.header.made_at))
     mirror = Mirror(carried, registry, by.noting)
@@ -145,14 +146,18 @@ def _key_of(by: Taking, found: Slice) -> EllipticCurvePublicKey | None:
         return None
 
 
-def _is_older(known: Directory, epoch: str, marks: dict[str, int], revision: int) -> bool:
-    """Epochs are UUIDs of version 7: of one cloud the later is the greater."""
+def _is_older(known: Directory, told: CloudState, revision: int) -> bool:
+    """Epochs are UUIDs of version 7: of one cloud the later is the greater.
+
+    A cloud that was restored says less than before. Where it answers to all that is known here, it is no older for that.
+    """
     if known.cloud_epoch is None:
         return False
-    if epoch != known.cloud_epoch:
-        return epoch < known.cloud_epoch
+    if told.epoch != known.cloud_epoch:
+        return told.epoch < known.cloud_epoch
+    marks = told.marks
     fallen = any(marks.get(device_id, 0) < through for device_id, through in known.cloud_marks.items())
-    return revision < known.revision or fallen
+    return (revision < known.revision or fallen) and told.asked != known_of(known)
 
 
 async def _renewed(by: Taking, carried: CarriedCloud) -> Claimed:

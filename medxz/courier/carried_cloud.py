@@ -46,7 +46,9 @@ class CarriedCloud:
         self._results: Final[dict[str, wire.PushResult]] = {}
         self._in_log: Final[set[bytes]] = set()
         self._letters: Final[set[tuple[str, int]]] = set()
-        self._next: Final[dict[str, str]] = {}  # where a page begins -> where it ends
+        self._first: str | None = None  # where the first page begins
+        self._next: Final[dict[str, str]] = {}  # where each with ops begins -> where it ends
+        self._ends: Final[set[str]] = set()
         self._reading: tuple[str, Iterator[Page]] | None = None
         self._holds: Have = {}
         self._refused_cursor = False
@@ -70,7 +72,10 @@ class CarriedCloud:
                 self._results.update({each.op_id: each for each in content.results if each.op_id is not None})
                 self._letters.update(content.letters)
             elif isinstance(content, Page):
-                self._next[content.after] = content.next_cursor
+                self._first = content.after if self._first is None else self._first
+                self._ends.add(content.next_cursor)
+                if content.next_cursor != content.after:
+                    self._next[content.after] = content.next_cursor
                 for text in content.ops:
                     op = _op(text)
                     self._in_log.add(_very_op(op))
@@ -127,12 +132,13 @@ class CarriedCloud:
     async def pull(self, cursor: str | None, *, limit: int, wait_s: int = 0) -> wire.PullAnswer:  # noqa: ARG002
         """The page behind the cursor, as it was made; `limit` does not make it smaller."""
         after = cursor or START
-        if not self._next or (after not in self._next and self.pages_are_here):
+        is_known = after in self._next or after in self._ends
+        if self._first is None or (self.pages_are_here and not is_known):
             raise _waits("nothing to read was carried")
         if after in self._next:
             page = await self._worker.run(self._page, after)
             ops, end = [self._operation(text) for text in page.ops], page.next_cursor
-        elif after in self._next.values():
+        elif after in self._ends:
             ops, end = [], after
         elif self._refused_cursor:
             raise _gap(self._name)
@@ -150,9 +156,9 @@ class CarriedCloud:
 
     async def resume(self, have: Have) -> str:
         """The beginning of what was carried, for who has everything that stands before it."""
-        if not _covers(have, self._before):
+        if self._first is None or not _covers(have, self._before):
             raise _gap(self._name)
-        return next(iter(self._next))
+        return self._first
 
     async def directory(self, after: int | None = None) -> wire.DirectoryAnswer | None:
         told = self._read(wire.DirectoryAnswer, self.state.directory)

@@ -19,7 +19,7 @@ from medxz.courier.slices import SetWriter
 from medxz.errors import PeerRefused
 from medxz.have import Have, Numbers
 from medxz.op import Operation
-from medxz.replicate import START, LogId, Meeting, Outgoing, Remote, SnapshotHead
+from medxz.replicate import START, LogId, Meeting, Outgoing, Remote, SnapshotHead, prove_it_went_back
 
 Told = Callable[[LogId, Have], Awaitable[CloudState]]
 """What that log's cloud is now, for a slice that is about to end and is for who has so much."""
@@ -68,19 +68,21 @@ class CarriedHub:
         self._position = 0
         self._held: dict[int, Outgoing] = {}  # offered, and not answered
         self._coming: list[bytes] = []
+        self._has_page = False
         self._carried = 0  # in the slice that is being written
 
     # ------------------------------------------------------------------------------------- up
 
     async def meet(self, remote: Remote) -> Meeting:
         self._remote = remote
-        info = await remote.info()
-        log = LogId(info.server_id, (await remote.watermarks()).cloud_epoch or info.epoch)
+        log, state = await _log_of(remote), self._sent.state
+        if self._log is None and state is not None and state.cursor and (state.cloud_epoch or "") > log.epoch:
+            await prove_it_went_back(remote, state.cursor)
+            log = await _log_of(remote)
         if self._log != log:
             if self._log is not None:  # the cloud was restored just now: nothing of what was written counts
                 await self._writer.discard()
                 self._begin()
-            state = self._sent.state
             self._cursor = state.cursor if state is not None and state.cloud_epoch == log.epoch else None
             self._log = log
         return Meeting(log)
@@ -188,7 +190,8 @@ class CarriedHub:
     async def apply(self, log: LogId, ops: Sequence[Operation], cursor: str) -> Sequence[Operation]:
         if log != self._log:
             return []
-        if ops or self._cursor is None:
+        if ops or not self._has_page:  # one at least: it says that the hub's cursor holds
+            self._has_page = True
             texts = [msgspec.Raw(_encode(op)) for op in ops]
             await self._writer.add(Page(after=self._cursor or START, ops=texts, next_cursor=cursor))
             for op in ops:
@@ -225,6 +228,11 @@ class CarriedHub:
 
     async def take_new_identity(self, _remote: Remote) -> int:
         return 0
+
+
+async def _log_of(remote: Remote) -> LogId:
+    info = await remote.info()
+    return LogId(info.server_id, (await remote.watermarks()).cloud_epoch or info.epoch)
 
 
 def _told(result: wire.PushResult) -> wire.PushResult:

@@ -24,13 +24,14 @@ NONE: Final = b"null"
 class HubState(msgspec.Struct, frozen=True, kw_only=True, tag="hub"):
     """Where a hub stood: its log's epoch, how far it had read which log of the cloud, what it has, what it asks for.
 
-    `csr` asks for a certificate, where that is due; `url` is where devices of its site find it.
+    `knows` names what it had heard of the cloud by then: an answer that names the same is newer than that. `csr` asks for a certificate, where that is due; `url` is where devices of its site find it.
     """
 
     epoch: str
     cloud_epoch: str | None
     cursor: str | None
     have: dict[str, WireNumbers]
+    knows: str = ""
     csr: str | None = None
     url: str | None = None
 
@@ -49,7 +50,7 @@ class Ops(msgspec.Struct, frozen=True, tag="ops"):
 
 class CloudState(msgspec.Struct, frozen=True, kw_only=True, tag="cloud"):
     """What the cloud is and has, as it answers over the wire: `/v1/info`, its watermarks, its directory, the certificate
-    that was asked for. `have` is what the hub must have that reads on in this file.
+    that was asked for. `have` is what the hub must have that reads on in this file, `asked` what it knew when it asked.
     """
 
     info: msgspec.Raw
@@ -57,6 +58,7 @@ class CloudState(msgspec.Struct, frozen=True, kw_only=True, tag="cloud"):
     marks: dict[str, int]
     directory: msgspec.Raw
     have: dict[str, WireNumbers]
+    asked: str = ""
     renewal: msgspec.Raw = msgspec.Raw(NONE)
 
 

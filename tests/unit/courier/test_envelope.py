@@ -58,7 +58,7 @@ def test_nobody_else_reads_it(tmp_path: Path) -> None:
     assert b"xxxxx" not in found.path.read_bytes()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_an_altered_slice_gives_nothing_else(tmp_path: Path, data: st.DataObject) -> None:
     """Whatever bit is turned and wherever it is cut, what comes out is refused: never other content, never less."""
