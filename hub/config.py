@@ -11,7 +11,7 @@ from pydantic import Field
 from medxz import limits
 from medxz.program import settings as sources
 from medxz.program.places import Places
-from medxz.program.settings import AnyPath, Number, Packaged, Program, ServerSettings
+from medxz.program.settings import Number, Packaged, Program, ServerSettings
 
 
 class HubPlaces(Places):
@@ -85,9 +85,10 @@ class Settings(ServerSettings):
         description="hours for which a session goes on while the cloud can't be reached",
     )
     require_signed_ops: bool = Field(False, description="refuse ops without a signature")
-    backup_to: AnyPath | None = Field(
+    backup_to: str | None = Field(
         None,
-        description="the folder that `medxz-hub backup` carries to: a mounted stick, a share; `cloud`: this hub's cloud",
+        pattern="^(cloud|/.*)$",
+        description="where `medxz-hub backup` carries to: a folder's whole path (a mounted stick, a share), or `cloud`",
     )
 
     @property

@@ -36,7 +36,7 @@ _KEY_BYTES_MAX: Final = 4_096
 )
 @data_option
 @click.option(
-    "--to", type=PATH, help="A folder to carry it to: a stick, a share. [default: the setting backup_to]"
+    "--to", metavar="PLACE", help="A folder (a stick, a share), or `cloud`. [default: the setting backup_to]"
 )
 @click.option(
     "--show-recovery-key", is_flag=True, help="Show what backups open with where the box is gone; make none."
@@ -44,7 +44,7 @@ _KEY_BYTES_MAX: Final = 4_096
 @key_option
 @json_option
 def backup(
-    data: Path, to: Path | None, *, show_recovery_key: bool, key_file: Path | None, as_json: bool
+    data: Path, to: str | None, *, show_recovery_key: bool, key_file: Path | None, as_json: bool
 ) -> None:
     """Make a backup while the hub serves, open it to see that it can be, and carry it off the machine.
 
@@ -177,19 +177,19 @@ def _watched(places: HubPlaces, command: str, stage: Stage) -> Json:
     return told
 
 
-def _carried(places: HubPlaces, made: Json, to: Path, stage: Stage) -> tuple[str, bool]:
+def _carried(places: HubPlaces, made: Json, to: str, stage: Stage) -> tuple[str, bool]:
     """Carry it there, and tell the hub; where it lies, and whether that is another disk than the hub's."""
     from hub.backup.folder import Folder, carry
     from hub.backup.manifest import read_manifest
     from hub.backup.uploading import CLOUD
 
-    if to.name == CLOUD and not to.is_dir():  # also as the setting, whose path counts from its file
+    if to == CLOUD:
         _watched(places, "backup_upload", stage)
         return CLOUD, True
     lies_in = Path(made["lies_in"])
     try:
         manifest = read_manifest(lies_in)
-        folder = Folder(to, manifest.hub_id)
+        folder = Folder(Path(to), manifest.hub_id)
         folder.make_room(manifest.size)
         carried = carry(lies_in, folder, lambda done, total: stage("carrying", done, total))
         folder.prune()
@@ -199,7 +199,7 @@ def _carried(places: HubPlaces, made: Json, to: Path, stage: Stage) -> tuple[str
         raise CommandFailed(str(error), hint) from None
     is_off = carried.stat().st_dev != places.data.stat().st_dev
     if is_off:
-        _asked_or_opened(places, "backup_carried", {"at": made["made_at"], "to": str(to)})
+        _asked_or_opened(places, "backup_carried", {"at": made["made_at"], "to": to})
     return str(carried), is_off
 
 
