@@ -122,7 +122,7 @@ async def make_cloud(settings: Settings, environ: Mapping[str, str], founding: F
 async def _office(settings: Settings, store: CloudStore) -> AsyncIterator[Office]:
     passwords = open_passwords()
     directories = Directories(store.transactions, store.authority.clock)
-    place = CloudPlace(server_id=store.server.server_id, url=_url(settings))
+    place = CloudPlace(server_id=store.server.server_id, url=url_of(settings))
     try:
         yield Office(store, assemble(store.authority, passwords, directories, place).administration)
     finally:
@@ -130,7 +130,7 @@ async def _office(settings: Settings, store: CloudStore) -> AsyncIterator[Office
         passwords.close()
 
 
-def _url(settings: Settings) -> str:
+def url_of(settings: Settings) -> str:
     """Where the cloud is found: as it is set, as the running one says, or as it would serve on this machine."""
     if settings.public_url is not None:
         return settings.public_url

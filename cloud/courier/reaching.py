@@ -60,11 +60,12 @@ async def reached_cloud(
         yield found
         return
     from cloud.app import open_cloud
+    from cloud.office import url_of
     from medxz.web import make_log
 
-    alone = settings.model_copy(
-        update={"host": "127.0.0.1", "port": 0, "plain_http": True, "tls_cert": None, "tls_key": None}
-    )
+    on_loopback = {"host": "127.0.0.1", "port": 0, "plain_http": True, "tls_cert": None, "tls_key": None}
+    # what devices are told of the cloud is where they find it, and not where this command does
+    alone = settings.model_copy(update={**on_loopback, "public_url": url_of(settings)})
     log = make_log(sys.stderr.buffer, SystemClock(), "error")
     async with open_cloud(alone, environ, log=log) as opened:
         yield Reached(opened.url, None)

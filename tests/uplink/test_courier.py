@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,13 @@ class Courier:
         assert status in {found, None}, told
         return told
 
-    async def at_cloud(self, *more: object, status: int | None = 0) -> dict[str, Any]:
+    async def at_cloud(
+        self, *more: object, command: str = "import", status: int | None = 0
+    ) -> dict[str, Any]:
         """`status` None: however it ends."""
-        found, told = await self.said(
-            cloud.cli.cli, "import", "--data", self.relay.folder, "--from", self.stick, *more
-        )
+        word = "--to" if command == "export" else "--from"
+        where = ("--data", self.relay.folder, word, self.stick)
+        found, told = await self.said(cloud.cli.cli, command, *where, *more)
         assert status in {found, None}, told
         return told
 
@@ -335,3 +338,36 @@ async def test_slices_are_taken_each_by_itself(
     assert await nora.cloud_through() == 40
     assert (await courier.at_hub(north, "export"))["ops"] == 0
     assert len(courier.files("up")) == 1
+
+
+async def test_a_new_hub_begins_with_a_stick(tmp_path: Path, make_box: Callable[[str], Box]) -> None:
+    """A hub that has met its cloud for its claim alone gets everything by `medxz-cloud export`, of a cloud with a root of its
+    own; one that was never claimed is told what to do.
+    """
+    relay, box = Relay(tmp_path / "cloud", tls=True), make_box("north")
+    await relay.make()
+    await relay.start()
+    try:
+        claimed = await box.claim(relay, "North")
+        await moved(relay)
+        user_id = await relay.add_user("nora@clinic.example")
+        courier = Courier(tmp_path / "stick", relay)
+        told = await courier.at_cloud("--hub", claimed["hub_id"], command="export")
+        assert (told["hub_id"], told["pulled"], told["made_at"]) == (claimed["hub_id"], 0, None)
+        assert (await courier.at_hub(box, "import"))["refused"] == []  # it does not run yet
+        await box.start()
+        assert user_id in known(box).users
+        assert known(box).cloud_epoch == relay.running.store.server.epoch
+        await relay.stop()
+        assert (await courier.call(box))["refused"] == []  # nor does the cloud
+        [target] = [each for each in box.running.storage.registry.config.targets if each.kind == "cloud"]
+        assert target.url == "https://127.0.0.1:8443"  # where it would serve by what is set
+    finally:
+        await relay.stop()
+    alone = make_box("alone")
+    await courier.said(hub.cli.cli, "init", "--data", alone.folder, "--clinic", IDS.uuid7())
+    for start in (False, True):
+        if start:
+            await alone.start()
+        told = await courier.at_hub(alone, "export", status=1)
+        assert "belongs to no cloud" in told["message"]
