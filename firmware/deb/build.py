@@ -157,6 +157,8 @@ class Build:
                     enabled.append(source.name)
             elif kind in {"sysusers", "tmpfiles"}:
                 _copy(source, self.root / f"usr/lib/{kind}.d" / f"{source.stem}.conf")
+            elif kind == "rules":
+                _copy(source, self.root / "usr/lib/udev/rules.d" / f"90-{source.name}")
         return enabled
 
     def _document(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hub.update.schemas import told
 from tests.appliance.conftest import started
 from tests.appliance.nspawn import Container
 from tests.system.hub_process import CLINIC
@@ -23,8 +24,10 @@ STATUS = {
     "booted": "B", "boot_primary": "rootfs.1",
     "slots": [{"rootfs.0": SLOT | {"bootname": "A"}}, {"rootfs.1": SLOT | {"bootname": "B"}}],
 }  # fmt: skip
+BUNDLE = {"version": "0.3.0", "compatible": "medxz-hub-amd64", "build": told()}
 RAUC = f"""#!/bin/sh
 case "$*" in
+    *info*) echo '{json.dumps(BUNDLE)}' ;;
     *--output-format=json*) echo '{json.dumps(STATUS)}' ;;
     *) echo "$*" >>/run/rauc-was-asked ;;
 esac
@@ -38,6 +41,13 @@ ExecStart=
 ExecStart=/usr/bin/medxz-hub update --confirm --data {DATA} --within 6
 """
 # which slot it is, a container has no kernel to ask: an empty condition takes back all of them
+STICK = "medxz-hub-stick@stick.service"
+# a folder for a stick: a container has no disks
+PLUGGED_IN = """[Service]
+ExecCondition=
+ExecCondition=+/usr/bin/systemd-mount --quiet --fsck=no --options=bind,ro /var/stick /run/medxz-stick
+ExecCondition=/bin/sh -c 'set -- /run/medxz-stick/*.raucb; test -e "$$1"'
+"""
 ANYWHERE = "[Unit]\nConditionKernelCommandLine=\nConditionPathExists=/var/lib/medxz-update/trying-%i\n"
 
 
@@ -54,7 +64,11 @@ class Imaged(Container):
         rauc.chmod(0o755)
         units = self.root / "etc/systemd/system"
         (units / "reboot.target").write_text(RESTART)
-        for unit, text in {CONFIRM: SOON, "medxz-hub-giveback@.service": ANYWHERE}.items():
+        for unit, text in {
+            CONFIRM: SOON,
+            "medxz-hub-giveback@.service": ANYWHERE,
+            "medxz-hub-stick@.service": PLUGGED_IN,
+        }.items():
             (units / f"{unit}.d").mkdir()
             (units / f"{unit}.d/test.conf").write_text(text)
         return self
@@ -71,7 +85,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
 def box(made: Container) -> Iterator[Container]:
     """Just started, with nothing known of updates."""
     yield made
-    for unit in (CONFIRM, UPDATE, "medxz-hub.service", "reboot.target"):
+    for unit in (CONFIRM, UPDATE, STICK, "medxz-hub.service", "reboot.target"):
         made.run("systemctl", "stop", unit, check=False)
     made.run("systemctl", "reset-failed", check=False)
     made.run("rm", "-rf", "/var/lib/medxz-update", "/run/rauc-was-asked")
@@ -158,3 +172,18 @@ def test_the_hourly_question(box: Container) -> None:
     box.run("systemctl", "stop", "medxz-hub.service")
     box.run("systemctl", "start", UPDATE)
     assert box.show(UPDATE, "ConditionResult") == "no"
+
+
+def test_a_stick(box: Container) -> None:
+    """What is put in is looked at, taken if there is an update on it, and let go again; without one nothing happens."""
+    stick = box.path("/var/stick")
+    stick.mkdir()
+    box.run("systemctl", "start", STICK, check=False)
+    assert box.show(STICK, "Result") in {"success", "exec-condition"}
+    assert asked(box) == []
+    (stick / "new.raucb").write_text("a bundle")
+    box.run("systemctl", "start", STICK)
+    box.until(lambda: is_restarting(box), "the restart")
+    assert asked(box) == ["install /var/lib/medxz-update/bundle.raucb"]
+    assert (trial(box)["version"], trial(box)["slot"]) == ("0.3.0", "A")
+    assert box.run("ls", "/run/medxz-stick").stdout == "", "it can be pulled out"
