@@ -58,7 +58,8 @@ class Claiming:
     @property
     def typed(self) -> ClaimOrder | None:
         """What was typed before the last power cut."""
-        return ClaimOrder.read(self._places.beside(".claim"))
+        order = ClaimOrder.read(self._places.beside(".claim"))
+        return order if order is not None and order.is_whole else None
 
     def begin(self, card: ClaimOrder | None) -> None:
         """With what the card says, where that is whole; with what was typed before, where it is not or is refused."""
