@@ -31,10 +31,10 @@ from tests.system.world import (
     done,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("backup")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("backup")]
 
-# of a person's time; a machine types faster, but waits for the same processes
-REPLACED_S_MAX = 60.0
+# of a person; a machine types faster, and may have others to wait for
+REPLACED_S_MAX = 300.0
 PROGRAMS = {"medxz-hub": HUB, "medxz-cloud": CLOUD, "medxz": DEVICE}
 
 
@@ -174,7 +174,7 @@ async def test_backups_while_pushes_go_on(tmp_path: Path) -> None:
 
 
 async def test_a_hub_that_died_is_replaced_by_its_runbook(tmp_path: Path) -> None:
-    """A card that is stepped on: by the commands of the runbook, within a minute, a new hub has what tablet and cloud have."""
+    """A card that is stepped on: by the commands of the runbook, within five minutes, a new hub has what tablet and cloud have."""
     cloud = CloudProcess(tmp_path, "North").start()
     cloud.add_user(NURSE)
     old = SiteHub(tmp_path, cloud, "North")
