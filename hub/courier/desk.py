@@ -71,7 +71,7 @@ class Hub:
     """The hub as its courier needs it, running or not.
 
     `claim` is the one of now and `bring` takes another; `aside` holds the uplink meanwhile; `show` has a new certificate
-    shown.
+    shown; `caught_up` is called when the cloud was read.
     """
 
     storage: Storage
@@ -84,6 +84,7 @@ class Hub:
     aside: Callable[[], Any] = _nothing_runs
     bring: Callable[[Claimed], None] = lambda _: None
     show: Callable[[], Awaitable[object]] = _nobody_shows_it
+    caught_up: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -225,6 +226,8 @@ class CourierDesk:
             hub.bring(taken.claim)
             with suppress(MedxzError):  # it is kept; the next look shows it
                 await hub.show()
+        if taken.is_read:
+            hub.caught_up()
         report = taken.report
         told = {
             "made_at": taken.made_at,

@@ -55,6 +55,7 @@ def running_desk(storage: Storage, doors: Doors, around: Surroundings, tls: Tls)
         aside=made.uplink.aside,
         bring=made.certificate.bring,
         show=tls.renew,
+        caught_up=made.uplink.in_step.set,
     )
     return CourierDesk(hub)
 

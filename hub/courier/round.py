@@ -50,11 +50,14 @@ class Taking:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What came of a file; `claim` is another where it brought a certificate."""
+    """What came of a file; `claim` is another where it brought a certificate. `is_read`: the cloud was read, as far as it
+    was carried.
+    """
 
     made_at: str
     report: Report
     claim: Claimed
+    is_read: bool
 
 
 class CarriedSide(CloudSide):
@@ -92,7 +95,7 @@ async def take(by: Taking, path: Path) -> Taken:
         raise CourierRefused(refused.message, "the files of one set belong together") from None
     finally:
         await side.keep()
-    return Taken(found.header.made_at, report, await _renewed(by, carried))
+    return Taken(found.header.made_at, report, await _renewed(by, carried), carried.has_pages)
 
 
 async def _run(by: Taking, side: CloudSide, carried: CarriedCloud, report: Report) -> None:

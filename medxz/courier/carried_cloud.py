@@ -83,6 +83,11 @@ class CarriedCloud:
         if self._state is None:
             raise CourierRefused(f"{self._name}: it does not say what the cloud has", "make it again")
 
+    @property
+    def has_pages(self) -> bool:
+        """Whether the cloud's log was carried, to wherever that goes on."""
+        return self._first is not None
+
     def holds_nothing_new(self, have: Have) -> bool:
         """Whether every number of its pages, and all that stands before them, is there."""
         return _covers(have, self._holds) and _covers(have, self._before)

@@ -21,7 +21,7 @@ from hub.claimed import load_claim
 from medxz import limits
 from medxz.service.audit import entries_of
 from medxz.store.directory import Directory
-from tests.uplink.conftest import IDS, Box, Relay, Tablet, free_port, until
+from tests.uplink.conftest import DEADLINE_S, IDS, Box, Relay, Tablet, free_port, until
 
 
 class Courier:
@@ -92,11 +92,12 @@ async def parted(relay: Relay, box: Box, *others: Box) -> None:
 async def met_again(relay: Relay, box: Box) -> None:
     """There is a line after all."""
     port = int(box.running.identity.claim.cloud_url.rsplit(":", 1)[1])  # type: ignore[union-attr]
+    connection = box.running.doors.connection
+    assert connection is not None
+    connection.uplink.in_step.clear()
     await relay.stop()
     relay.port = port
     await relay.start()
-    connection = box.running.doors.connection
-    assert connection is not None
     await until(connection.uplink.in_step.is_set, "in step")
 
 
@@ -136,6 +137,8 @@ async def test_a_round_leaves_what_a_connection_leaves(
     everything = {*early, *late, *ours}
     assert await ops_of(north) == await ops_of_cloud(relay) == everything
     assert (await nora.cloud_through(), north.backlog) == (7, 0)
+    async with asyncio.timeout(DEADLINE_S):
+        await north.running.doors.in_step()  # who waits for the cloud's log need not wait for a line
     assert (await courier.at_hub(north, "export"))["ops"] == 0
 
     registry = north.running.storage.registry

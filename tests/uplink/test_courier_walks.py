@@ -169,6 +169,11 @@ async def test_whatever_a_courier_does(walk: Walk, seed: int) -> None:
         raise AssertionError(f"seed {seed}: {walk.done}") from error
     for path in walk.on_the_stick():
         path.unlink()
+
+    async def theirs_are_back() -> bool:
+        return walk.theirs <= await ops_of_cloud(walk.relay)
+
+    await until(theirs_are_back, "the other site has brought again what the cloud lost")
     for _ in range(
         3 if walk.restored else 1
     ):  # to hear what a restored cloud lost, and to bring it, are two trips
