@@ -13,7 +13,7 @@ from tests.system.world import CLOUD, NURSE, CloudProcess, EnrolledTablet, done
 
 SITE: Final = "North"
 CA_FILE: Final = "cloud-ca.pem"
-SERVING_S: Final = 300.0
+SERVING_S: Final = 600.0
 
 
 class Cloud(CloudProcess):

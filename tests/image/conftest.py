@@ -60,7 +60,9 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     code = flashed(machine, cloud).replace("-", "")
     # a busy host's emulated timer may miss the moment in which a kernel looks whether it ticks
     machine.add_to_command_line("no_timer_check")
-    if os.environ.get("MEDXZ_IMAGE_LOUD"):  # the journal on the serial line too, for whoever looks into what went wrong
+    if os.environ.get(
+        "MEDXZ_IMAGE_LOUD"
+    ):  # the journal on the serial line too, for whoever looks into what went wrong
         machine.add_to_command_line("systemd.journald.forward_to_console=1", "systemd.log_color=0")
     try:
         yield Box(folder, cloud, machine, code)
