@@ -8,10 +8,10 @@ certificates it is known; that file is gone when it stops.
 from __future__ import annotations
 
 import ssl
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -66,7 +66,7 @@ async def reached_cloud(
     on_loopback = {"host": "127.0.0.1", "port": 0, "plain_http": True, "tls_cert": None, "tls_key": None}
     # what devices are told of the cloud is where they find it, and not where this command does
     alone = settings.model_copy(update={**on_loopback, "public_url": url_of(settings)})
-    log = make_log(sys.stderr.buffer, SystemClock(), "error")
+    log = make_log(BytesIO(), SystemClock(), "error")  # what goes wrong the command says itself
     async with open_cloud(alone, environ, log=log) as opened:
         yield Reached(opened.url, None)
 
