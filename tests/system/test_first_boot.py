@@ -98,6 +98,7 @@ def test_a_box_that_is_told_to_stop_stops(box: FirstBox) -> None:
     assert box.process.wait(DEADLINE_S) == 0
 
 
+@pytest.mark.proof
 def test_a_box_without_its_page_claims_itself(cloud: CloudProcess, box: FirstBox) -> None:
     """A port that somebody else has keeps no box from its claim."""
     box.write(card(cloud, cloud.code("hub", "North")))
