@@ -15,6 +15,7 @@ from hub.backup import making, restoring
 from hub.backup.backups import Backups
 from hub.backup.folder import find_backup
 from hub.backup.making import Made
+from hub.backup.note import BackupNote
 from hub.backup.recovery_key import make_recovery_key, read_recovery_key
 from hub.backup.restoring import open_backup, restore
 from hub.config import HubPlaces
@@ -296,3 +297,32 @@ async def test_the_hubs_own_disk_keeps_room(
         assert (await backups.state({}))["trouble"]["hint"]
         await backups.close()
     assert find_backup(places.backups) == newest
+
+
+@pytest.mark.parametrize("at", ["copying hub.db", "checking hub.db", "checking ops"])
+async def test_a_hub_that_stops_gives_its_backup_up(
+    a_hub: Hubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Wherever it is in a backup, the hub ends at once, and nothing half made is left."""
+    monkeypatch.setattr("medxz.store.copying.PAGES_AT_ONCE", 1)
+    monkeypatch.setattr("medxz.store.copying.ROWS_AT_ONCE", 1)
+    monkeypatch.setattr("medxz.store.copying._STEPS_AT_ONCE", 10)
+    places = a_hub(tmp_path)
+    async with opened(places) as storage:
+        backups = Backups(storage, "1")
+        reached = asyncio.Event()
+        loop, went_on = asyncio.get_running_loop(), backups._told_of
+
+        def told_of(stage: str, done: int, total: int) -> None:
+            if stage == at:
+                loop.call_soon_threadsafe(reached.set)
+                backups._stopping.wait(10)
+            went_on(stage, done, total)
+
+        monkeypatch.setattr(backups, "_told_of", told_of)
+        await backups.begin({})
+        await reached.wait()
+        await backups.close()
+        assert not backups.is_running
+        assert backups.note == BackupNote()
+    assert [path for path in places.backups.rglob("*") if path.is_file()] == []
