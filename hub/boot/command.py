@@ -23,8 +23,9 @@ root_option = click.option(
     invoke_without_command=True,
 )
 @click.option("--data", type=PATH, help="The hub's directory: wait until it is claimed.")
+@json_option
 @click.pass_context
-def first_boot(context: click.Context, data: Path | None) -> None:
+def first_boot(context: click.Context, data: Path | None, as_json: bool) -> None:
     """The first start of a flashed box, and the file medxz-hub.toml on its card.
 
     With --data and no command it waits to be claimed.
@@ -33,7 +34,7 @@ def first_boot(context: click.Context, data: Path | None) -> None:
         return
     if data is None:
         raise click.exceptions.NoArgsIsHelpError(context)
-    context.invoke(wait, data=data)
+    context.invoke(wait, data=data, as_json=as_json)
 
 
 @first_boot.command(cls=Example, example="medxz-hub first-boot wait --data /var/lib/medxz/hub")

@@ -107,6 +107,15 @@ def test_a_box_without_its_page_claims_itself(cloud: CloudProcess, box: FirstBox
     assert box.state()["port"] is None
 
 
+def test_what_is_a_hub_waits_for_nothing(tmp_path: Path) -> None:
+    """`first-boot --data DIR` is `first-boot wait`; where there is a hub, or what is left of one, it ends at once."""
+    for name in ("hub.db", "keepsake"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).touch()
+        assert told("first-boot", "--data", folder) == (0, {"claimed": False, "is_hub": True})
+
+
 def test_the_card_is_checked_at_any_computer(tmp_path: Path) -> None:
     """`check` tells each mistake with its line and ends with 1; the template is right and ends with 0."""
     file = tmp_path / "medxz-hub.toml"
