@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,7 @@ if (reason := why_not()) and os.environ.get("MEDXZ_NAMESPACES") != "required":
     pytestmark.append(pytest.mark.skip(reason=reason))
 
 QUICK = ("--within", "6")
+CURRENT = {"state": "current", "version": "0.1.0"}
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,7 @@ def test_what_is_refused(machine: Appliance, keys: Keys, tmp_path: Path) -> None
     assert (status, told["version"]) == (0, "0.0.9")
 
 
+@pytest.mark.proof
 def test_a_hub_that_does_not_come_up(machine: Appliance, hub: HubProcess, keys: Keys, tmp_path: Path) -> None:
     """An update whose hub does not serve is given back by itself, and is not taken again."""
     bundle = keys.bundle(tmp_path / "broken.raucb", "0.2.0")
@@ -181,51 +184,68 @@ def test_never_while_a_device_pushes(machine: Appliance, hub: HubProcess, keys: 
     assert json.loads(said)["state"] == "restarting"
 
 
-def test_from_the_cloud(tmp_path: Path, keys: Keys) -> None:
-    """What is added to the cloud is offered, fetched, installed, and kept once the hub is in step again."""
+@dataclass
+class Site:
+    """A cloud, a hub of it that is in step, and the hub's machine, which runs the first version."""
+
+    cloud: CloudProcess
+    hub: SiteHub
+    machine: Appliance
+
+    def boot_into(self, version: str) -> None:
+        self.hub.end()
+        assert self.machine.boot() == version
+        self.hub.start()
+
+
+@pytest.fixture
+def site(tmp_path: Path, keys: Keys) -> Iterator[Site]:
     cloud = CloudProcess(tmp_path, "North")
     cloud.start()
-    site = SiteHub(tmp_path, cloud, "North")
-    site.claim()
-    site.start()
-    machine = Appliance(tmp_path / "machine", keys, site.data)
+    hub = SiteHub(tmp_path, cloud, "North")
+    hub.claim()
+    hub.start()
+    machine = Appliance(tmp_path / "machine", keys, hub.data)
     try:
         machine.boot()
         assert machine.update("--confirm")[1]["state"] == "kept"
-        wait_until(
-            lambda: machine.update("--check") == (0, {"state": "current", "version": "0.1.0"}), "the cloud"
-        )
-        bundle = keys.bundle(tmp_path / "new.raucb", "0.2.0")
-        cloud_says = cloud_release(cloud, bundle)
-        assert machine.update("--check")[1] == {"state": "offered", **cloud_says}
-        status, told = machine.update()
-        assert (status, told["state"]) == (0, "restarting"), told
-        assert not list((tmp_path / "hub.update").glob("*.raucb")), "what was installed makes room"
-        site.end()
-        assert machine.boot() == "0.2.0"
-        cloud.end()
-        site.start()
-        status, told = machine.update("--confirm", *QUICK)
-        assert (status, told["state"]) == (1, "giving_back")
-        assert "sync" in told["why"], (
-            "without its cloud it can't be told whether it syncs: back it goes, and tries again"
-        )
-        site.end()
-        assert machine.boot() == "0.1.0"
-        site.start()
-        assert machine.update("--confirm")[1]["state"] == "kept"
-        assert machine.update()[0] == 3
-        cloud.start()
-        wait_until(lambda: machine.update("--check")[0] == 0, "the cloud again")
-        assert machine.update()[1]["state"] == "restarting"
-        site.end()
-        assert machine.boot() == "0.2.0"
-        site.start()
-        assert machine.update("--confirm", "--within", "20")[1]["state"] == "confirmed"
+        wait_until(lambda: machine.update("--check") == (0, CURRENT), "the cloud")
+        yield Site(cloud, hub, machine)
     finally:
         machine.shut_down()
-        site.end()
+        hub.end()
         cloud.end()
+
+
+def test_from_the_cloud(site: Site, keys: Keys, tmp_path: Path) -> None:
+    """What is added to the cloud is offered, fetched, installed, and kept once the hub is in step again."""
+    offered = cloud_release(site.cloud, keys.bundle(tmp_path / "new.raucb", "0.2.0"))
+    assert site.machine.update("--check")[1] == {"state": "offered", **offered}
+    status, told = site.machine.update()
+    assert (status, told["state"]) == (0, "restarting"), told
+    assert not list((tmp_path / "hub.update").glob("*.raucb")), "what was installed makes room"
+    site.boot_into("0.2.0")
+    assert site.machine.update("--confirm", "--within", "20")[1]["state"] == "confirmed"
+
+
+@pytest.mark.proof
+def test_the_cloud_is_away_just_then(site: Site, keys: Keys, tmp_path: Path) -> None:
+    """Without its cloud it can't be told whether a version syncs: it is given back, and tried again when the cloud is there."""
+    cloud_release(site.cloud, keys.bundle(tmp_path / "new.raucb", "0.2.0"))
+    assert site.machine.update()[1]["state"] == "restarting"
+    site.cloud.end()
+    site.boot_into("0.2.0")
+    status, told = site.machine.update("--confirm", *QUICK)
+    assert (status, told["state"]) == (1, "giving_back")
+    assert "sync" in told["why"]
+    site.boot_into("0.1.0")
+    assert site.machine.update("--confirm")[1]["state"] == "kept"
+    assert site.machine.update()[0] == 3
+    site.cloud.start()
+    wait_until(lambda: site.machine.update("--check")[0] == 0, "the cloud again")
+    assert site.machine.update()[1]["state"] == "restarting"
+    site.boot_into("0.2.0")
+    assert site.machine.update("--confirm", "--within", "20")[1]["state"] == "confirmed"
 
 
 def cloud_release(cloud: CloudProcess, bundle: Path) -> dict[str, object]:
