@@ -28,8 +28,8 @@ from hub.boot.records import ClaimOrder, Found, State, write_whole
 from hub.boot.reporting import on_screen, report
 from medxz.clock import Clock, SystemClock, format_time
 
-# what an earlier start's settings may serve for; a claim and a key of another board are for now alone
-KEPT_SECTIONS: Final = ("wifi", "network", "ssh", "system", "page")
+# what an earlier start's settings may serve for: not to be claimed or to open data, and nobody logs in without the card
+KEPT_SECTIONS: Final = ("wifi", "network", "system", "page")
 HOSTNAME: Final = "medxz"
 
 
