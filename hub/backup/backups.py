@@ -144,6 +144,7 @@ class Backups:
             ops=made.ops,
             took_s=took_s,
             lies_in=str(made.path),
+            key_shown=await self.is_key_shown(),
             trouble=None,
         )
         if self._say is not None:
@@ -184,6 +185,7 @@ class Backups:
         """The key, which whoever may ask here can read out of the store anyway."""
         text = await self._recovery_key()
         await self._storage.registry.put_secret(recovery_key.SHOWN, b"1")
+        await self._note(key_shown=True)
         return {"recovery_key": recovery_key.printed(text), "name": recovery_key.name_of(text)}
 
     async def is_key_shown(self) -> bool:

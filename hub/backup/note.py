@@ -25,7 +25,10 @@ class Trouble(BaseModel):
 
 
 class BackupNote(BaseModel):
-    """Times are of backups, not of notes: what was carried is as old as the backup is."""
+    """Times are of backups, not of notes: what was carried is as old as the backup is.
+
+    `key_shown`: somebody has seen the recovery key, and can have written it down.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -36,6 +39,7 @@ class BackupNote(BaseModel):
     lies_in: str | None = None
     carried_at: str | None = None
     carried_to: str | None = None
+    key_shown: bool = False
     trouble: Trouble | None = None
 
 

@@ -18,7 +18,7 @@ _ADVICE: Final = {
     "memory": "stop what else runs on the box; restart the hub at a quiet time",
     "wal": "nothing at first: it is copied by itself; if it stays so, restart the hub at a quiet time",
     "certificate": "run `medxz-hub renew`; the hub must reach its cloud once",
-    "backup": "make one that leaves the box: medxz-hub backup --to FOLDER (docs/backup.md)",
+    "backup": "make one that leaves the box: medxz-hub backup --to FOLDER; its key: --show-recovery-key (docs/backup.md)",
     "parts": "it was begun again by itself; if that happens again, report what the hub's log says of it",
 }
 

@@ -81,6 +81,10 @@ def check_backup(note: BackupNote, *, has_cloud: bool, made_ms: int, now_ms: int
         told = "none was made"
     if has_cloud:
         return Check(name="backup", ok=True, detail=f"{told}; the cloud has what this hub hands up")
+    if last is not None and not note.key_shown:
+        return Check(
+            name="backup", ok=False, detail=f"{told}; nobody has seen the recovery key that opens it"
+        )
     since_ms = parse_time(last) if last is not None else made_ms
     old = now_ms - since_ms > BACKUP_AGE_MS
     if old:

@@ -87,12 +87,13 @@ def backup(note: BackupNote, *, has_cloud: bool = False, made_ms: int = 0) -> tu
 def test_who_needs_a_backup() -> None:
     """A hub without a cloud does, after its first days; a claimed one is well without; one that failed is told to both."""
     day = BackupNote(made_at=format_time(NOON_MS), lies_in="/x")
-    old = BackupNote(carried_at=format_time(NOON_MS - BACKUP_AGE_MS - 1), carried_to="/media")
-    fresh = BackupNote(carried_at=format_time(NOON_MS - BACKUP_AGE_MS), carried_to="/media")
+    unseen = BackupNote(carried_at=format_time(NOON_MS), carried_to="/media")
+    old = BackupNote(key_shown=True, carried_at=format_time(NOON_MS - BACKUP_AGE_MS - 1), carried_to="/media")
+    fresh = BackupNote(key_shown=True, carried_at=format_time(NOON_MS - BACKUP_AGE_MS), carried_to="/media")
     failed = fresh.model_copy(update={"trouble": Trouble(at=format_time(NOON_MS), message="no room")})
     assert backup(BackupNote(), made_ms=NOON_MS - 1)[0]
     assert backup(fresh)[0]
-    for note in (BackupNote(), day, old):
+    for note in (BackupNote(), day, old, unseen):
         assert not backup(note)[0]
         assert backup(note, has_cloud=True)[0]
     for has_cloud in (False, True):
