@@ -61,7 +61,7 @@ CLOUD: Final = Package(
     state="/var/lib/medxz-cloud",
     key="/var/lib/medxz-cloud/data.key",
     etc="/etc/medxz-cloud",
-    synopsis="the relay across the sites of clinics, for medxz hubs",
+    synopsis="relay across the sites of clinics, for medxz hubs",
     description=(
         "The cloud carries the records of clinics between their sites, decides who\n"
         "may write where, and lets people, devices and hubs in. It stores in SQLite\n"
