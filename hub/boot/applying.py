@@ -48,6 +48,7 @@ def apply_card(
     set_hostname: Callable[[str], None] = socket.sethostname,
 ) -> Applied:
     """Read the card and put it into effect. `group`: who may read the claim's code beside root."""
+    _finish_claim(places)
     on_card = read_card(places)
     checked = (
         check_bytes(on_card.content, places.card) if on_card.content is not None else Checked(BootFile())
@@ -64,6 +65,16 @@ def apply_card(
     name = file.system.hostname if file.system is not None and file.system.hostname else HOSTNAME
     set_hostname(name)
     return Applied(file, found)
+
+
+def _finish_claim(places: BootPlaces) -> None:
+    """The power went after the claim, before its code was taken out: now."""
+    kept = places.hub.with_name("hub.claim")
+    if not (places.hub / "hub.db").is_file() or (order := ClaimOrder.read(kept)) is None:
+        return
+    if order.code is not None:
+        remove_code(places, order.code, format_time(SystemClock().now_ms())[:10])
+    kept.unlink(missing_ok=True)
 
 
 def _with_kept(places: BootPlaces, on_card: OnCard, checked: Checked) -> tuple[BootFile, tuple[str, ...]]:

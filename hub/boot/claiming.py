@@ -1,7 +1,7 @@
 """Getting claimed: by what the card says, or what somebody typed on the page, again and again until the cloud is there.
 
-One claim at a time. An order that was typed is kept on the data partition until it is done, so that a power cut in the
-middle goes on by itself and a cloud that can't be reached is reached tomorrow. Given up: a code that the cloud refused;
+One claim at a time. An order is kept on the data partition until it is done, so that a power cut in the middle goes on by
+itself, and a cloud that can't be reached when a code is typed is reached tomorrow. Given up: a code that the cloud refused;
 then the next one is waited for. Nothing that is told has a code in it.
 """
 
@@ -56,26 +56,29 @@ class Claiming:
         self.when_refused: Callable[[], None] = lambda: None
 
     @property
-    def typed(self) -> ClaimOrder | None:
-        """What was typed before the last power cut."""
+    def kept(self) -> ClaimOrder | None:
+        """What was gone by before the last power cut."""
         order = ClaimOrder.read(self._places.beside(".claim"))
         return order if order is not None and order.is_whole else None
 
     def begin(self, card: ClaimOrder | None) -> None:
-        """With what the card says, where that is whole; with what was typed before, where it is not or is refused."""
-        before = self.typed
+        """With what the card says, where that is whole; with what was kept, where it is not or is refused."""
+        before = self.kept
         if card is not None and card.is_whole:
-            self._order, self._otherwise = card, before
+            self._order, self._otherwise = card, before if before != card else None
         else:
             self._order = before or card
         self._taken.set()
 
     def take(self, order: ClaimOrder) -> None:
         """Go by what somebody typed from now on, and at once."""
-        self._places.data.parent.mkdir(parents=True, exist_ok=True)
-        order.write(self._places.beside(".claim"))
+        self._keep(order)
         self._order, self._otherwise = order, None
         self._taken.set()
+
+    def _keep(self, order: ClaimOrder) -> None:
+        self._places.data.parent.mkdir(parents=True, exist_ok=True)
+        order.write(self._places.beside(".claim"))
 
     async def run(self) -> dict[str, str]:
         """Until it is claimed. Tells its ids."""
@@ -89,6 +92,8 @@ class Claiming:
                 continue
             self._taken.clear()
             attempts += 1
+            if attempts == 1 and self._otherwise is None:
+                self._keep(order)  # the power may go between the claim and what follows it
             await self.say(phase="trying", cloud_url=order.cloud_url, attempts=attempts)
             told = await self._try(order)
             if told is not None:

@@ -64,6 +64,11 @@ class BootPlaces:
         return self.root / "var/lib/medxz-boot/kept.json"
 
     @property
+    def hub(self) -> Path:
+        """The hub's own directory, where an image has it."""
+        return self.root / "var/lib/medxz/hub"
+
+    @property
     def opened_by(self) -> Path:
         """What opened the data partition: firmware/boot/data-partition leaves it."""
         return self.run / "data-opened-by"

@@ -195,6 +195,23 @@ def test_the_used_code_leaves_the_card(places: BootPlaces) -> None:
     assert apply_card(places, set_hostname=lambda _: None).found.problems == ()
 
 
+def test_a_power_cut_after_the_claim_leaves_no_code(places: BootPlaces) -> None:
+    """A box that is a hub, and was cut off before its code was taken out, does so at its next start."""
+    places.file.write_text(WHOLE)
+    places.hub.mkdir(parents=True)
+    kept = ClaimOrder(cloud_url="https://cloud.example", code=CODE.replace("-", ""), name="Reception")
+    kept.write(places.hub.with_name("hub.claim"))
+    applied(places)
+    assert CODE.lower() in places.file.read_text()  # not a hub yet
+    (places.hub / "hub.db").touch()
+    applied(places)
+    assert CODE.lower() not in places.file.read_text()
+    assert not places.hub.with_name("hub.claim").exists()
+    order = ClaimOrder.read(places.order)
+    assert order is not None
+    assert order.code is None
+
+
 def test_another_code_is_left_alone(places: BootPlaces) -> None:
     """A code that somebody wrote there meanwhile is not the one that was used."""
     apply_card(places, set_hostname=lambda _: None)

@@ -100,7 +100,7 @@ async def test_what_was_typed_outlives_a_power_cut(tmp_path: Path) -> None:
     file = tmp_path / "hub.claim"
     assert file.stat().st_mode & 0o777 == 0o600
     second = made(tmp_path, Cloud(CloudRequired("away"), IDS), [])
-    assert second.typed == order()
+    assert second.kept == order()
     second.begin(None)
     await second.run()
     assert not file.exists()
@@ -121,6 +121,17 @@ async def test_the_card_comes_before_what_was_typed(tmp_path: Path) -> None:
     assert await claiming.run() == IDS
     assert [code for _, code, _ in cloud.asked] == [CODE, OTHER]
     assert not (tmp_path / "hub.claim").exists()
+
+
+async def test_a_card_is_remembered_until_it_is_done(tmp_path: Path) -> None:
+    """The card's order is kept too while it is gone by: a power cut after the claim must not leave its code there."""
+    claiming = made(tmp_path, Cloud(CloudRequired("away"), IDS), [])
+    claiming.begin(order())
+    running = asyncio.create_task(claiming.run())
+    await phase(claiming, "waiting")
+    assert claiming.kept == order()
+    await running
+    assert claiming.kept is None
 
 
 async def test_an_order_without_a_code_waits(tmp_path: Path) -> None:
@@ -150,4 +161,4 @@ async def test_nothing_that_is_told_has_the_code_in_it(tmp_path: Path) -> None:
 async def test_a_record_that_rotted_counts_as_none(tmp_path: Path, content: bytes) -> None:
     """A file that was cut off or changed is as one that is not there."""
     (tmp_path / "hub.claim").write_bytes(content)
-    assert made(tmp_path, Cloud(), []).typed is None
+    assert made(tmp_path, Cloud(), []).kept is None
