@@ -105,6 +105,7 @@ def test_the_watchdog_starts_a_box_that_hangs(box: Box) -> None:
     """A box whose kernel stands still is started again by its hardware, and serves as before."""
     before = box.machine.boot_id()
     identity = box.machine.ssh("cat", "/etc/machine-id").stdout
+    box.machine.let_the_watchdog_bite()
     # a kernel that stops everything and waits for somebody to look at it
     box.machine.ssh(
         "sh", "-c", "'echo 0 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger'", check=False, seconds=20
