@@ -19,8 +19,8 @@ from medxz.store.tail import Committed
 
 T = TypeVar("T")
 
-# What a commit costs beside the texts, in bytes of text: the write-ahead log takes whole pages, about two for any commit.
-COMMIT_BYTES: Final = 8 * limits.KIB
+# What a commit costs beside the texts: the write-ahead log takes whole pages, four or five for an op by itself.
+COMMIT_BYTES: Final = 16 * limits.KIB
 _LETTER_BYTES: Final = 256
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from medxz import Device
 from medxz.device.device import Recorded
-from medxz.errors import OpInvalid
+from medxz.errors import OpInvalid, StoreError
 
 Act = Callable[["Person"], Awaitable[list[str]]]
 
@@ -99,7 +99,16 @@ class Person:
             return []
         conflict = self.chance.choice(rows)
         side = self.chance.choice(conflict.sides)
-        done = await self.device.resolve(conflict.conflict_id, take=side.op_id, reason="asked the patient")
+        try:
+            done = await self.device.resolve(
+                conflict.conflict_id, take=side.op_id, reason="asked the patient"
+            )
+        except StoreError:
+            if conflict.conflict_id in {
+                one.conflict_id for one in (await self.device.conflicts(limit=_PAGE)).rows
+            }:
+                raise
+            return []  # somebody else has resolved it since the list was read
         return [op.op_id for op in done]
 
     async def look(self) -> list[str]:
