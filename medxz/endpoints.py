@@ -22,6 +22,7 @@ class Parameter:
     name: str
     schema: dict[str, object]
     about: str
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,8 @@ _CLIENT_ADDRESS = Parameter(
 _COMPATIBLE = Parameter(
     "compatible",
     {"type": "string", "pattern": "^[a-z0-9][a-z0-9.-]{0,63}$"},
-    "what kind of machine asks, as `medxz-hub-arm64`; must be given",
+    "what kind of machine asks, as `medxz-hub-arm64`",
+    required=True,
 )
 _VERSION = Parameter(
     "version",

@@ -146,7 +146,7 @@ def _parameters(endpoint: Endpoint) -> list[Json]:
         for p in endpoint.places
     ]
     found += [
-        {"name": p.name, "in": "query", "required": False, "description": p.about, "schema": p.schema}
+        {"name": p.name, "in": "query", "required": p.required, "description": p.about, "schema": p.schema}
         for p in endpoint.parameters
     ]
     found += [

@@ -31,6 +31,9 @@ def read_query(parameters: tuple[Parameter, ...], text: str) -> dict[str, QueryV
             raise Invalid("this query parameter may stand once only", field=name)
         seen.add(name)
         values[name] = _read(parameter, value)
+    for parameter in parameters:
+        if parameter.required and parameter.name not in values:
+            raise Invalid("must be given", field=parameter.name)
     return values  # type: ignore[return-value]  # the defaults of the table are of the table's types
 
 

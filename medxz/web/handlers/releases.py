@@ -42,10 +42,8 @@ class ReleasesRoom(Room):
         return {"hub_update": self._wanted, "hub_release": self._bundle}
 
     async def _wanted(self, call: Call) -> web.StreamResponse:
-        compatible = text_of(call, "compatible")
-        if compatible is None:
-            raise Invalid("which machine is asking must be said", field="compatible")
-        found = await self._services.releases.wanted(call.authorised(), compatible, text_of(call, "version"))
+        compatible, version = str(call.query["compatible"]), text_of(call, "version")
+        found = await self._services.releases.wanted(call.authorised(), compatible, version)
         return call.answer_nothing() if found is None else await self._model(call, found)
 
     async def _bundle(self, call: Call) -> web.StreamResponse:
