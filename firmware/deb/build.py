@@ -85,7 +85,7 @@ class Build:
             "--root-owner-group",
             "--threads-max=1",
             "-Zxz",
-            "-z6",
+            "-z3",
             "--build",
             self.root,
             self.file,
