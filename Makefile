@@ -50,8 +50,8 @@ check: $(STAMP) ## lint, format, types, import contract, tidiness
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -q tests/unit/test_tidiness.py
 
-sim: $(STAMP) ## simulated worlds (SEEDS=1-1000, JOBS=2); one that fails tells its seed and the steps that matter
-	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1-100) $(if $(JOBS),--jobs $(JOBS))
+sim: $(STAMP) ## simulated worlds (SEEDS=1-1000, STEPS=30, JOBS=2); one that fails tells its seed and the steps that matter
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1-100) $(if $(STEPS),--steps $(STEPS)) $(if $(JOBS),--jobs $(JOBS))
 
 plants: $(STAMP) ## each planted bug until the worlds catch it
 	@$(BIN)/python -m tests.simulation.bugs
