@@ -70,6 +70,6 @@ def bundle(image: Path, out: Path, version: str, arch: str = "amd64", keys: Path
     """A signed update of this slot's image."""
     run(
         ROOT / "firmware/rauc/make-bundle", "--root", image, "--arch", arch, "--version", version, "--keys", keys,
-        "--out", out, seconds=300,
+        "--out", out, seconds=900,
     )  # fmt: skip
     return out
