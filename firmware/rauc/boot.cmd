@@ -39,9 +39,16 @@ saveenv
 setenv bootargs "ro rauc.slot=${slot} panic=10 console=tty0 console=ttyS1,115200 quiet"
 setenv initrd_addr 0x08000000
 echo "Starting slot ${slot}"
+# a Pi's own firmware leaves the device tree of its board; where there is none (QEMU), U-Boot's own is as good
+setenv tree ${fdtcontroladdr}
+if test -n "${fdt_addr}"; then
+  if fdt addr ${fdt_addr}; then
+    setenv tree ${fdt_addr}
+  fi
+fi
 if load ${devtype} ${devnum}:${number} ${kernel_addr_r} /boot/vmlinuz; then
   if load ${devtype} ${devnum}:${number} ${initrd_addr} /boot/initrd.img; then
-    booti ${kernel_addr_r} ${initrd_addr}:${filesize} ${fdt_addr}
+    booti ${kernel_addr_r} ${initrd_addr}:${filesize} ${tree}
   fi
 fi
 # it did not start: the next of its tries

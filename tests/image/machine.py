@@ -133,7 +133,7 @@ class Machine:
             ["-accel", "kvm", "-cpu", "host"] if has_kvm() else ["-accel", "tcg,thread=multi", "-cpu", "max"]
         )
         return [
-            "qemu-system-x86_64", "-M", "q35", *fast, "-smp", "1",
+            "qemu-system-x86_64", "-M", "q35", *fast, "-smp", "1", "-uuid", "6d65647a-0000-4000-8000-00000000000a",
             "-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE.fd",
             "-drive", f"if=pflash,format=raw,file={variables}",
             "-device", "virtio-net-pci,netdev=lan", "-device", "i6300esb", "-action", "watchdog=none",
