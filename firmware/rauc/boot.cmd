@@ -35,11 +35,12 @@ if test "x${slot}" = "x"; then
 fi
 saveenv
 
-# which disk it is the first system finds by itself: the one with this card. It is loaded above where a kernel can reach
+# which disk it is the first system finds by itself: the one with this card. The first system is loaded above
+# where a kernel ends, and below where firmware (and QEMU, at 128 MiB) leaves the device tree
 setenv bootargs "ro rauc.slot=${slot} panic=10 console=tty0 console=ttyS1,115200 quiet"
-setenv initrd_addr 0x08000000
+setenv initrd_addr 0x04000000
 echo "Starting slot ${slot}"
-# a Pi's own firmware leaves the device tree of its board; where there is none (QEMU), U-Boot's own is as good
+# a Pi's own firmware leaves the device tree of its board; where there is none, U-Boot's own is as good
 setenv tree ${fdtcontroladdr}
 if test -n "${fdt_addr}"; then
   if fdt addr ${fdt_addr}; then
