@@ -36,7 +36,7 @@ async def written(folder: Path, *, close: bool) -> Path:
         ]
         await log.append(batch(*ops))
         if first == 601:
-            await log._run_checkpoint()
+            await log.checkpoint()
     if close:
         await backend.close()
     copy = folder / "copy.db"
