@@ -76,7 +76,7 @@ def health(machine: Machine) -> dict[str, Any] | None:
     """What the hub in there says of itself; None where it does not answer."""
     try:
         # its certificate is by a CA of its own, which only the devices it let in know
-        answer = httpx.get(f"{machine.url}/health", verify=False, timeout=5)
+        answer = httpx.get(f"{machine.url}/health", verify=False, timeout=20)
     except httpx.HTTPError:
         return None
     return dict(answer.json())

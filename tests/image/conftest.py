@@ -18,7 +18,7 @@ from tests.image.machine import Machine
 
 HERE = Path(__file__).parent
 ARCH = os.environ.get("MEDXZ_IMAGE_ARCH", "")
-TEST_S = 900
+TEST_S = 1800
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
