@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from itertools import islice
-from typing import Final, NoReturn
+from typing import Final
 
 from hub.lent import Lent
 from medxz.clock import Clock
@@ -17,7 +17,7 @@ from medxz.errors import Overloaded, PeerUnreachable
 from medxz.have import Have
 from medxz.ids import uuid_bytes
 from medxz.op import Operation
-from medxz.replicate import LogId, Remote, SnapshotHead
+from medxz.replicate import LogId, OpByOp
 from medxz.store.base import Append, Outcome
 from medxz.store.sqlite import SqliteLog
 
@@ -92,7 +92,7 @@ class Reading:
         return await self._log.append(batch)
 
 
-class WholeLog:
+class WholeLog(OpByOp):
     """What a hub's log is as a `Local`, whoever it reads: it reads the whole log, writes nothing of its own, and is
     nobody's copy. `changed` is set where there is something to keep, the cursor first of all.
     """
@@ -112,18 +112,3 @@ class WholeLog:
 
     async def have(self) -> Have:
         return await self._reading.have()
-
-    async def wants_snapshot(self) -> bool:
-        return False
-
-    async def begin_snapshot(self, _head: SnapshotHead) -> bool:
-        return False
-
-    async def take_snapshot(self, _lines: Sequence[bytes]) -> NoReturn:
-        raise AssertionError("no snapshot was begun")
-
-    async def end_snapshot(self, _head: SnapshotHead) -> NoReturn:
-        raise AssertionError("no snapshot was begun")
-
-    async def take_new_identity(self, _remote: Remote) -> int:
-        return 0

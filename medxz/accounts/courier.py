@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from medxz import limits
 from medxz.accounts.base import Authority
 from medxz.accounts.clinic_cas import ClinicCas
 from medxz.accounts.hubs import check_url
@@ -32,8 +31,6 @@ from medxz.store.authority.hubs import HubRow
 from medxz.trust.certificates import server_name
 from medxz.trust.clinic_ca import ServerRequest
 from medxz.wire import CloudPlace
-
-_ROLES: Final = frozenset({"hub"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +84,7 @@ class Couriers:
     async def token(self, clinic_id: str, hub: HubRow) -> str:
         """By which the hub is stood in for, at this cloud, for as long as a hub's own token lasts."""
         await self._ring.refresh()
-        return self._ring.signer.issue(
-            sub=hub.hub_id,
-            cid=clinic_id,
-            did=None,
-            sid=self._authority.ids.uuid7(),
-            site=hub.site_id,
-            roles=_ROLES,
-            ttl_s=limits.ACCESS_TOKEN_S,
-        )
+        return self._ring.hub_token(clinic_id, hub)
 
     async def signing(self, clinic_id: str) -> Signing:
         """A key for one set of files."""

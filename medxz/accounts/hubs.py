@@ -43,8 +43,6 @@ from medxz.wire import (
     RenewRequest,
 )
 
-_ROLES: Final = frozenset({"hub"})
-
 
 class Hubs:
     """The use cases about hubs. One instance a server."""
@@ -147,15 +145,7 @@ class Hubs:
             await hubs.seen(tx, clinic_id, hub_id, self._authority.clock.now_ms(), url)
             entry = Entry("hub_token", hub_id=hub_id, address=origin.address)
             await self._authority.trail.append(tx, clinic_id, entry)
-            return self._ring.signer.issue(
-                sub=hub_id,
-                cid=clinic_id,
-                did=None,
-                sid=self._authority.ids.uuid7(),
-                site=hub.site_id,
-                roles=_ROLES,
-                ttl_s=limits.ACCESS_TOKEN_S,
-            )
+            return self._ring.hub_token(clinic_id, hub)
 
         access = await self._authority.decide(token)
         return HubTokenAnswer(access_token=access, expires_in=limits.ACCESS_TOKEN_S)

@@ -20,6 +20,7 @@ from medxz.store.authority import clinics, secrets
 from medxz.store.authority.attempts import NO_CLINIC
 from medxz.store.authority.audit import Entry
 from medxz.store.authority.base import Tx
+from medxz.store.authority.hubs import HubRow
 from medxz.store.authority.secrets import KeyState, ServerKey
 from medxz.trust.jwks import jwks_of
 from medxz.trust.tokens import TokenSigner, key_id
@@ -30,6 +31,7 @@ READ_EVERY_S: Final = 30
 PUBLISHED_MS: Final = HOUR_MS
 # a hub asks who had a session long after the last token has ended
 _KEPT_MS: Final = 31 * DAY_MS
+_HUB_ROLES: Final = frozenset({"hub"})
 
 
 class KeyRing:
@@ -50,6 +52,18 @@ class KeyRing:
         if held and held[0].state == "current":
             key = Ed25519PrivateKey.from_private_bytes(held[0].private_key)
             self._signer = TokenSigner(key, held[0].kid, self._server_id, self._authority.clock)
+
+    def hub_token(self, clinic_id: str, hub: HubRow) -> str:
+        """What a hub comes with: signed for one session of its own."""
+        return self.signer.issue(
+            sub=hub.hub_id,
+            cid=clinic_id,
+            did=None,
+            sid=self._authority.ids.uuid7(),
+            site=hub.site_id,
+            roles=_HUB_ROLES,
+            ttl_s=limits.ACCESS_TOKEN_S,
+        )
 
     async def follow(self) -> None:
         """Read them again and again, for as long as the program runs. Those that are here stay good while they can't be."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn, cast
+from typing import Final, cast
 
 import msgspec
 
@@ -19,7 +19,7 @@ from medxz.courier.slices import SetWriter
 from medxz.errors import PeerRefused
 from medxz.have import Have, Numbers
 from medxz.op import Operation
-from medxz.replicate import START, LogId, Meeting, Outgoing, Remote, SnapshotHead, prove_it_went_back
+from medxz.replicate import START, LogId, Meeting, OpByOp, Outgoing, Remote, prove_it_went_back
 
 Told = Callable[[LogId, Have], Awaitable[CloudState]]
 """What that log's cloud is now, for a slice that is about to end and is for who has so much."""
@@ -49,7 +49,7 @@ class FromHub:
     frames: Frames
 
 
-class CarriedHub:
+class CarriedHub(OpByOp):
     """One hub's files towards one cloud."""
 
     def __init__(self, sent: FromHub, writer: SetWriter, told: Told) -> None:
@@ -213,21 +213,6 @@ class CarriedHub:
         await self._writer.end_slice()
         self._have_before = {device_id: numbers.copy() for device_id, numbers in self._have_now.items()}
         self._carried = 0
-
-    async def wants_snapshot(self) -> bool:
-        return False
-
-    async def begin_snapshot(self, _head: SnapshotHead) -> bool:
-        return False
-
-    async def take_snapshot(self, _lines: Sequence[bytes]) -> NoReturn:
-        raise AssertionError("no snapshot was begun")
-
-    async def end_snapshot(self, _head: SnapshotHead) -> NoReturn:
-        raise AssertionError("no snapshot was begun")
-
-    async def take_new_identity(self, _remote: Remote) -> int:
-        return 0
 
 
 async def _log_of(remote: Remote) -> LogId:

@@ -23,6 +23,7 @@ from medxz.replicate.sides import (
     Local,
     LogId,
     Meeting,
+    OpByOp,
     Outgoing,
     Progress,
     Remote,
@@ -36,7 +37,7 @@ from medxz.replicate.sides import (
 from medxz.waiting import first_of
 
 __all__ = [
-    "LIVE_ROUND_S", "LIVE_S_MIN", "START", "STREAM_ENDED", "Local", "LogId", "Meeting", "Outgoing", "Progress", "Remote", "Replicator", "Report", "SnapshotHead",
+    "LIVE_ROUND_S", "LIVE_S_MIN", "START", "STREAM_ENDED", "Local", "LogId", "Meeting", "OpByOp", "Outgoing", "Progress", "Remote", "Replicator", "Report", "SnapshotHead",
     "SnapshotPart", "Standing", "StreamPage", "prove_it_went_back",
 ]  # fmt: skip
 

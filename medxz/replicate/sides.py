@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, Protocol
 
 import msgspec
 
@@ -214,3 +214,22 @@ class Local(Protocol):
     async def take_new_identity(self, remote: Remote) -> int:
         """Become another device, and record again what no server has; returns how many that were."""
         ...
+
+
+class OpByOp:
+    """What a `Local` is that reads a whole log op by op, and is nobody's copy."""
+
+    async def wants_snapshot(self) -> bool:
+        return False
+
+    async def begin_snapshot(self, _head: SnapshotHead) -> bool:
+        return False
+
+    async def take_snapshot(self, _lines: Sequence[bytes]) -> NoReturn:
+        raise AssertionError("no snapshot was begun")
+
+    async def end_snapshot(self, _head: SnapshotHead) -> NoReturn:
+        raise AssertionError("no snapshot was begun")
+
+    async def take_new_identity(self, _remote: Remote) -> int:
+        return 0

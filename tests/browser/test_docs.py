@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
 from medxz.clock import SystemClock
 from medxz.endpoints import ENDPOINTS
@@ -15,14 +14,10 @@ from medxz.errors import REFUSALS
 from medxz.ids import RandomIds
 from medxz.web import App, Serving, make_log, serve
 from medxz.work import InlineWorker
+from tests.browser.chromium import chromium
 from tests.unit.web.fakes import FakeServices
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
-
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @pytest.fixture
@@ -37,12 +32,8 @@ async def serving() -> AsyncIterator[Serving]:
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    chromium = shutil.which("chromium")
-    assert chromium is not None, "scripts/system-packages installs it"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    async with chromium() as browser:
         yield browser
-        await browser.close()
 
 
 async def opened(

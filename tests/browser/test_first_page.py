@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import shutil
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page
 
 from hub.boot.claiming import Claiming
 from hub.boot.records import Found
@@ -24,6 +23,7 @@ from medxz.ids import RandomIds
 from medxz.program.errors import CommandFailed
 from medxz.web import make_log
 from medxz.web.plain import serve_pages
+from tests.browser.chromium import chromium
 
 # one browser for all of them: it takes longer to start than to be used
 pytestmark = [
@@ -32,12 +32,8 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-    # a name of somebody else's that leads to the box, as an attacker's DNS would have it
-    "--host-resolver-rules=MAP *.example 127.0.0.1",
-]  # fmt: skip
+# a name of somebody else's that leads to the box, as an attacker's DNS would have it
+FOREIGN_NAMES = "--host-resolver-rules=MAP *.example 127.0.0.1"
 CODE = "7KQM-2R9T-WXYZ-3456-HJKM"
 IDS = {"hub_id": "h", "clinic_id": "c", "site_id": "s"}
 PROBLEMS = ((7, "hostnam is no setting of [system]; did you mean hostname?"), (9, "x" * 200))
@@ -81,12 +77,8 @@ async def box(tmp_path: Path) -> AsyncIterator[Box]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    chromium = shutil.which("chromium")
-    assert chromium is not None, "scripts/system-packages installs it"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    async with chromium(FOREIGN_NAMES) as browser:
         yield browser
-        await browser.close()
 
 
 async def opened(browser: Browser, url: str, **options: object) -> tuple[BrowserContext, Page, list[str]]:
