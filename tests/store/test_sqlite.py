@@ -214,11 +214,12 @@ async def test_two_runs_of_one_seed_write_the_same_bytes(tmp_path: Path) -> None
 
 
 def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
-    """A file that a newer version has written is not opened, and not changed."""
+    """A file that a newer version has written so that this one can't read it is not opened, and not changed."""
     path = tmp_path / "hub.db"
     LogFile.create(path, None, IDENTITY)
     connection = open_database(path, None)
     connection.execute("PRAGMA user_version = 999")
+    connection.execute("PRAGMA application_id = 999")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     connection.close()
     before = path.read_bytes()
