@@ -1,6 +1,7 @@
 """The commands around a hub, as an operator and a script meet them: answers, statuses, errors, the doctor."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
