@@ -65,7 +65,8 @@ def read_invitation(
         problems.append("a fingerprint is the 64 hex digits of a SHA-256, or the first 16 of them")
     if problems:
         raise ConfigurationError(problems)
-    address = server or named
+    # `medxz-hub pair --json` tells the QR's text as its url: whoever gives that as the server means the address in it
+    address = server.partition("#")[0] if server else named
     return Invitation(code, server_address(address) if address else "", longest)
 
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from medxz.clock import SystemClock
 from medxz.device.device import Device
-from medxz.device.invitation import look_at
+from medxz.device.invitation import look_at, read_invitation
 from medxz.device.reach import of_clinic
 from medxz.device.sessions import Compare
 from medxz.errors import ConfigurationError, PeerRefused, PeerUnreachable, PeerUntrusted
@@ -250,3 +250,10 @@ def not_a_hub() -> Credential:
         leaf + CA.certificate_pem,
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
     )
+
+
+async def test_a_qrs_text_as_the_server() -> None:
+    """Of the text that `medxz-hub pair --json` tells as its url only the address is the server's: no code is kept with it."""
+    text = f"https://192.0.2.2:8443/#c=7KQ2M9XF&fp={FINGERPRINT}"
+    invitation = read_invitation("7KQ2M9XF", text, FINGERPRINT)
+    assert invitation.server_url == read_invitation(text, None, None).server_url == "https://192.0.2.2:8443"
