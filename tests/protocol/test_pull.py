@@ -88,6 +88,21 @@ async def test_a_waiting_front_desk_is_not_woken_by_what_it_may_not_see(
     assert [op["entity_type"] for op in page["ops"]] == ["Patient"]
 
 
+async def copied(server: Server) -> bytes:
+    """Its file, as a backup takes it from a server that is stopped."""
+    await server.stop()
+    copy = server.path.read_bytes()
+    await server.start()
+    return copy
+
+
+async def put_back(server: Server, copy: bytes) -> None:
+    """Its log goes back, and nobody is told."""
+    await server.stop()
+    server.path.write_bytes(copy)
+    await server.start()
+
+
 class TestCursors:
     """A cursor binds server, epoch, scope, position and the op there."""
 
@@ -116,15 +131,11 @@ class TestCursors:
     async def test_a_log_that_went_back_gets_a_new_epoch(self, server: Server, device: Caller) -> None:
         """A file restored from an older copy is noticed by the first cursor that points beyond it."""
         await device.push(*run_of(1, 3))
-        await server.stop()
-        copy = server.path.read_bytes()
-        await server.start()
+        copy = await copied(server)
         await device.push(*run_of(4, 6))
         cursor = (await device.pull()).body["next_cursor"]
         epoch = server.log.epoch
-        await server.stop()
-        server.path.write_bytes(copy)
-        await server.start()
+        await put_back(server, copy)
         answer = await device.pull(cursor)
         assert (answer.status, answer.code) == (409, "cursor_epoch_changed")
         assert server.log.epoch != epoch
@@ -137,14 +148,10 @@ class TestCursors:
     ) -> None:
         """The same position, but another op there."""
         await device.push(*run_of(1, 3))
-        await server.stop()
-        copy = server.path.read_bytes()
-        await server.start()
+        copy = await copied(server)
         await device.push(make_op(4))
         cursor = (await device.pull()).body["next_cursor"]
-        await server.stop()
-        server.path.write_bytes(copy)
-        await server.start()
+        await put_back(server, copy)
         await (await server.caller(device_id=OTHER_DEVICE)).push(*run_of(1, 5, OTHER_DEVICE))
         assert (await device.pull(cursor)).code == "cursor_epoch_changed"
 
@@ -153,15 +160,11 @@ class TestCursors:
     ) -> None:
         """Its old epoch is there again, and a cursor that fits in that one: one of the epoch between tells."""
         await device.push(*run_of(1, 3))
-        await server.stop()
-        copy = server.path.read_bytes()
-        await server.start()
+        copy = await copied(server)
         slept = (await device.pull(limit=2)).body["next_cursor"]
         await server.log.begin_epoch(RandomIds().uuid7())
         between = (await device.pull()).body["next_cursor"]
-        await server.stop()
-        server.path.write_bytes(copy)
-        await server.start()
+        await put_back(server, copy)
         assert (await device.pull(slept)).status == 200
         answer = await device.pull(between)
         assert (answer.status, answer.code) == (409, "cursor_epoch_changed")
@@ -174,14 +177,10 @@ class TestCursors:
     async def test_many_readers_that_notice_make_one_epoch(self, server: Server, device: Caller) -> None:
         """Ten cursors beyond the end of the log begin one new epoch, not ten."""
         await device.push(*run_of(1, 3))
-        await server.stop()
-        copy = server.path.read_bytes()
-        await server.start()
+        copy = await copied(server)
         await device.push(make_op(4))
         cursor = (await device.pull()).body["next_cursor"]
-        await server.stop()
-        server.path.write_bytes(copy)
-        await server.start()
+        await put_back(server, copy)
         epochs = set()
         begin = server.log.begin_epoch
 
