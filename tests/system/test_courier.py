@@ -18,7 +18,7 @@ from cloud.cli import cli as cloud_program
 from hub.cli import cli as hub_program
 from tests.system.cloud_process import Desk, Relay
 from tests.system.hub_process import DEADLINE_S, environment, wait_until
-from tests.system.world import CLOUD, HUB, CloudProcess, SiteHub
+from tests.system.world import CLOUD, HUB, CloudProcess, SiteHub, hubs_of_two_sites
 
 pytestmark = pytest.mark.slow
 
@@ -41,13 +41,8 @@ class Door:
 
 @pytest.fixture
 def hubs(tmp_path: Path, cloud: CloudProcess) -> Any:
-    made = [SiteHub(tmp_path, cloud, site, site.lower()) for site in ("North", "South")]
-    for hub in made:
-        hub.claim()
-        hub.start()
-    yield made
-    for hub in made:
-        hub.end()
+    with hubs_of_two_sites(tmp_path, cloud) as made:
+        yield made
 
 
 def told(program: click.Group, command: str, data: Path, *arguments: object) -> dict[str, Any]:

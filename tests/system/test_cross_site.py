@@ -16,7 +16,7 @@ import pytest
 from medxz import Device
 from medxz.device.keyfile import read_key
 from tests.system.hub_process import DEADLINE_S, wait_until
-from tests.system.world import HUB, NURSE, CloudProcess, EnrolledTablet, SiteHub, done
+from tests.system.world import HUB, NURSE, CloudProcess, EnrolledTablet, SiteHub, done, hubs_of_two_sites
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two-sites")]
 
@@ -27,13 +27,8 @@ OUTAGE_OPS = 300
 
 @pytest.fixture(scope="module")
 def hubs(folder: Path, cloud: CloudProcess) -> Iterator[list[SiteHub]]:
-    made = [SiteHub(folder, cloud, site, site.lower()) for site in ("North", "South")]
-    for hub in made:
-        hub.claim()
-        hub.start()
-    yield made
-    for hub in made:
-        hub.end()
+    with hubs_of_two_sites(folder, cloud) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +198,15 @@ class EnrolledTablet:
                 return
             assert time.monotonic() < deadline, f"not in the cloud: {status}"
             time.sleep(0.1)
+
+
+@contextmanager
+def hubs_of_two_sites(folder: Path, cloud: CloudProcess) -> Iterator[list[SiteHub]]:
+    """One at North and one at South, claimed and serving."""
+    made = [SiteHub(folder, cloud, site, site.lower()) for site in ("North", "South")]
+    for hub in made:
+        hub.claim()
+        hub.start()
+    yield made
+    for hub in made:
+        hub.end()
