@@ -88,3 +88,11 @@ def test_a_server_is_kept_up(name: str) -> None:
 def test_nothing_in_memory_is_written_out(name: str) -> None:
     """No service leaves a core file: there would be medical records in it."""
     assert read(name)["Service"]["LimitCORE"] == "0"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_follows_a_stop_has_its_time(name: str) -> None:
+    """A service that has something to say when it has ended gets a minute for it: a worn card takes long to write."""
+    service = read(name)["Service"]
+    if "ExecStopPost" in service:
+        assert int(service.get("TimeoutStopSec", "90")) >= 60  # systemd's own is 90
