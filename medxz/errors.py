@@ -6,7 +6,7 @@
     │   ├── TokenMissing TokenInvalid TokenExpired SessionRevoked        401
     │   ├── CredentialsInvalid TotpRequired                              401
     │   ├── Forbidden CodeInvalid 403   NotFound 404   MethodNotAllowed 405
-    │   ├── CursorEpochChanged CursorScopeChanged                        409
+    │   ├── CursorEpochChanged CursorScopeChanged RolloutState           409
     │   ├── TooLarge 413    UnsupportedMedia 415   Invalid 422
     │   ├── RateLimited 429
     │   └── InternalError 500   CloudRequired Overloaded 503   StorageFull 507
@@ -126,6 +126,11 @@ class CursorScopeChanged(Refusal):
     hint = "start again without a cursor"
 
 
+class RolloutState(Refusal):
+    code, status, title = "rollout_state", 409, "Not while the rollouts stand as they do"
+    hint = "medxz-cloud rollout status shows them"
+
+
 class TooLarge(Refusal):
     code, status, title = "too_large", 413, "Too large"
 
@@ -163,8 +168,8 @@ class StorageFull(Refusal):
 REFUSALS: tuple[type[Refusal], ...] = (
     BadRequest, BadJson, BadCursor, TokenMissing, TokenInvalid, TokenExpired, SessionRevoked,
     CredentialsInvalid, TotpRequired, Forbidden, CodeInvalid, NotFound,
-    MethodNotAllowed, CursorEpochChanged, CursorScopeChanged, TooLarge, UnsupportedMedia, Invalid, RateLimited,
-    InternalError, CloudRequired, Overloaded, StorageFull,
+    MethodNotAllowed, CursorEpochChanged, CursorScopeChanged, RolloutState, TooLarge, UnsupportedMedia, Invalid,
+    RateLimited, InternalError, CloudRequired, Overloaded, StorageFull,
 )  # fmt: skip
 
 
