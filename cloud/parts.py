@@ -19,6 +19,7 @@ from cloud.logs import FILES_PER_CLINIC, Folders, Logs, PostgresLogs, SqliteLogs
 from cloud.opening import Shared, open_clinic
 from cloud.releases import CloudReleases, Shelf
 from medxz import limits
+from medxz.accounts.successors import Successors
 from medxz.errors import MedxzError
 from medxz.program.running import open_files_max
 from medxz.service import Rates, ServerParts, Services, Throttle, assemble
@@ -93,7 +94,7 @@ async def open_parts(
                 dictionaries=[shipped_dictionary()],
                 clock=clock,
                 releases=CloudReleases(Shelf(settings.places.data), shelf),
-                backups=CloudBackups(settings.places.data / "backups", shelf),
+                backups=CloudBackups(settings.places.data / "backups", shelf, Successors(store.authority)),
             )
         )
         yield Parts(services, clinics, directories)

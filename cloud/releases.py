@@ -11,17 +11,18 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cloud.downloads import download_of
 from medxz import limits
 from medxz.errors import Invalid, NotFound
 from medxz.program.errors import CommandFailed
+from medxz.service.download import Download
 from medxz.service.gate import Caller, require
-from medxz.service.releases import Bundle
 from medxz.store.durable import make_directory, sync, write_new
 from medxz.versions import VERSION_CHARS_MAX, VERSION_PATTERN, Version
 from medxz.wire import UpdateAnswer
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from medxz.work import Worker
 
 _PIECE_BYTES: Final = limits.MIB
-_SENT_BYTES: Final = 128 * limits.KIB
 _BESIDE: Final = ".raucb"
 _SPARE_BYTES: Final = limits.DISK_FREE_BYTES_MIN
 
@@ -188,24 +188,6 @@ class CloudReleases:
         except ValueError as error:
             raise Invalid(str(error), field="version") from None
 
-    async def bundle(self, caller: Caller, sha256: str) -> Bundle:
+    async def bundle(self, caller: Caller, sha256: str) -> Download:
         require(caller, "hub")
-        file, size = await self._worker.run(self._shelf.bundle, sha256)
-
-        async def pieces(start: int, end: int) -> AsyncGenerator[bytes, None]:
-            while start < end:
-                piece = await self._worker.run(_piece, file, start, min(_SENT_BYTES, end - start))
-                if not piece:
-                    return  # it was removed or cut short: whoever counts its bytes notices
-                yield piece
-                start += len(piece)
-
-        return Bundle(size, pieces)
-
-
-def _piece(file: Path, start: int, count: int) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            return os.pread(opened.fileno(), count, start)
-    except OSError:
-        return b""
+        return download_of(*await self._worker.run(self._shelf.bundle, sha256), self._worker)

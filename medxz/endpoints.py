@@ -160,6 +160,14 @@ _VERSION = Parameter(
 )
 _BUNDLE = Parameter("id", {"type": "string", "pattern": f"^{HASH_PATTERN}$"}, "its SHA-256, in hex")
 _RANGE = Parameter("Range", {"type": "string"}, "`bytes=N-`: go on where a download broke off")
+_BACKUP = Parameter(
+    "id",
+    {"type": "string", "pattern": f"^{wire.BACKUP_ID_PATTERN}$"},
+    "when it was made, and by which hub, as the list says it",
+)
+_BACKUP_FILE = Parameter(
+    "file", {"type": "string", "enum": list(wire.BACKUP_FILES)}, "which file of it", required=True
+)
 _LETTING_IN = (errors.RateLimited, errors.Forbidden, errors.CloudRequired, errors.StorageFull)
 _CURSOR_REFUSALS = (errors.BadCursor, errors.CursorEpochChanged, errors.CursorScopeChanged)
 
@@ -295,6 +303,15 @@ ENDPOINTS: Final = (
     Endpoint(
         "hub_backup", "POST", "/v1/hubs/backups", "Keep a piece of a hub's backup.",
         "hub", wire.BackupPiece, wire.BackupAnswer, refusals=(errors.StorageFull,),
+    ),
+    Endpoint(
+        "hub_backups", "GET", "/v1/hubs/backups", "The backups that a hub may have: its own, and those of whom it replaced.",
+        "hub", None, wire.BackupsAnswer, parameters=(_CURSOR, _LIST_LIMIT), refusals=(errors.BadCursor,),
+    ),
+    Endpoint(
+        "hub_backup_file", "GET", "/v1/hubs/backups/{id}", "A file of a backup.",
+        "hub", None, None, "application/octet-stream", parameters=(_BACKUP_FILE,), places=(_BACKUP,),
+        headers=(_RANGE,), refusals=(errors.NotFound,), ranged=True,
     ),
     Endpoint(
         "jwks", "GET", "/.well-known/jwks.json", "The keys by which access tokens are verified.",

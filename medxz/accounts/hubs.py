@@ -200,7 +200,9 @@ class Hubs:
                 detail={"site_id": hub.site_id, "replaces": replaced},
             )
         ]
-        if replaced not in {None, hub.hub_id} and await hubs.revoke(tx, clinic_id, str(replaced)):
+        if replaced not in {None, hub.hub_id} and await hubs.replace(
+            tx, clinic_id, str(replaced), hub.hub_id
+        ):
             detail = {"replaced_by": hub.hub_id}
             entries.append(Entry("hub_revoked", user_id=found.row.made_by, hub_id=replaced, detail=detail))
         await self._authority.trail.append(tx, clinic_id, *entries)

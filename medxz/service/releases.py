@@ -6,24 +6,15 @@ hub without another request.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from medxz.errors import Forbidden
 from medxz.service.gate import require
 
 if TYPE_CHECKING:
+    from medxz.service.download import Download
     from medxz.service.gate import Caller
     from medxz.wire import UpdateAnswer
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """How long one is, and its bytes from one on and up to another, in pieces."""
-
-    size: int
-    pieces: Callable[[int, int], AsyncGenerator[bytes, None]]
 
 
 class Releases(Protocol):
@@ -33,7 +24,7 @@ class Releases(Protocol):
         """What this hub is to run in place of `version`; None where that is it already."""
         ...
 
-    async def bundle(self, caller: Caller, sha256: str) -> Bundle:
+    async def bundle(self, caller: Caller, sha256: str) -> Download:
         """The one of that content; NotFound where there is none."""
         ...
 
@@ -45,6 +36,6 @@ class NoReleases:
         require(caller, "hub")
         raise Forbidden("a hub hands out no releases; ask the cloud")
 
-    async def bundle(self, caller: Caller, _sha256: str) -> Bundle:
+    async def bundle(self, caller: Caller, _sha256: str) -> Download:
         require(caller, "hub")
         raise Forbidden("a hub hands out no releases; ask the cloud")

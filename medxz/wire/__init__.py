@@ -13,7 +13,15 @@ from medxz.wire.audit import (
     AuditEntry,
     AuditVerifyAnswer,
 )
-from medxz.wire.backups import BackupAnswer, BackupPiece
+from medxz.wire.backups import (
+    BACKUP_FILES,
+    BACKUP_ID_PATTERN,
+    BackupAnswer,
+    BackupFile,
+    BackupPiece,
+    BackupsAnswer,
+    LaidDown,
+)
 from medxz.wire.configuration import (
     ConfigAnswer,
     Target,
@@ -193,6 +201,11 @@ __all__ = [
     "UpdateAnswer",
     "BackupPiece",
     "BackupAnswer",
+    "BackupFile",
+    "LaidDown",
+    "BackupsAnswer",
+    "BACKUP_FILES",
+    "BACKUP_ID_PATTERN",
     "AuditEntry",
     "AuditAnswer",
     "AuditChain",

@@ -190,6 +190,8 @@ PROBES: Final[dict[str, Probe]] = {
     "hub_renew": _hub_renew,
     "hub_directory": _get("/v1/hubs/directory", "hub"),
     "hub_backup": _hub_backup,
+    "hub_backups": _get("/v1/hubs/backups", *READERS),
+    "hub_backup_file": _get("/v1/hubs/backups/20261122T010000Z-{hub_id}", *READERS, file="manifest.json"),
     "hub_update": _get("/v1/hubs/update", *READERS, compatible="medxz-hub-arm64"),
     "hub_release": _get("/v1/hubs/releases/" + "ab" * 32, *READERS),
     "jwks": _get("/.well-known/jwks.json", *_ANYONE),

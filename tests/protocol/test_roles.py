@@ -29,7 +29,7 @@ BY_AUTHOR = {"push"}
 # who may ask is all there is to these: they show nothing of a type
 NO_TYPE = {
     "resume", "watermarks", "reviews", "config", "code", "hub_renew", "hub_directory", "audit", "audit_verify",
-    "hub_update", "hub_release", "hub_backup",
+    "hub_update", "hub_release", "hub_backup", "hub_backups", "hub_backup_file",
 }  # fmt: skip
 
 

@@ -18,6 +18,15 @@ _GET: Final = f"SELECT {_COLUMNS} FROM hub WHERE clinic_id = $1 AND hub_id = $2"
 _ALL: Final = f"SELECT {_COLUMNS} FROM hub WHERE clinic_id = $1 ORDER BY hub_id"
 _CERTIFICATE: Final = """
     UPDATE hub SET public_key = $3, certificate = $4 WHERE clinic_id = $1 AND hub_id = $2"""
+_REPLACE: Final = "UPDATE hub SET replaced_by = $3 WHERE clinic_id = $1 AND hub_id = $2"
+_FORERUNNERS: Final = """
+    WITH RECURSIVE before (hub_id, site_id) AS (
+        SELECT hub_id, site_id FROM hub WHERE clinic_id = $1 AND hub_id = $2
+        UNION
+        SELECT hub.hub_id, hub.site_id FROM before JOIN hub
+        ON hub.clinic_id = $1 AND hub.replaced_by = before.hub_id AND hub.site_id = before.site_id
+    )
+    SELECT hub_id FROM before WHERE hub_id <> $2 ORDER BY hub_id"""
 _REVOKE: Final = "UPDATE hub SET revoked = 1 WHERE clinic_id = $1 AND hub_id = $2 RETURNING hub_id"
 _URL: Final = """
     UPDATE hub SET url = $3 WHERE clinic_id = $1 AND hub_id = $2 AND (url IS NULL OR url <> $3) RETURNING hub_id"""
@@ -84,6 +93,17 @@ async def revoke(tx: Tx, clinic_id: str, hub_id: str) -> bool:
     if revoked:
         await raise_revision(tx, clinic_id)
     return revoked
+
+
+async def replace(tx: Tx, clinic_id: str, hub_id: str, by: str) -> bool:
+    """Revoke it, and note which hub took its place; False where there is none of that id."""
+    await tx.rows(_REPLACE, clinic_id, hub_id, by)
+    return await revoke(tx, clinic_id, hub_id)
+
+
+async def forerunners(tx: Tx, clinic_id: str, hub_id: str) -> list[str]:
+    """The hubs of its site whose place it took, and those whose place they had taken."""
+    return [found for (found,) in await tx.rows(_FORERUNNERS, clinic_id, hub_id)]
 
 
 async def seen(tx: Tx, clinic_id: str, hub_id: str, now_ms: int, url: str | None = None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medxz.endpoints import ENDPOINTS
+from medxz.web.downloads import Downloads
+from medxz.web.handlers.backups import BackupsRoom
 from medxz.web.handlers.clinic import ClinicRoom
 from medxz.web.handlers.entities import EntitiesRoom
 from medxz.web.handlers.identity import IdentityRoom
@@ -35,13 +37,15 @@ def handlers_of(
     sent_as_made: Mapping[str, Handler],
 ) -> dict[str, Handler]:
     """Every endpoint's handler, by its name; the program does not start where one is missing."""
+    downloads = Downloads(lasting)
     handlers = {
         **sent_as_made,
         **SyncRoom(services, bodies, answers, lasting, pushes).table(),
         **EntitiesRoom(services, bodies, answers).table(),
         **ClinicRoom(services, bodies, answers).table(),
         **IdentityRoom(services, bodies, answers).table(),
-        **ReleasesRoom(services, bodies, answers, lasting).table(),
+        **ReleasesRoom(services, bodies, answers, downloads).table(),
+        **BackupsRoom(services, bodies, answers, downloads).table(),
         **ServerRoom(services, bodies, answers, pages).table(),
     }
     names = {endpoint.name for endpoint in ENDPOINTS}

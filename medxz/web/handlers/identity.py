@@ -11,7 +11,6 @@ from medxz.web.handlers.room import Room
 from medxz.web.origin import origin_of
 from medxz.wire import (
     AssertionRequest,
-    BackupPiece,
     ClaimRequest,
     CodeRequest,
     EnrolRequest,
@@ -43,7 +42,6 @@ class IdentityRoom(Room):
             "hub_claim": self._claim,
             "hub_renew": self._renew,
             "hub_directory": self._directory,
-            "hub_backup": self._backup,
             "jwks": self._jwks,
         }
 
@@ -100,11 +98,6 @@ class IdentityRoom(Room):
         after = None if given is None else int(given)
         found = await self._services.accounts.directory(call.authorised(), after)
         return call.answer_nothing() if found is None else await self._model(call, found)
-
-    async def _backup(self, call: Call) -> web.StreamResponse:
-        require(call.authorised(), "hub")
-        piece = await self._bodies.read_model(call, BackupPiece)
-        return await self._model(call, await self._services.backups.take(call.authorised(), piece))
 
     async def _jwks(self, call: Call) -> web.StreamResponse:
         return await self._model(call, self._services.accounts.keys())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,9 +51,19 @@ def piece(file: str, offset: int, content: bytes = b"", backup: str = STAMP) -> 
     return BackupPiece.model_validate(asked)
 
 
+class Nobody:
+    """No hub has taken another one's place."""
+
+    async def forerunners(self, _clinic_id: str, _hub_id: str) -> Sequence[str]:
+        return ()
+
+    async def fetched(self, _clinic_id: str, _hub_id: str, _backup_id: str) -> None:
+        return
+
+
 @pytest.fixture
 def shelf(tmp_path: Path) -> CloudBackups:
-    return CloudBackups(tmp_path / "backups", InlineWorker())
+    return CloudBackups(tmp_path / "backups", InlineWorker(), Nobody())
 
 
 def a_manifest(folder: Path, content: bytes, hub_id: str = HUB) -> bytes:
