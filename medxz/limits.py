@@ -97,6 +97,19 @@ RELEASE_RETRY_S: Final = 300
 RELEASES_MAX: Final = 100
 PUSHES_HELD_S_MAX: Final = 120  # before a restart, which is over by then
 
+# The fleet: how often a hub reports, after which silence it is away, and how long a rollout may wait for one.
+FLEET_HUBS_MAX: Final = 100_000
+RINGS_MAX: Final = 16
+REPORT_EVERY_S: Final = 300
+REPORT_EVERY_S_MIN: Final = 5
+REPORTS_AT_ONCE_MAX: Final = 20
+REPORTED_WHY_CHARS_MAX: Final = 300
+HUB_AWAY_S: Final = 3 * REPORT_EVERY_S
+ROLLOUT_WAIT_S_MAX: Final = 90 * 86_400
+ROLLOUT_FAILED_TOLD_MAX: Final = 100
+OPERATOR_TOKEN_DAYS: Final = 365
+OPERATOR_TOKEN_DAYS_MAX: Final = 3_650
+
 # Entities of many ops that are worked out at the same time: each can take as much memory as a clinic's day of ops.
 LARGE_ENTITIES_MAX: Final = 2
 
