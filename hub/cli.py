@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hub.backup.command import backup, restore
+from hub.backup.command import backup
+from hub.backup.restore_command import restore
 from hub.boot.command import first_boot
 from hub.courier.command import give as export
 from hub.courier.command import take as import_

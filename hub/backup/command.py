@@ -1,9 +1,8 @@
-"""`medxz-hub backup` and `restore`: make a backup, carry it off the machine, and bring one back."""
+"""`medxz-hub backup`: make a backup, and carry it off the machine."""
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from hub.options import PATH, data_option, json_option, key_option, settings_for
+from hub.options import data_option, json_option, key_option, settings_for
 from medxz import limits
 from medxz.commandline import Example
 from medxz.errors import CloudRequired, MedxzError
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from hub.config import HubPlaces
 
 _POLL_S: Final = 0.1
-_KEY_BYTES_MAX: Final = 4_096
 
 
 @click.command(
@@ -57,7 +55,7 @@ def backup(
         shown = _asked_or_opened(places, "recovery_key")
         tell(shown, as_json, shown["recovery_key"])
         return
-    with _progress(quiet=as_json) as stage:
+    with progress(quiet=as_json) as stage:
         made = _made(places, stage)
         to = to or settings.backup_to
         carried, is_off = _carried(places, made, to, stage) if to is not None else (None, False)
@@ -83,72 +81,6 @@ def _in_words(told: Json) -> str:
             "Nobody has its recovery key yet: medxz-hub backup --show-recovery-key, and write it down."
         )
     return "\n".join(lines)
-
-
-@click.command(
-    cls=Example,
-    example="medxz-hub restore --data /var/lib/medxz/hub --from /media/stick\n"
-    "medxz-hub restore --data /var/lib/medxz/hub --from /media/stick/medxz-hub-9f3e5a10/20261122T020000Z",
-)
-@data_option
-@click.option(
-    "--from", "from_", type=PATH, required=True, help="A backup, or the folder given to `backup --to`."
-)
-@click.option(
-    "--recovery-key-file",
-    type=PATH,
-    help="A file with the recovery key. [default: the box's own key, or typed]",
-)
-@key_option
-@json_option
-def restore(
-    data: Path, from_: Path, recovery_key_file: Path | None, key_file: Path | None, *, as_json: bool
-) -> None:
-    """Bring a backup back: onto a new box, or where the store was lost.
-
-    The hub must not run. It begins a new epoch, so that devices and the cloud bring what came after the backup; a
-    store that is there is kept, and what can be read of it is put back when the hub next runs.
-    """
-    from hub.backup.folder import find_backup
-    from hub.backup.restoring import open_backup
-    from hub.backup.restoring import restore as bring_back
-    from medxz.clock import SystemClock
-    from medxz.ids import RandomIds
-
-    places = settings_for(data, key_file).places
-    found = find_backup(from_)
-    typed = _key_of(recovery_key_file) if recovery_key_file is not None else None
-    try:
-        opened = open_backup(found, places, os.environ, typed)
-    except CommandFailed as refused:
-        if typed is not None or refused.code != "recovery_key" or not sys.stdin.isatty():
-            raise
-        opened = open_backup(found, places, os.environ, _typed_key(str(refused)))
-    with _progress(quiet=as_json) as stage:
-        told = bring_back(places, opened, os.environ, SystemClock(), RandomIds(), stage)
-    tell(
-        told,
-        as_json,
-        f"The backup of {told['backup_of']} is back in {places.data}: hub {told['hub_id']}, {told['ops']} ops.\n"
-        "Run it. The box that it was made on must not be switched on beside it.",
-    )
-
-
-def _key_of(file: Path) -> str:
-    from hub.backup.recovery_key import read_recovery_key
-
-    try:
-        text = file.read_bytes()[:_KEY_BYTES_MAX].decode("ascii")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no text"
-        raise CommandFailed(f"{file}: {reason}", "give a file with the recovery key alone in it") from None
-    return read_recovery_key(text)
-
-
-def _typed_key(asked: str) -> str:
-    from hub.backup.recovery_key import read_recovery_key
-
-    return read_recovery_key(click.prompt(asked, prompt_suffix=": ", err=True))
 
 
 def _made(places: HubPlaces, stage: Stage) -> Json:
@@ -242,7 +174,7 @@ def _stopped(places: HubPlaces, command: str, arguments: Json | None = None) -> 
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Stage]:
+def progress(*, quiet: bool) -> Iterator[Stage]:
     """On a terminal, how much of what is being done is done."""
     from medxz.program.bars import progress_bar
 

@@ -9,22 +9,17 @@ once the file was read. Nothing of an op is ever told here: only how many.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
-from hub.reading import Reading
 from hub.recovery.incidents import Incident, Incidents
+from hub.recovery.salvage import salvage
 from medxz.clock import Clock, format_time
 from medxz.errors import MedxzError
-from medxz.op import Operation
 from medxz.store.damage import Damage
-from medxz.store.rescue.ops import Found, find_dictionaries, find_ops
-from medxz.store.rescue.pages import DamagedFile
-from medxz.store.rescue.tables import roots_of
 from medxz.web.log import told
 from medxz.wire import Check
 from medxz.work import ThreadWorker
@@ -34,9 +29,6 @@ if TYPE_CHECKING:
 
     from hub.storage import Storage
 
-# pages that are read in one go beside the serving, and the ops that are stored in one
-PAGES_AT_ONCE: Final = 64
-OPS_AT_ONCE: Final = 500
 # how soon what could not be stored is tried again: the disk is full, mostly
 AGAIN_S: Final = 60.0
 # how often it is asked whether the cloud has everything, once a file may be let go for it
@@ -114,18 +106,8 @@ class Refilling:
                 worker.close()
 
     async def _read(self, incident: Incident, worker: ThreadWorker) -> Incident:
-        reading, shape = Reading(self._storage.log, self._clock, "the damaged file"), incident.shape
         path = self._incidents.folder_of(incident) / incident.file
-        file = await worker.run(DamagedFile, path, self._storage.key, shape.salt_bytes)
-        found = Found()
-        try:
-            roots = await worker.run(roots_of, file, shape.roots)
-            dictionaries = await worker.run(find_dictionaries, file, roots.get("dictionary"))
-            pages = find_ops(file, dictionaries, found)
-            while (ops := await worker.run(_next, pages)) is not None:
-                await self._store(reading, ops)
-        finally:
-            await worker.run(file.close)
+        found = await salvage(self._storage, path, self._storage.key, incident.shape, worker)
         self._say.info(
             "damaged file read", file=incident.file, ops=found.ops, through=found.through,
             pages_damaged=found.pages_damaged, rows_damaged=found.rows_damaged,
@@ -134,12 +116,6 @@ class Refilling:
             incident, is_read=True, ops=found.ops, through=found.through, pages_damaged=found.pages_damaged,
             rows_damaged=found.rows_damaged,
         )  # fmt: skip
-
-    async def _store(self, reading: Reading, ops: list[Operation]) -> None:
-        own = {op.op_id: op for op in ops if op.clinic_id == self._storage.log.clinic_id}
-        waiting = iter(own.values())
-        while batch := list(islice(waiting, OPS_AT_ONCE)):
-            await reading.store(batch)
 
     def _note(self, incident: Incident, **changes: Any) -> Incident:
         changed = incident.model_copy(update=changes)
@@ -181,9 +157,3 @@ class Refilling:
                 lambda: sum(map(self._incidents.bytes_of, self._known)),
             ),
         }
-
-
-def _next(pages: Iterator[list[Operation]]) -> list[Operation] | None:
-    """The ops of the next pages; None behind the last."""
-    taken = list(islice(pages, PAGES_AT_ONCE))
-    return [op for ops in taken for op in ops] if taken else None

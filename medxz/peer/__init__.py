@@ -8,13 +8,13 @@ because every request is idempotent. Time limits are on standing still, never on
 from __future__ import annotations
 
 from medxz.peer.ear import Ear
+from medxz.peer.fetching import FetchCalls
 from medxz.peer.identity import HubCalls, SessionCalls
-from medxz.peer.releases import ReleaseCalls
 from medxz.peer.sync import SyncCalls
 from medxz.peer.transport import CLIENT_ADDRESS, Credentials, TokenSource
 
 __all__ = ["CLIENT_ADDRESS", "Credentials", "Ear", "Peer", "TokenSource"]
 
 
-class Peer(SyncCalls, SessionCalls, HubCalls, ReleaseCalls):
+class Peer(SyncCalls, SessionCalls, HubCalls, FetchCalls):
     """The requests of the protocol that clients make. `token` is asked anew for each of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import shutil
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 from medxz import Device
 from medxz.device.keyfile import read_key
-from tests.system.hub_process import CLINIC, HubProcess, answer, wait_until
+from tests.system.hub_process import CLINIC, HubProcess, answer, command, wait_until
 from tests.system.ledger import Ledger, client_of, make_pushers
 from tests.system.runbook import Runbook
 from tests.system.world import (
@@ -171,6 +172,76 @@ async def test_backups_while_pushes_go_on(tmp_path: Path) -> None:
     where = ("--data", other, "--key-file", hub.made["key_file"])
     assert answer("restore", *where, "--from", tmp_path / "stick")["ops"] >= counts[1]
     assert answer("doctor", *where)["ok"]
+
+
+def audited(cloud: CloudProcess, event: str) -> list[Any]:
+    told = cloud.command("audit", "list")["entries"]
+    return [entry["detail"] for entry in told if entry["event"] == event]
+
+
+@pytest.mark.proof
+async def test_a_backup_comes_back_from_the_cloud(tmp_path: Path) -> None:
+    """The box itself gets its own by its own key, also where its store is rubbish; a new one in its place takes in what only it had."""
+    cloud = CloudProcess(tmp_path, "North").start()
+    cloud.add_user(NURSE)
+    old = SiteHub(tmp_path / "old", cloud, "North")
+    old.folder.mkdir()
+    old_id = old.claim()["hub_id"]
+    old.start()
+    tablet = EnrolledTablet(tmp_path / "tablet", old, cloud, "North", NURSE)
+    tablet.record("Abebe")
+    tablet.until_in_the_cloud()
+    copied = tmp_path / "copied"
+    cloud.end()
+    shutil.copytree(cloud.data, copied)
+    cloud.start()
+    tablet.record("Bekele")
+    tablet.until_in_the_cloud()
+    key = tmp_path / "key"
+    key.write_text(done(HUB, "backup", "--data", old.data, "--show-recovery-key")["recovery_key"])
+    assert done(HUB, "backup", "--data", old.data, "--to", "cloud")["ops"] == 2
+    old.end()
+    from_cloud = ("--from", "cloud")
+    old_data = ("--data", old.data, *from_cloud)
+    [listed] = done(HUB, "restore", *old_data, "--list")["backups"]
+    assert listed["hub_id"] == old_id
+    old.data.joinpath("hub.db").write_bytes(b"rubbish" * 10_000)
+    told = done(HUB, "restore", *old_data)
+    assert (told["hub_id"], told["ops"], told["noted"], told["from"]) == (old_id, 2, True, "cloud")
+    assert audited(cloud, "backup_fetched") == [{"backup": listed["id"]}]
+    old.start()
+    assert done(HUB, "doctor", "--data", old.data)["ok"]
+
+    # a fire, and a cloud of yesterday: `Bekele` is in the backup alone
+    old.destroy()
+    shutil.rmtree(tablet.store)
+    cloud.end()
+    shutil.move(cloud.data / "backups", copied)
+    shutil.rmtree(cloud.data)
+    copied.rename(cloud.data)
+    cloud.start()
+    new = SiteHub(tmp_path / "new", cloud, "North")
+    new.folder.mkdir()
+    code = cloud.code("hub", "North", "--replaces", old_id)
+    done(HUB, "claim", "--data", new.data, "--cloud", cloud.url, "--code", code, "--name", "North")
+    new_data = ("--data", new.data, *from_cloud)
+    refused = command("restore", *new_data, "--json")
+    assert (refused.returncode, json.loads(refused.stderr)["code"]) == (1, "recovery_key")
+    told = done(HUB, "restore", *new_data, "--recovery-key-file", key)
+    assert (told["taken_from"], told["ops_new"]) == (old_id, 2)
+    assert done(HUB, "restore", *new_data, "--recovery-key-file", key)["ops_new"] == 0
+    assert list((new.folder / "backups").iterdir()) == [], "what was fetched is gone"
+    new.start()
+    try:
+        status = ("status", "--data", new.data)
+        wait_until(lambda: done(HUB, *status)["backlog"] == 0, "the cloud has what came back")
+        assert done(HUB, *status)["server_id"] != old_id
+        late = EnrolledTablet(tmp_path / "late", new, cloud, "North", NURSE)
+        late.sync()
+        assert late.families() == {"Abebe", "Bekele"}
+    finally:
+        new.end()
+        cloud.end()
 
 
 async def test_a_hub_that_died_is_replaced_by_its_runbook(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ from hub.backup.backups import Backups
 from hub.backup.folder import find_backup
 from hub.backup.making import Made
 from hub.backup.note import BackupNote
+from hub.backup.noting import note_restored
 from hub.backup.recovery_key import make_recovery_key, read_recovery_key
 from hub.backup.restoring import open_backup, restore
+from hub.backup.taking_in import take_in
 from hub.config import HubPlaces
 from hub.identity import load_identity
 from hub.making import make_hub
@@ -27,6 +29,7 @@ from medxz import limits
 from medxz.errors import MedxzError
 from medxz.ids import SeededIds
 from medxz.program.errors import CommandFailed
+from medxz.service.audit import entries_of
 from medxz.store.copying import copy_database
 from tests.making import CLINIC, HandClock, batch, run_of
 
@@ -151,6 +154,56 @@ async def test_an_old_backup_over_a_newer_store_loses_nothing(a_hub: Hubs, tmp_p
     assert (Incidents(places.data).folder_of(incident) / "hub.db").read_bytes() == store
     assert incident.shape.roots
     assert (await ops_of(places))[1] == OPS
+
+
+async def test_who_has_its_place_takes_in_what_it_had(a_hub: Hubs, tmp_path: Path) -> None:
+    """Another hub of the clinic has the ops of the backup beside its own, once, and stays who it is; its audit says so."""
+    made, typed = await backed_up(a_hub(tmp_path / "old"))
+    new = HubPlaces(tmp_path / "new" / "hub")
+    await make_hub(new, CLINIC, HandClock(), IDS, None)
+    async with opened(new) as storage:
+        await storage.log.append(batch(*run_of(OPS + 1, OPS + 5)))
+        before = storage.log.server_id, storage.log.epoch
+    opening = open_backup(made.path, new, {}, read_recovery_key(typed))
+    for missing in (OPS, 0):
+        told = await take_in(new, opening, {}, HandClock(), IDS, silent)
+        assert (told["ops_new"], told["ops"]) == (missing, OPS + 5)
+    async with opened(new) as storage:
+        assert (storage.log.server_id, storage.log.epoch) == before
+        transactions = await storage.open_audit()
+        entries, _ = await entries_of(transactions, CLINIC, {}, None, 10)
+        await transactions.close()
+    noted = [entry.detail for entry in entries if entry.event == "restored"]
+    assert [each["ops_new"] for each in noted] == [0, OPS]
+    assert {each["taken_from"] for each in noted} == {opening.contents.hub_id}
+
+
+async def test_another_clinics_is_not_taken_in(a_hub: Hubs, tmp_path: Path) -> None:
+    """A hub takes in nothing of another clinic."""
+    made, typed = await backed_up(a_hub(tmp_path / "old"))
+    new = HubPlaces(tmp_path / "new" / "hub")
+    await make_hub(new, IDS.uuid7(), HandClock(), IDS, None)
+    opening = open_backup(made.path, new, {}, read_recovery_key(typed))
+    with pytest.raises(CommandFailed, match="another clinic"):
+        await take_in(new, opening, {}, HandClock(), IDS, silent)
+    assert (await ops_of(new))[1] == 0
+
+
+async def test_that_it_was_restored_is_noted(a_hub: Hubs, tmp_path: Path) -> None:
+    """The audit says which backup came back and in which epoch the hub goes on; a damaged one is no reason to fail."""
+    places = a_hub(tmp_path)
+    made, _ = await backed_up(places)
+    told, key = bring_back(places, made.path, None), bytes.fromhex(places.key_file.read_text())
+    assert await note_restored(places, key, told, HandClock(), IDS)
+    async with opened(places) as storage:
+        transactions = await storage.open_audit()
+        entries, _ = await entries_of(transactions, CLINIC, {}, None, 10)
+        await transactions.close()
+    [noted] = [entry for entry in entries if entry.event == "restored"]
+    assert noted.hub_id == told["hub_id"]
+    assert noted.detail == {name: told[name] for name in ("backup_of", "epoch", "ops")}
+    places.audit.write_bytes(b"rubbish" * 1_000)
+    assert not await note_restored(places, key, told, HandClock(), IDS)
 
 
 STEPS = ("copy_durably", "begin_epoch_in_copy", "write_new", "put_in_place", "move_aside", "sync")
