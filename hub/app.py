@@ -217,7 +217,8 @@ def _care_of(
     around: Surroundings,
     restarts: Restarts | None,
 ) -> Care:
-    backups, has_cloud = Backups(storage, VERSION, around.say, doors.cloud), doors.cloud is not None
+    backups = Backups(storage, VERSION, around.say, doors.cloud, lambda: doors.link().is_online)
+    has_cloud = doors.cloud is not None
     cared = Cared(storage, backups, parts, restarts or Restarts(), has_cloud, tls.serves_until_ms)
     return Care(cared, around.say)
 

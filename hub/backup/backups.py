@@ -31,6 +31,8 @@ from medxz.work import ThreadWorker
 
 # between portions of the copy: whoever pushes goes first
 PAUSE_S: Final = 0.002
+# between two tries to carry up what the cloud could not be reached for
+AGAIN_S: Final = 300.0
 
 
 class Stopped(Exception):  # the hub is stopping: the backup was not made to its end
@@ -60,8 +62,11 @@ class Backups:
         version: str,
         say: FilteringBoundLogger | None = None,
         cloud: Keeping | None = None,
+        is_online: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`say` is told of those that nobody waits for; `cloud` is where one may be carried to."""
+        """`say` is told of those that nobody waits for; `cloud` is where one may be carried to, while it `is_online`."""
+        self._is_online: Final = is_online
+        self._tried_s: float | None = None
         self._cloud: Final = cloud
         self._storage: Final = storage
         self._version: Final = version
@@ -157,12 +162,24 @@ class Backups:
         """Carry the last one to the cloud."""
         if self._cloud is None or self.note.lies_in is None or self.note.made_at is None:
             raise CommandFailed("this hub has no cloud to carry a backup to", "give --to FOLDER", "no_cloud")
+        made_at = self.note.made_at
         try:
             await upload(Path(self.note.lies_in), self._cloud, self._told_of)
-        except (MedxzError, OSError) as error:
-            await self._trouble(error)
+        except CloudRequired:
+            await self._note(owed=True)
             raise
-        await self._note(carried_at=self.note.made_at, carried_to=CLOUD, trouble=None)
+        except (MedxzError, OSError) as error:  # what stays so is for people
+            await self._trouble(error, owed=False)
+            raise
+        await self._note(carried_at=made_at, carried_to=CLOUD, owed=False, trouble=None)
+
+    async def go_on(self) -> None:
+        """Try again to carry the last one up, where the cloud could not be reached for it: now and then, once it can be."""
+        now_s = self._storage.clock.monotonic()
+        waited = self._tried_s is None or now_s - self._tried_s >= AGAIN_S
+        if self.note.owed and waited and not self.is_running and self._is_online():
+            self._tried_s = now_s
+            await self._begin(self.upload)
 
     def _told_of(self, stage: str, done: int, total: int) -> None:
         self._stage = (stage, done, total)
@@ -223,11 +240,11 @@ class Backups:
         self._told_of(stage, done, total)
         self._stopping.wait(PAUSE_S)
 
-    async def _trouble(self, error: MedxzError | OSError) -> None:
+    async def _trouble(self, error: MedxzError | OSError, **changes: bool) -> None:
         hint = error.hint if isinstance(error, MedxzError) else "look at that disk"
         if self._say is not None:
             self._say.error("backup failed", **told(error))
-        await self._note(trouble=Trouble(at=self._now(), message=str(error), hint=hint))
+        await self._note(trouble=Trouble(at=self._now(), message=str(error), hint=hint), **changes)
 
     async def _note(self, **changes: Any) -> None:
         self.note = self.note.model_copy(update=changes)

@@ -116,7 +116,13 @@ def _carried(places: HubPlaces, made: Json, to: str, stage: Stage) -> tuple[str,
     from hub.backup.uploading import CLOUD
 
     if to == CLOUD:
-        _watched(places, "backup_upload", stage)
+        try:
+            _watched(places, "backup_upload", stage)
+        except CloudRequired as away:
+            raise CloudRequired(
+                f"the backup of {made['made_at']} was made and lies in {made['lies_in']}, and not in the cloud: {away};"
+                " the running hub carries it up once it can"
+            ) from None
         return CLOUD, True
     lies_in = Path(made["lies_in"])
     try:

@@ -27,6 +27,7 @@ class Trouble(BaseModel):
 class BackupNote(BaseModel):
     """Times are of backups, not of notes: what was carried is as old as the backup is.
 
+    `owed`: the last one was to be in the cloud, which could not be reached; it is tried again.
     `key_shown`: somebody has seen the recovery key, and can have written it down.
     """
 
@@ -39,6 +40,7 @@ class BackupNote(BaseModel):
     lies_in: str | None = None
     carried_at: str | None = None
     carried_to: str | None = None
+    owed: bool = False
     key_shown: bool = False
     trouble: Trouble | None = None
 

@@ -2,6 +2,7 @@
 
 - Little room: old backups on its own disk go, before anything is refused (medxz/store/room.py refuses in time).
 - A write-ahead log that has grown: it is copied into its file.
+- A backup that the cloud could not be reached for: it is carried up once it can be.
 - A part that ended or stands still: `broken` returns, and the serving is begun anew (hub/care/parts.py).
 
 Nothing else on the machine is touched: no file that the hub did not make, no other process.
@@ -114,6 +115,7 @@ class Care:
 
     async def _act(self) -> None:
         storage, wal = self._cared.storage, self._seen.wal
+        await self._cared.backups.go_on()
         if room_of(storage.places.data).free < limits.DISK_FREE_BYTES_MIN:
             await self._make_room()
         if wal > limits.WAL_BYTES_MAX:

@@ -79,14 +79,17 @@ def check_backup(note: BackupNote, *, has_cloud: bool, made_ms: int, now_ms: int
         told = f"none has left the box; the last one of {note.made_at} lies on its disk"
     else:
         told = "none was made"
+    since_ms = parse_time(last) if last is not None else made_ms
+    old = now_ms - since_ms > BACKUP_AGE_MS
+    if has_cloud and note.owed:
+        detail = f"{told}; that of {note.made_at} goes up once the cloud can be reached"
+        return Check(name="backup", ok=not old, detail=detail)
     if has_cloud:
         return Check(name="backup", ok=True, detail=f"{told}; the cloud has what this hub hands up")
     if last is not None and not note.key_shown:
         return Check(
             name="backup", ok=False, detail=f"{told}; nobody has seen the recovery key that opens it"
         )
-    since_ms = parse_time(last) if last is not None else made_ms
-    old = now_ms - since_ms > BACKUP_AGE_MS
     if old:
         told += f": more than {BACKUP_AGE_MS // _DAY_MS} days, and this hub has no cloud"
     return Check(name="backup", ok=not old, detail=told)

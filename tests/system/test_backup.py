@@ -262,6 +262,11 @@ async def test_a_hub_that_died_is_replaced_by_its_runbook(tmp_path: Path) -> Non
     tablet.record("Bekele")
     tablet.sync()
     assert tablet.status()["hub"] == 1
+    away = command("backup", "--data", old.data, "--to", "cloud", "--json")
+    said = json.loads(away.stderr)
+    assert (away.returncode, said["code"]) == (3, "cloud_required")
+    assert "was made and lies in" in said["message"]
+    assert len([*(old.folder / "backups").glob("medxz-hub-*/2*/manifest.json")]) == 2
     old.destroy()
     cloud.start()
     new = SiteHub(tmp_path, cloud, "North", "new")

@@ -96,6 +96,9 @@ def test_who_needs_a_backup() -> None:
     for note in (BackupNote(), day, old, unseen):
         assert not backup(note)[0]
         assert backup(note, has_cloud=True)[0]
+    owed = fresh.model_copy(update={"owed": True, "made_at": format_time(NOON_MS)})
+    assert backup(owed, has_cloud=True)[0]
+    assert not backup(owed.model_copy(update={"carried_at": old.carried_at}), has_cloud=True)[0]
     for has_cloud in (False, True):
         ok, detail = backup(failed, has_cloud=has_cloud)
         assert not ok

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from hub.backup import making, restoring
-from hub.backup.backups import Backups
+from hub.backup.backups import AGAIN_S, Backups
 from hub.backup.folder import find_backup
 from hub.backup.making import Made
-from hub.backup.note import BackupNote
+from hub.backup.note import BackupNote, read_note
 from hub.backup.noting import note_restored
 from hub.backup.recovery_key import make_recovery_key, read_recovery_key
 from hub.backup.restoring import open_backup, restore
@@ -26,11 +26,12 @@ from hub.making import make_hub
 from hub.recovery.incidents import Incidents
 from hub.storage import Storage, open_storage
 from medxz import limits
-from medxz.errors import MedxzError
+from medxz.errors import CloudRequired, MedxzError, PeerRefused, PeerUnreachable
 from medxz.ids import SeededIds
 from medxz.program.errors import CommandFailed
 from medxz.service.audit import entries_of
 from medxz.store.copying import copy_database
+from medxz.wire import BackupAnswer, BackupPiece
 from tests.making import CLINIC, HandClock, batch, run_of
 
 IDS = SeededIds(HandClock(), 11)
@@ -204,6 +205,66 @@ async def test_that_it_was_restored_is_noted(a_hub: Hubs, tmp_path: Path) -> Non
     assert noted.detail == {name: told[name] for name in ("backup_of", "epoch", "ops")}
     places.audit.write_bytes(b"rubbish" * 1_000)
     assert not await note_restored(places, key, told, HandClock(), IDS)
+
+
+class AwayCloud:
+    """One that can be reached once it `is_here`, and has every piece that it was sent."""
+
+    def __init__(self) -> None:
+        self.is_here = False
+        self.refusal: PeerRefused | None = None
+        self.sizes: dict[str, int] = {}
+        self.asked = 0
+
+    async def keep_backup(self, piece: BackupPiece) -> BackupAnswer:
+        self.asked += 1
+        if not self.is_here:
+            raise PeerUnreachable("the cloud can't be reached")
+        if self.refusal is not None:
+            raise self.refusal
+        held = self.sizes.setdefault(piece.file, 0)
+        self.sizes[piece.file] += len(piece.content) * 3 // 4
+        return BackupAnswer(size=self.sizes[piece.file], whole=piece.file == "manifest.json" and held > 0)
+
+
+async def test_a_cloud_that_is_away_gets_it_later(a_hub: Hubs, tmp_path: Path) -> None:
+    """The backup stays on the box, and goes up by itself once the cloud is there again; what it refuses is left to people."""
+    places, clock, cloud = a_hub(tmp_path), HandClock(), AwayCloud()
+    async with opened(places, clock) as storage:
+        backups = Backups(storage, "1", cloud=cloud, is_online=lambda: cloud.is_here)
+
+        async def tried() -> None:
+            await backups.go_on()
+            if backups.is_running:
+                await asyncio.wait([task for task in asyncio.all_tasks() if task.get_name() == "backup"])
+
+        try:
+            made = await backups.make()
+            await tried()
+            assert cloud.asked == 0, "nobody wanted it in the cloud"
+            with pytest.raises(CloudRequired):
+                await backups.upload()
+            assert (backups.note.owed, backups.note.trouble, backups.note.carried_at) == (True, None, None)
+            assert read_note(places.backup_note).owed
+            assert made.path.is_dir()
+            asked = cloud.asked
+            await tried()
+            assert cloud.asked == asked, "it is known to be away"
+            cloud.is_here = True
+            cloud.refusal = PeerRefused(507, "storage_full", "no room")
+            await tried()
+            assert (backups.note.owed, backups.note.trouble is not None) == (False, True)
+            cloud.refusal = None
+            backups.note = backups.note.model_copy(update={"owed": True})
+            await tried()
+            assert cloud.asked == asked + 1, "not at once again"
+            clock.time_ms += round(AGAIN_S * 1_000)
+            await tried()
+        finally:
+            await backups.close()
+        assert (backups.note.owed, backups.note.carried_to, backups.note.trouble) == (False, "cloud", None)
+        assert backups.note.carried_at == backups.note.made_at == made.at
+        assert set(cloud.sizes) == {"hub.db", "audit.db", "manifest.json"}
 
 
 STEPS = ("copy_durably", "begin_epoch_in_copy", "write_new", "put_in_place", "move_aside", "sync")
