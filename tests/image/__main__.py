@@ -47,7 +47,9 @@ def made(arch: str, keys: Path) -> bool:
 
 def tested(arch: str, keys: Path, more: list[str]) -> bool:
     told = {"MEDXZ_IMAGE_KEYS": str(keys), "MEDXZ_IMAGE_ARCH": arch}
-    command = [sys.executable, "-m", "pytest", "tests/image", "-m", "image", "-p", "no:cacheprovider", *more]
+    # beside the image: what is left of a failure is not cleared away by the next pytest of anybody
+    command = [sys.executable, "-m", "pytest", "tests/image", "-m", "image", "-p", "no:cacheprovider"]
+    command += ["--basetemp", str(IMAGES / arch / "tests"), *more]
     return step(f"tests of {arch}", [*command], told)
 
 

@@ -142,7 +142,7 @@ class Machine:
     def _devices(self) -> list[str]:
         forwards = "".join(f",hostfwd=tcp:127.0.0.1:{port}-:{inside}" for inside, port in self.ports.items())
         return [
-            "-m", str(self.memory_mib), "-nodefaults", "-display", "none", "-no-user-config",
+            "-m", str(self.memory_mib), "-no-reboot", "-nodefaults", "-display", "none", "-no-user-config",
             "-netdev", f"user,id=lan,ipv6=off{forwards}",
             "-drive", f"file={self.disk},format=raw,if=none,id=card,cache=writeback,discard=unmap",
             "-qmp", f"unix:{self.folder / 'monitor'},server=on,wait=off",
@@ -197,9 +197,17 @@ class Machine:
         self.wait_for_another_start(before)
 
     def wait_for_another_start(self, before: str, seconds: float = BOOT_S) -> None:
-        wait_for(
-            lambda: self.boot_id(check=False) not in {"", before}, "another start of the machine", seconds
-        )
+        def is_another() -> bool:
+            self._start_after_a_reset()
+            return self.boot_id(check=False) not in {"", before}
+
+        wait_for(is_another, "another start of the machine", seconds)
+
+    def _start_after_a_reset(self) -> None:
+        """The firmware of a PC hangs in an emulated warm start, so the emulator ends there and is started anew."""
+        if self.process is not None and self.process.poll() == 0:
+            self.process = None
+            self.start()
 
     # ---------------------------------------------------------------- asking
 
@@ -208,7 +216,7 @@ class Machine:
         return [
             "ssh", "-i", str(self.key), "-p", str(self.ports[22]), "-o", "StrictHostKeyChecking=no",
             "-o", f"UserKnownHostsFile={self.folder / 'known'}", "-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR",
-            "-o", "BatchMode=yes", "root@127.0.0.1",
+            "-o", "BatchMode=yes", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3", "root@127.0.0.1",
         ]  # fmt: skip
 
     def ssh(

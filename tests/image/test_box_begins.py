@@ -106,9 +106,9 @@ def test_the_watchdog_starts_a_box_that_hangs(box: Box) -> None:
     before = box.machine.boot_id()
     identity = box.machine.ssh("cat", "/etc/machine-id").stdout
     box.machine.let_the_watchdog_bite()
-    # a kernel that stops everything and waits for somebody to look at it
-    box.machine.ssh(
-        "sh", "-c", "'echo 0 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger'", check=False, seconds=20
+    # a kernel that stops everything and waits for somebody to look at it; this connection ends before
+    box.machine.ssh_in_the_background(
+        "sh", "-c", "'sleep 2; echo 0 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger'"
     )
     box.machine.wait_for_another_start(before)
     wait_until_served(box.machine)
