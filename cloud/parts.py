@@ -13,6 +13,7 @@ from cloud.backups import CloudBackups
 from cloud.clinics import Clinics
 from cloud.doors import Doors, open_doors
 from cloud.epoch import WATCH_S, Epoch
+from cloud.fleet.fleet import CloudFleet
 from cloud.followers import Following
 from cloud.health import cloud_gauges, cloud_health
 from cloud.logs import FILES_PER_CLINIC, Folders, Logs, PostgresLogs, SqliteLogs, ViewsFiles
@@ -77,8 +78,11 @@ async def open_parts(
         directories.on_change(lambda clinic_id: clinics.wake([clinic_id]))
         watching = asyncio.create_task(_watch(epoch, clinics, clock), name="epoch")
         stack.callback(watching.cancel)
-        shelf = ThreadWorker("releases")
+        shelf, releases = ThreadWorker("releases"), Shelf(settings.places.data)
         stack.callback(shelf.close)
+        fleet = CloudFleet(store.authority, lambda: shelf.run(releases.all))
+        rolling_out = asyncio.create_task(fleet.run(), name="fleet")
+        stack.callback(rolling_out.cancel)
         services = assemble(
             ServerParts(
                 kind="cloud",
@@ -93,7 +97,8 @@ async def open_parts(
                 gauges=cloud_gauges(clinics, shared.following, shared.counts),
                 dictionaries=[shipped_dictionary()],
                 clock=clock,
-                releases=CloudReleases(Shelf(settings.places.data), shelf),
+                releases=CloudReleases(releases, shelf, fleet),
+                fleet=fleet,
                 backups=CloudBackups(settings.places.data / "backups", shelf, Successors(store.authority)),
             )
         )

@@ -13,11 +13,12 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cloud.downloads import download_of
+from cloud.fleet.offers import Offers
 from medxz import limits
 from medxz.errors import Invalid, NotFound
 from medxz.program.errors import CommandFailed
@@ -28,6 +29,7 @@ from medxz.versions import VERSION_CHARS_MAX, VERSION_PATTERN, Version
 from medxz.wire import UpdateAnswer
 
 if TYPE_CHECKING:
+    from cloud.fleet.rollout import Wish
     from medxz.work import Worker
 
 _PIECE_BYTES: Final = limits.MIB
@@ -67,18 +69,24 @@ class Description(BaseModel):
             ) from None
 
 
+class Release(UpdateAnswer):
+    """One on the shelf. `held`: it comes to nobody for being the newest, only by a ring or a rollout."""
+
+    held: bool = False
+
+
 class Shelf:
     """The folder with the releases: `releases/` in the cloud's directory."""
 
     def __init__(self, data: Path) -> None:
         self._folder: Final = data / "releases"
 
-    def all(self) -> list[UpdateAnswer]:
+    def all(self) -> list[Release]:
         """Every release, those of one kind of machine together, the newest first."""
         found = []
         for file in self._folder.glob("*.json"):
             try:
-                release = UpdateAnswer.model_validate_json(file.read_bytes())
+                release = Release.model_validate_json(file.read_bytes())
                 Version.read(release.version)
             except (OSError, ValueError):  # it is being removed, or is none of ours
                 continue
@@ -86,9 +94,6 @@ class Shelf:
                 found.append(release)
         found.sort(key=lambda release: Version.read(release.version), reverse=True)
         return sorted(found, key=lambda release: release.compatible)
-
-    def newest(self, compatible: str) -> UpdateAnswer | None:
-        return next((release for release in self.all() if release.compatible == compatible), None)
 
     def bundle(self, sha256: str) -> tuple[Path, int]:
         """The file and its length; NotFound where there is no such release."""
@@ -98,9 +103,11 @@ class Shelf:
         except OSError:
             raise NotFound("there is no such release") from None
 
-    def add(self, bundle: Path, told: Description, added_at: str, progress: Progress) -> UpdateAnswer:
+    def add(
+        self, bundle: Path, told: Description, added_at: str, progress: Progress, *, held: bool = False
+    ) -> Release:
         """Take a copy of a bundle in. Repeated, the answer is what there is."""
-        release = UpdateAnswer(added_at=added_at, **told.model_dump())
+        release = Release(added_at=added_at, held=held, **told.model_dump())
         for known in self.all():
             if known.sha256 == release.sha256:
                 return known
@@ -121,7 +128,7 @@ class Shelf:
         write_new(self._beside(told.sha256), release.model_dump_json().encode())
         return release
 
-    def remove(self, compatible: str, version: str) -> UpdateAnswer:
+    def remove(self, compatible: str, version: str) -> Release:
         """No hub is offered it any more; those that have it keep it."""
         for release in self.all():
             if (release.compatible, release.version) == (compatible, version):
@@ -171,23 +178,41 @@ def _copied(
     return digest.hexdigest()
 
 
-class CloudReleases:
-    """`Releases` (medxz/service/releases.py): every hub is to run the newest for its kind of machine."""
+class Wishing(Protocol):
+    """Who knows what is wanted of each hub."""
 
-    def __init__(self, shelf: Shelf, worker: Worker) -> None:
+    async def wanted(self, caller: Caller, kind: str, version: str | None) -> tuple[Wish, frozenset[str]]:
+        """What one is to run, and the versions that come to nobody for being the newest."""
+        ...
+
+
+class CloudReleases:
+    """`Releases` (medxz/service/releases.py): what is wanted of a hub, for its kind of machine."""
+
+    def __init__(self, shelf: Shelf, worker: Worker, wishing: Wishing) -> None:
         self._shelf: Final = shelf
         self._worker: Final = worker
+        self._wishing: Final = wishing
 
     async def wanted(self, caller: Caller, compatible: str, version: str | None) -> UpdateAnswer | None:
         require(caller, "hub")
-        newest = await self._worker.run(self._shelf.newest, compatible)
-        if newest is None or version is None:
-            return newest
-        try:
-            return newest if Version.read(version) < Version.read(newest.version) else None
-        except ValueError as error:
-            raise Invalid(str(error), field="version") from None
+        runs = None if version is None else _read(version)
+        wish, named = await self._wishing.wanted(caller, compatible, version)
+        release = Offers(await self._worker.run(self._shelf.all), named).of(wish, compatible)
+        if release is None or (runs is not None and runs == Version.read(release.version)):
+            return None
+        is_back = runs is not None and Version.read(release.version) < runs
+        if is_back and version != wish.instead_of:
+            return None
+        return UpdateAnswer(**release.model_dump(exclude={"held", "go_back"}), go_back=is_back)
 
     async def bundle(self, caller: Caller, sha256: str) -> Download:
         require(caller, "hub")
         return download_of(*await self._worker.run(self._shelf.bundle, sha256), self._worker)
+
+
+def _read(version: str) -> Version:
+    try:
+        return Version.read(version)
+    except ValueError as error:
+        raise Invalid(str(error), field="version") from None

@@ -19,6 +19,7 @@ from medxz.service.configuration import Configuration
 from medxz.service.conflicts import Conflicts
 from medxz.service.describe import Describe
 from medxz.service.entities import Entities
+from medxz.service.fleet import Fleet, NoFleet
 from medxz.service.gate import Caller, Gate, only_clinic
 from medxz.service.health import Health
 from medxz.service.list_cursor import ListCursors
@@ -123,6 +124,7 @@ class ServerParts:
     clock: Clock
     releases: Releases = field(default_factory=NoReleases)
     backups: Backups = field(default_factory=NoBackups)
+    fleet: Fleet = field(default_factory=NoFleet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class Services:
     metrics: Metrics
     releases: Releases
     backups: Backups
+    fleet: Fleet
 
 
 def only(clinic: ClinicServices) -> Callable[[Caller], Awaitable[ClinicServices]]:
@@ -190,4 +193,5 @@ def assemble(parts: ServerParts) -> Services:
         metrics=Metrics(parts.gauges),
         releases=parts.releases,
         backups=parts.backups,
+        fleet=parts.fleet,
     )

@@ -16,6 +16,7 @@ from medxz.endpoints import Access
 from medxz.errors import CursorScopeChanged, Forbidden, SessionRevoked, TokenExpired, TokenMissing
 from medxz.scope import Scope
 from medxz.store.directory import Directory, Known
+from medxz.trust.operators import is_operators
 from medxz.trust.tokens import Claims, Proven
 
 
@@ -88,6 +89,8 @@ class Gate:
         """The caller with this token; TokenMissing, TokenInvalid, TokenExpired, SessionRevoked or Forbidden."""
         if not bearer:
             raise TokenMissing("this request needs a token")
+        if is_operators(bearer):
+            raise Forbidden("an operator's token is good for /v1/fleet at the cloud, and for nothing else")
         caller = self._known.get(bearer)
         if caller is None or _sees_otherwise(caller):
             caller = await self._admit(bearer, self._verifier.prove(bearer))
@@ -187,6 +190,7 @@ _MAY: Final[dict[Access, frozenset[str]]] = {
     "hub_or_admin": frozenset({"admin", "hub"}),
     "hub": frozenset({"hub"}),
     "admin": frozenset({"admin"}),
+    "operator": frozenset({"operator"}),  # who is no Caller: nobody here has it
 }
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from medxz import limits
 from medxz.clock import Clock
 from medxz.errors import RateLimited
-from medxz.service.gate import Caller
+
+
+class Counted(Protocol):
+    """Whoever asks."""
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """What it is counted under."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +61,8 @@ class Throttle:
         self._requests = _Buckets("requests", rates.requests_per_s, rates.requests_burst, clock)
         self._ops = _Buckets("operations", rates.ops_per_s, rates.ops_burst, clock)
 
-    def take_request(self, caller: Caller) -> None:
+    def take_request(self, caller: Counted) -> None:
         self._requests.take(caller.owner, 1)
 
-    def take_ops(self, caller: Caller, count: int) -> None:
+    def take_ops(self, caller: Counted, count: int) -> None:
         self._ops.take(caller.owner, count)

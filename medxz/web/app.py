@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 from medxz import limits
 from medxz.endpoints import ENDPOINTS
 from medxz.errors import BadRequest, InternalError, Refusal, TokenInvalid
+from medxz.service.gate import require
+from medxz.trust.operators import is_operators
 from medxz.web.answers import Answers
 from medxz.web.body import Bodies
 from medxz.web.call import Call, client_request_id
@@ -142,8 +144,18 @@ class App:
         return await route.handler(call)
 
     async def _identify(self, call: Call) -> None:
-        call.caller = await self._services.gate.identify(_bearer(call.request))
+        bearer, is_fleets = (
+            _bearer(call.request),
+            call.endpoint is not None and call.endpoint.access == "operator",
+        )
+        if is_fleets and is_operators(bearer):
+            call.operator = await self._services.fleet.identify(bearer)
+            self._services.throttle.take_request(call.operator)
+            return
+        call.caller = await self._services.gate.identify(bearer)
         self._services.throttle.take_request(call.caller)
+        if is_fleets:
+            require(call.caller, "operator")
 
     async def _live_line(self, call: Call) -> web.StreamResponse:
         """It is no request with an answer, so the table of endpoints has it not."""

@@ -103,7 +103,7 @@ class Bodies:
         self._pot(call).hold(call, count)
 
     def _pot(self, call: Call) -> Pot:
-        return self.anonymous if call.caller is None else self.known
+        return self.known if call.has_token else self.anonymous
 
     async def _read_as_sent(self, call: Call) -> bytes:
         request, bytes_max = call.request, _bytes_max(call, limits.BODY_BYTES_MAX)
@@ -124,7 +124,7 @@ class Bodies:
             raise BadRequest("the body's framing is broken") from None
 
     async def _read_in_time(self, call: Call, bytes_max: int) -> bytes:
-        if call.caller is not None:
+        if call.has_token:
             return await self._read_in_parts(call, bytes_max)
         try:
             async with asyncio.timeout(limits.ANONYMOUS_BODY_S):
@@ -238,7 +238,7 @@ def _continue(request: web.BaseRequest) -> None:
 
 def _bytes_max(call: Call, with_token: int) -> int:
     """How long its body may be, where `with_token` is the bound of who shows one."""
-    if call.caller is not None:
+    if call.has_token:
         return with_token
     assert call.endpoint is not None, "what is not in the table reads no body"
     return min(call.endpoint.anonymous_bytes_max, with_token)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from medxz.endpoints import Endpoint
     from medxz.service import Caller
+    from medxz.service.fleet import Operator
 
 JSON: Final = "application/json"
 
@@ -35,6 +36,7 @@ class Call:
     request_id: str
     endpoint: Endpoint | None = None
     caller: Caller | None = None
+    operator: Operator | None = None
     query: dict[str, QueryValue] = field(default_factory=dict)
     path_values: tuple[str, ...] = ()
     extra: dict[str, str] = field(default_factory=dict)
@@ -47,6 +49,16 @@ class Call:
         """Whose request it is; only for endpoints that ask for a token."""
         assert self.caller is not None, "the table says that anyone may ask this"
         return self.caller
+
+    def operating(self) -> Operator:
+        """Which operator's it is; only for endpoints of the fleet."""
+        assert self.operator is not None, "the table says that others may ask this"
+        return self.operator
+
+    @property
+    def has_token(self) -> bool:
+        """Whether it is known whose request it is."""
+        return self.caller is not None or self.operator is not None
 
     def headers(self, content_type: str) -> dict[str, str]:
         return {

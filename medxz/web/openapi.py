@@ -40,6 +40,7 @@ _TEXT_TYPES: Final = {
     "text/plain": "Prometheus' text format.",
     "text/html": "A page.",
 }
+_FLEET: Final = ("/v1/fleet/", "/v1/hubs/report", "/v1/hubs/update", "/v1/hubs/releases/")
 _IDENTITY: Final = ("/v1/auth/", "/v1/hubs/", "/v1/enroll", "/v1/codes", "/.well-known/")
 _SECURITY: Final[dict[str, list[Json]]] = {"anyone": [], "optional": [{}, {"token": []}]}
 _ACCESS: Final = {
@@ -50,6 +51,7 @@ _ACCESS: Final = {
     "hub_or_admin": "A hub's token, or an admin's.",
     "hub": "A hub's token.",
     "admin": "An admin's token.",
+    "operator": "An operator's token, which is good for nothing else.",
 }
 
 
@@ -80,6 +82,7 @@ def _document(version: str) -> bytes:
             },
             {"name": "identity", "description": "Who comes in: people, devices and hubs."},
             {"name": "clinic", "description": "Configuration, the audit, and what a person should look at."},
+            {"name": "fleet", "description": "What hubs are to run, and how they are."},
             {"name": "server", "description": "Who this server is and how it is."},
         ],
         "paths": paths,
@@ -129,6 +132,8 @@ def _one_of(messages: tuple[type, ...]) -> Json:
 def _tag(path: str) -> str:
     if path.startswith("/v1/sync/"):
         return "sync"
+    if path.startswith(_FLEET):
+        return "fleet"
     if path.startswith(_IDENTITY):
         return "identity"
     if path.startswith(("/v1/entities/", "/v1/conflicts")):

@@ -71,6 +71,7 @@ from medxz.wire.entities import (
     WireConflict,
 )
 from medxz.wire.fleet import (
+    RING_PATTERN,
     FailedHub,
     FleetHub,
     FleetHubsAnswer,
@@ -146,6 +147,7 @@ from medxz.wire.sync import (
 )
 
 __all__ = [
+    "RING_PATTERN",
     "FailedHub",
     "FleetHub",
     "FleetHubsAnswer",

@@ -135,6 +135,22 @@ def _hub_backup(_ours: Clinic, _names: Names) -> Iterator[Request]:
     yield from (Request(caller, "POST", "/v1/hubs/backups", asked) for caller in READERS)
 
 
+def _post(path: str, *roles: str | None, **body: object) -> Probe:
+    """A POST; `{…}` in the path stands for a name."""
+
+    def probe(_ours: Clinic, names: Names) -> Iterator[Request]:
+        told = {name: getattr(names, name) for name in Names.__slots__}
+        for role in roles:
+            yield Request(role, "POST", path.format(**told), body)
+
+    return probe
+
+
+def _report(_ours: Clinic, _names: Names) -> Iterator[Request]:
+    report = {"version": "0.1.0", "health": {"ok": True}, "backlog": 0}
+    yield from (Request(caller, "POST", "/v1/hubs/report", report) for caller in READERS)
+
+
 def _all(*probes: Probe) -> Probe:
     def probe(ours: Clinic, names: Names) -> Iterator[Request]:
         for one in probes:
@@ -194,6 +210,19 @@ PROBES: Final[dict[str, Probe]] = {
     "hub_backup_file": _get("/v1/hubs/backups/20261122T010000Z-{hub_id}", *READERS, file="manifest.json"),
     "hub_update": _get("/v1/hubs/update", *READERS, compatible="medxz-hub-arm64"),
     "hub_release": _get("/v1/hubs/releases/" + "ab" * 32, *READERS),
+    "hub_report": _report,
+    "fleet_hubs": _all(
+        _get("/v1/fleet/hubs", *READERS), _get("/v1/fleet/hubs", *READERS, clinic="{clinic_id}")
+    ),
+    "fleet_hub": _post("/v1/fleet/hubs/{hub_id}", *READERS, ring="canary"),
+    "fleet_rings": _get("/v1/fleet/rings", *READERS),
+    "fleet_ring": _post("/v1/fleet/rings/canary", *READERS, settings={"log_level": "debug"}),
+    "fleet_rollouts": _get("/v1/fleet/rollouts", *READERS),
+    "fleet_rollout_begin": _post("/v1/fleet/rollouts", *READERS, version="0.2.0"),
+    "fleet_rollout": _get("/v1/fleet/rollouts/{op_id}", *READERS),
+    "fleet_rollout_pause": _post("/v1/fleet/rollouts/{op_id}/pause", *READERS),
+    "fleet_rollout_resume": _post("/v1/fleet/rollouts/{op_id}/resume", *READERS),
+    "fleet_rollout_abort": _post("/v1/fleet/rollouts/{op_id}/abort", *READERS),
     "jwks": _get("/.well-known/jwks.json", *_ANYONE),
     "info": _get("/v1/info", *_ANYONE),
     "dictionary": _get("/v1/dictionaries/" + "ab" * 32, *_ANYONE),

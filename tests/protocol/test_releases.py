@@ -45,7 +45,7 @@ async def test_what_a_hub_is_to_run(clinic: Clinic, tmp_path: Path) -> None:
     told = await clinic.good("hub", "GET", f"{asked}&version=0.1.0")
     assert told == {
         "version": "0.2.0", "compatible": KIND, "size": len(CONTENT), "sha256": sha256,
-        "added_at": "2026-11-22T00:00:00.000Z",
+        "added_at": "2026-11-22T00:00:00.000Z", "go_back": False,
     }  # fmt: skip
     assert await clinic.good("hub", "GET", asked) == told
     assert await clinic.good("hub", "GET", f"{asked}&version=0.2.0-rc.1") == told

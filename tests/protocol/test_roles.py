@@ -29,7 +29,9 @@ BY_AUTHOR = {"push"}
 # who may ask is all there is to these: they show nothing of a type
 NO_TYPE = {
     "resume", "watermarks", "reviews", "config", "code", "hub_renew", "hub_directory", "audit", "audit_verify",
-    "hub_update", "hub_release", "hub_backup", "hub_backups", "hub_backup_file",
+    "hub_update", "hub_release", "hub_backup", "hub_backups", "hub_backup_file", "hub_report",
+    "fleet_hubs", "fleet_hub", "fleet_rings", "fleet_ring", "fleet_rollouts", "fleet_rollout_begin", "fleet_rollout",
+    "fleet_rollout_pause", "fleet_rollout_resume", "fleet_rollout_abort",
 }  # fmt: skip
 
 

@@ -22,11 +22,21 @@ TABLES_OF_NO_CLINIC = {
     "device_clinic": "finds the clinic of a device that logs in",
     "hub_clinic": "finds the clinic of a hub that shows its assertion",
     "code_clinic": "finds the clinic of a code",
+    "fleet_operator": "who keeps the fleet of all clinics",
+    "fleet_token": "hashes of their tokens",
+    "fleet_ring": "what the hubs of a ring are to run, whatever clinic each is of",
+    "fleet_rollout": "how far a release has come, in all clinics",
 }
 STATEMENTS_OF_ALL_CLINICS = {
     "medxz.store.authority.clinics._ALL": "the operator's list of clinics",
     "medxz.store.authority.clinics._NONCES": "which directories changed: ids and random numbers",
     "medxz.store.authority.clinics._TOTAL": "whether any directory changed: two numbers",
+    "medxz.store.authority.fleet._PAGE": "the operator's list of hubs: nothing that a clinic's people wrote",
+    "medxz.store.authority.fleet._ONE": "one hub, by its id",
+    "medxz.store.authority.fleet._FAILED": "the hubs on which a rollout failed",
+    "medxz.store.authority.fleet._ALL": "what a rollout goes by: rings, versions, how hubs are",
+    "medxz.store.authority.fleet._RINGS": "how many hubs each ring has",
+    "medxz.store.authority.fleet._FORGET_STEPS": "the hubs of a ring, which spans clinics",
     "medxz.store.postgres.statements.COUNTS": "which of a relay's logs grew: ids, counters and random numbers",
 }
 

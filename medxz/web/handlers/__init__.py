@@ -9,6 +9,7 @@ from medxz.web.downloads import Downloads
 from medxz.web.handlers.backups import BackupsRoom
 from medxz.web.handlers.clinic import ClinicRoom
 from medxz.web.handlers.entities import EntitiesRoom
+from medxz.web.handlers.fleet import FleetRoom
 from medxz.web.handlers.identity import IdentityRoom
 from medxz.web.handlers.releases import ReleasesRoom
 from medxz.web.handlers.server import ServerRoom
@@ -46,6 +47,7 @@ def handlers_of(
         **IdentityRoom(services, bodies, answers).table(),
         **ReleasesRoom(services, bodies, answers, downloads).table(),
         **BackupsRoom(services, bodies, answers, downloads).table(),
+        **FleetRoom(services, bodies, answers).table(),
         **ServerRoom(services, bodies, answers, pages).table(),
     }
     names = {endpoint.name for endpoint in ENDPOINTS}

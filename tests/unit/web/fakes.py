@@ -11,7 +11,9 @@ from typing import Any
 from medxz import errors, wire
 from medxz.service.accounts import Origin
 from medxz.service.backups import NoBackups
+from medxz.service.fleet import NoFleet, Operator
 from medxz.service.releases import NoReleases
+from medxz.trust.operators import PREFIX
 
 SERVER_ID = "0190c2f3-0000-7000-8000-000000000001"
 EPOCH = "0190c2f3-0000-7000-8000-000000000002"
@@ -308,6 +310,15 @@ class FakeMetrics:
         self.seen.append((endpoint, status))
 
 
+class FakeFleet(NoFleet):
+    """It lets an operator in, and has nothing."""
+
+    async def identify(self, bearer: str | None) -> Operator:
+        if bearer != PREFIX + "good":
+            raise errors.TokenInvalid("nobody here has this token")
+        return Operator(HUB_ID, "Ada", DEVICE_ID)
+
+
 @dataclass(frozen=True)
 class FakeServices:
     """The server's and its one clinic's."""
@@ -327,6 +338,7 @@ class FakeServices:
     metrics: FakeMetrics = field(default_factory=FakeMetrics)
     releases: NoReleases = field(default_factory=NoReleases)
     backups: NoBackups = field(default_factory=NoBackups)
+    fleet: FakeFleet = field(default_factory=FakeFleet)
 
     async def clinic(self, caller: FakeCaller) -> FakeServices:
         return self

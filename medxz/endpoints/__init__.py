@@ -2,83 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 from medxz import errors, limits, wire
 from medxz.clock import TIME_PATTERN
+from medxz.endpoints.fleet import FLEET
+from medxz.endpoints.kinds import CURSOR, ID, LIST_LIMIT, Access, Endpoint, Parameter
 from medxz.ids import UUID_PATTERN
 from medxz.op import ENTITY_TYPE_PATTERN, HASH_PATTERN
 from medxz.versions import VERSION_CHARS_MAX, VERSION_PATTERN
 
-# "optional": anyone, and who shows a token is known by it
-Access = Literal["anyone", "optional", "device", "device_or_hub", "hub_or_admin", "hub", "admin"]
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter, of the query, of the path or of the headers, as a JSON schema."""
-
-    name: str
-    schema: dict[str, object]
-    about: str
-    required: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One method of one path: who may ask it, what goes in, what comes out, which refusals are its own.
-
-    `own` is what a device with a token sends and is answered in place of `request` and `answer`. A `bodiless` request
-    may come without its body; `empty` says whether there may, or will, be an answer of 204 without one. Of who shows no
-    token, a body is at most `anonymous_bytes_max`, as sent and inflated. `ranged`: a part of the
-    answer may be asked for, from a byte on.
-    """
-
-    name: str
-    method: Literal["GET", "POST"]
-    path: str
-    about: str
-    access: Access
-    request: type | None = None
-    answer: type | None = None
-    media: str = "application/json"
-    parameters: tuple[Parameter, ...] = ()
-    refusals: tuple[type[errors.Refusal], ...] = field(default=())
-    places: tuple[Parameter, ...] = ()
-    headers: tuple[Parameter, ...] = ()
-    own: tuple[type, type] | None = None
-    bodiless: bool = False
-    empty: Literal["never", "maybe", "always"] = "never"
-    anonymous_bytes_max: int = limits.ANONYMOUS_BODY_BYTES_MAX
-    ranged: bool = False
-
-    @property
-    def requests(self) -> tuple[type, ...]:
-        """Every message that it reads."""
-        return tuple(kind for kind in (self.request, self.own and self.own[0]) if kind is not None)
-
-    @property
-    def answers(self) -> tuple[type, ...]:
-        """Every message that it answers with."""
-        return tuple(kind for kind in (self.answer, self.own and self.own[1]) if kind is not None)
-
-    def all_refusals(self) -> tuple[type[errors.Refusal], ...]:
-        """Its own, those of every endpoint with a token, and those that any request may meet."""
-        always: tuple[type[errors.Refusal], ...] = (
-            errors.BadRequest, errors.Invalid, errors.InternalError, errors.Overloaded,
-        )  # fmt: skip
-        if self.request is not None:
-            always += (errors.BadJson, errors.TooLarge, errors.UnsupportedMedia)
-        if self.access != "anyone":
-            always += (
-                errors.TokenMissing, errors.TokenInvalid, errors.TokenExpired, errors.SessionRevoked,
-                errors.Forbidden, errors.RateLimited,
-            )  # fmt: skip
-        return tuple(dict.fromkeys(self.refusals + always))
-
-
-_CURSOR = Parameter("cursor", {"type": "string"}, "where to go on; absent: the beginning")
 _LIMIT = Parameter(
     "limit",
     {"type": "integer", "minimum": 1, "maximum": limits.PULL_OPS_MAX, "default": limits.PULL_OPS_DEFAULT},
@@ -98,16 +31,8 @@ _PING = Parameter(
     },
     "for how many seconds the stream may be silent; absent: as the server likes",
 )
-_LIST_LIMIT = Parameter(
-    "limit",
-    {"type": "integer", "minimum": 1, "maximum": limits.LIST_PAGE_MAX, "default": limits.LIST_PAGE_DEFAULT},
-    "how many at most",
-)
 _TYPE = Parameter(
     "type", {"type": "string", "pattern": f"^{ENTITY_TYPE_PATTERN}$"}, "a FHIR R4 resource type"
-)
-_ID = Parameter(
-    "id", {"type": "string", "pattern": f"^{UUID_PATTERN}$"}, "a UUID in canonical lowercase text"
 )
 _DICTIONARY = Parameter("id", {"type": "string", "pattern": f"^{HASH_PATTERN}$"}, "its SHA-256, in hex")
 _STATE = Parameter(
@@ -171,6 +96,8 @@ _BACKUP_FILE = Parameter(
 _LETTING_IN = (errors.RateLimited, errors.Forbidden, errors.CloudRequired, errors.StorageFull)
 _CURSOR_REFUSALS = (errors.BadCursor, errors.CursorEpochChanged, errors.CursorScopeChanged)
 
+__all__ = ["ENDPOINTS", "Access", "Endpoint", "Parameter"]
+
 ENDPOINTS: Final = (
     Endpoint(
         "push", "POST", "/v1/sync/push",
@@ -179,7 +106,7 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         "pull", "GET", "/v1/sync/pull", "A page of the log after a cursor.",
-        "device_or_hub", None, wire.PullAnswer, parameters=(_CURSOR, _LIMIT, _WAIT), refusals=_CURSOR_REFUSALS,
+        "device_or_hub", None, wire.PullAnswer, parameters=(CURSOR, _LIMIT, _WAIT), refusals=_CURSOR_REFUSALS,
     ),
     Endpoint(
         "resume", "POST", "/v1/sync/resume", "The latest cursor before which the caller misses nothing.",
@@ -188,7 +115,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "stream", "GET", "/v1/sync/stream",
         "The log as it grows, as Server-Sent Events. `Last-Event-ID` resumes.",
-        "device_or_hub", None, None, "text/event-stream", (_CURSOR, _PING), _CURSOR_REFUSALS,
+        "device_or_hub", None, None, "text/event-stream", (CURSOR, _PING), _CURSOR_REFUSALS,
     ),
     Endpoint(
         "snapshot", "GET", "/v1/sync/snapshot",
@@ -205,43 +132,43 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         "entity", "GET", "/v1/entities/{type}/{id}", "One entity as it stands, with its conflicts.",
-        "device_or_hub", None, wire.EntityAnswer, places=(_TYPE, _ID), refusals=(errors.NotFound,),
+        "device_or_hub", None, wire.EntityAnswer, places=(_TYPE, ID), refusals=(errors.NotFound,),
     ),
     Endpoint(
         "entities", "GET", "/v1/entities/{type}", "The entities of a type: all, found by words, or of a patient.",
-        "device_or_hub", None, wire.EntitiesAnswer, parameters=(*_FILTERS, _CURSOR, _LIST_LIMIT), places=(_TYPE,),
+        "device_or_hub", None, wire.EntitiesAnswer, parameters=(*_FILTERS, CURSOR, LIST_LIMIT), places=(_TYPE,),
         refusals=(errors.BadCursor,),
     ),
     Endpoint(
         "entity_ops", "GET", "/v1/entities/{type}/{id}/ops", "The ops of one entity, whole, by server_seq.",
-        "device_or_hub", None, wire.EntityOpsAnswer, parameters=(_CURSOR, _LIST_LIMIT), places=(_TYPE, _ID),
+        "device_or_hub", None, wire.EntityOpsAnswer, parameters=(CURSOR, LIST_LIMIT), places=(_TYPE, ID),
         refusals=(errors.NotFound, errors.BadCursor),
     ),
     Endpoint(
         "history", "GET", "/v1/entities/{type}/{id}/history",
         "Who changed what of an entity, and when: each op with its fields before and after.",
-        "device_or_hub", None, wire.HistoryAnswer, parameters=(_CURSOR, _LIST_LIMIT), places=(_TYPE, _ID),
+        "device_or_hub", None, wire.HistoryAnswer, parameters=(CURSOR, LIST_LIMIT), places=(_TYPE, ID),
         refusals=(errors.NotFound, errors.BadCursor),
     ),
     Endpoint(
         "conflicts", "GET", "/v1/conflicts", "What does not agree, and patients who may be one.",
-        "device_or_hub", None, wire.ConflictsAnswer, parameters=(_STATE, _CURSOR, _LIST_LIMIT),
+        "device_or_hub", None, wire.ConflictsAnswer, parameters=(_STATE, CURSOR, LIST_LIMIT),
         refusals=(errors.BadCursor,),
     ),
     Endpoint(
         "conflict", "GET", "/v1/conflicts/{id}", "One of them, open or resolved.",
-        "device_or_hub", None, wire.WireConflict, places=(_ID,), refusals=(errors.NotFound,),
+        "device_or_hub", None, wire.WireConflict, places=(ID,), refusals=(errors.NotFound,),
     ),
     Endpoint(
         "reviews", "GET", "/v1/reviews", "Ops that were kept and that a person should look at.",
-        "admin", None, wire.ReviewsAnswer, parameters=(_CURSOR, _LIST_LIMIT), refusals=(errors.BadCursor,),
+        "admin", None, wire.ReviewsAnswer, parameters=(CURSOR, LIST_LIMIT), refusals=(errors.BadCursor,),
     ),
     Endpoint(
         "config", "GET", "/v1/config", "The clinic's configuration.", "device_or_hub", None, wire.ConfigAnswer,
     ),
     Endpoint(
         "audit", "GET", "/v1/audit", "Who read, exported, logged in, enrolled, was refused: the newest first.",
-        "admin", None, wire.AuditAnswer, parameters=(*_AUDIT_FILTERS, _CURSOR, _LIST_LIMIT),
+        "admin", None, wire.AuditAnswer, parameters=(*_AUDIT_FILTERS, CURSOR, LIST_LIMIT),
         refusals=(errors.BadCursor,),
     ),
     Endpoint(
@@ -306,13 +233,14 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         "hub_backups", "GET", "/v1/hubs/backups", "The backups that a hub may have: its own, and those of whom it replaced.",
-        "hub", None, wire.BackupsAnswer, parameters=(_CURSOR, _LIST_LIMIT), refusals=(errors.BadCursor,),
+        "hub", None, wire.BackupsAnswer, parameters=(CURSOR, LIST_LIMIT), refusals=(errors.BadCursor,),
     ),
     Endpoint(
         "hub_backup_file", "GET", "/v1/hubs/backups/{id}", "A file of a backup.",
         "hub", None, None, "application/octet-stream", parameters=(_BACKUP_FILE,), places=(_BACKUP,),
         headers=(_RANGE,), refusals=(errors.NotFound,), ranged=True,
     ),
+    *FLEET,
     Endpoint(
         "jwks", "GET", "/.well-known/jwks.json", "The keys by which access tokens are verified.",
         "anyone", None, wire.JwksAnswer,
