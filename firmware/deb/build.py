@@ -206,7 +206,7 @@ class Build:
         values = {
             "PACKAGE": package.name, "VERSION": self.version, "ARCH": self.arch, "MAINTAINER": MAINTAINER,
             "DEPENDS": ", ".join(DEPENDS), "SYNOPSIS": package.synopsis, "DESCRIPTION": description,
-            "STATE": package.state, "KEY": package.key, "ETC": package.etc, **more,
+            "SUGGESTS": f"Suggests: {package.suggests}\n" if package.suggests else "", "STATE": package.state, "KEY": package.key, "ETC": package.etc, **more,
         }  # fmt: skip
         return re.sub(r"@([A-Z_]+)@", lambda name: values[name[1]], (HERE / template).read_text("utf-8"))
 

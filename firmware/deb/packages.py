@@ -23,6 +23,8 @@ class Package:
     description: str
     files: dict[str, str]
     """What lies where, for the manual page."""
+    suggests: str = ""
+    """What it makes use of where it is installed."""
 
     @property
     def home(self) -> str:
@@ -52,6 +54,7 @@ HUB: Final = Package(
         "/var/lib/medxz/backups/": "Backups, before they are carried elsewhere.",
         "/etc/medxz/hub.toml": "The settings of the hub that the package runs, where there are any.",
     },
+    suggests="smartmontools",
 )
 
 CLOUD: Final = Package(

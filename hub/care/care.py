@@ -11,6 +11,7 @@ Nothing else on the machine is touched: no file that the hub did not make, no ot
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +30,7 @@ from hub.care.checks import (
     check_wear,
     wal_bytes,
 )
+from hub.care.disks import disks_worn
 from hub.care.machine import Machine, Memory, Wear
 from hub.care.parts import Parts, Restarts
 from hub.storage import Storage
@@ -42,6 +44,7 @@ from medxz.web.log import told
 from medxz.wire import Check
 
 EVERY_S: Final = 30.0
+DISKS_EVERY_S: Final = 3_600.0
 _UNKNOWN: Final = float("nan")
 
 Gauges = Mapping[str, tuple[str, Callable[[], float]]]
@@ -58,6 +61,7 @@ class Cared:
     has_cloud: bool
     serves_until_ms: Callable[[], int | None]
     machine: Machine = field(default_factory=Machine)
+    disks: Callable[[], Wear | None] = disks_worn
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class Care:
         self._cared: Final = cared
         self._say: Final = say
         self._seen = _Seen()
+        self._disks: Wear | None = None
         self._broken: Final = asyncio.Event()
         self.measure()
 
@@ -85,22 +90,25 @@ class Care:
         return self._cared.backups
 
     def measure(self) -> None:
-        """A few small files of the kernel's."""
+        """A few small files of the kernel's, and what the disks told last."""
         machine = self._cared.machine
         self._seen = _Seen(
             machine.temperature_c(),
             machine.memory(),
-            machine.wear(),
+            max(filter(None, (machine.wear(), self._disks)), key=Wear.how_bad, default=None),
             wal_bytes(self._cared.storage.places.store),
         )
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        clock = self._cared.storage.clock
+        clock, asked_s = self._cared.storage.clock, -math.inf
         while True:
             self.measure()
             try:
                 await self._act()
+                if clock.monotonic() - asked_s >= DISKS_EVERY_S:
+                    asked_s = clock.monotonic()
+                    self._disks = await asyncio.to_thread(self._cared.disks)
             except (MedxzError, OSError) as error:
                 self._say.error("care broke", **told(error))
             self._look_at_parts()
@@ -196,12 +204,13 @@ class Care:
             return self._seen.temperature_c if self._seen.temperature_c is not None else _UNKNOWN
 
         def worn() -> float:
-            return self._seen.wear.percent if self._seen.wear is not None else _UNKNOWN
+            percent = self._seen.wear.percent if self._seen.wear is not None else None
+            return percent if percent is not None else _UNKNOWN
 
         return {
             "memory_available_bytes": ("What programs can still have.", available),
             "temperature_celsius": ("Of the hottest sensor.", temperature),
-            "wear_percent": ("How much of the card's life is used up.", worn),
+            "wear_percent": ("How much of the life of the card or disk is used up that is worn most.", worn),
             "disk_free_bytes": ("Free on the disk of the store.", lambda: room_of(places.data).free),
             "disk_bytes": ("Size of that disk.", lambda: room_of(places.data).total),
             "wal_bytes": ("The write-ahead log.", lambda: wal_bytes(places.store)),

@@ -39,10 +39,13 @@ def check_memory(memory: Memory | None) -> Check:
 def check_wear(wear: Wear | None) -> Check:
     if wear is None:
         return Check(name="wear", ok=True, detail="the disk does not tell it here")
-    detail = f"{wear.percent} % of {wear.device}'s life is used up"
-    if wear.is_ending:
-        detail += ", and it says that it ends soon"
-    return Check(name="wear", ok=wear.percent < WEAR_PERCENT_MAX and not wear.is_ending, detail=detail)
+    used = (
+        f"{wear.percent} % of {wear.device}'s life is used up, and it"
+        if wear.percent is not None
+        else wear.device
+    )
+    detail = f"{used} says that it {'fails soon' if wear.is_ending else 'is well'}"
+    return Check(name="wear", ok=(wear.percent or 0) < WEAR_PERCENT_MAX and not wear.is_ending, detail=detail)
 
 
 def wal_bytes(store: Path) -> int:

@@ -1,4 +1,4 @@
-"""What can be read of the machine without rights and without a tool: temperature, memory, wear of its card.
+"""What can be read of the machine without rights and without a tool: temperature, memory, wear of an eMMC.
 
 What a machine does not tell is None, which is no reason to be unwell: a virtual one has no temperature.
 """
@@ -25,11 +25,15 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Wear:
-    """Of a card or an eMMC: how much of its life is used up, in percent, and whether it says that it ends soon."""
+    """Of a card or a disk: how much of its life is used up, where it tells that, and whether it says that it ends soon."""
 
     device: str
-    percent: int
+    percent: int | None
     is_ending: bool
+
+    def how_bad(self) -> tuple[bool, int]:
+        """By which the worst is found."""
+        return self.is_ending, self.percent or 0
 
 
 class Machine:
@@ -61,7 +65,7 @@ class Machine:
     def wear(self) -> Wear | None:
         """Of the card that is worn most, of those that tell: eMMC does, an SD card does not."""
         found = [wear for path in self._root.glob("sys/block/mmcblk*/device") if (wear := _wear(path))]
-        return max(found, key=lambda wear: (wear.is_ending, wear.percent), default=None)
+        return max(found, key=Wear.how_bad, default=None)
 
 
 def _wear(device: Path) -> Wear | None:
