@@ -28,7 +28,7 @@ from hub.clock import HubClock
 from hub.commands import Commands
 from hub.config import Settings
 from hub.control import ControlServer
-from hub.courier.opening import running_desk
+from hub.courier.opening import running_desk, standing_of
 from hub.desk import desk_of
 from hub.doors import Doors, Surroundings, open_doors
 from hub.identity import HubIdentity, load_identity
@@ -179,7 +179,7 @@ async def open_hub(
                 tls = Tls(storage, identity, doors, around)
                 expected = OF_EVERY_HUB if identity.claim is None else OF_A_CLAIMED_ONE
                 parts = Parts(storage.log, follower, clock, expected)
-                care = _care_of(storage, doors, tls, parts, around, restarts)
+                care = _care_of(storage, identity, doors, tls, parts, around, restarts=restarts)
                 services, clinic = hub_services(
                     storage, follower, doors, around, refilling, care=care, version=VERSION
                 )
@@ -211,15 +211,25 @@ async def open_hub(
 
 def _care_of(
     storage: Storage,
+    identity: HubIdentity,
     doors: Doors,
     tls: Tls,
     parts: Parts,
     around: Surroundings,
+    *,
     restarts: Restarts | None,
 ) -> Care:
     backups = Backups(storage, VERSION, around.say, doors.cloud, lambda: doors.link().is_online)
     has_cloud = doors.cloud is not None
-    cared = Cared(storage, backups, parts, restarts or Restarts(), has_cloud, tls.serves_until_ms)
+    cared = Cared(
+        storage,
+        backups,
+        parts,
+        restarts or Restarts(),
+        has_cloud,
+        tls.serves_until_ms,
+        courier=standing_of(storage, identity, doors),
+    )
     return Care(cared, around.say)
 
 
@@ -241,6 +251,7 @@ async def _controlled(hub: Hub, around: Surroundings, tls: Tls, started_ms: int)
         hub.presence.told,
         hub.doors.neighbours.states if hub.doors.neighbours is not None else list,
         hub.refilling.told,
+        hub.care.courier,
     )
     courier = running_desk(storage, hub.doors, around, tls)
     control = ControlServer(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from hub.ask import Json
 from hub.control import Handler
+from hub.courier.standing import CourierStanding
 from hub.desk import Desk
 from hub.identity import HubIdentity
 from hub.storage import Storage
@@ -41,6 +42,7 @@ class Commands:
     mdns: Callable[[], Json]
     neighbours: Callable[[], Sequence[LinkState]] = list
     damaged: Callable[[], Sequence[Json]] = list
+    courier: CourierStanding | None = None
 
     def table(self) -> dict[str, Handler]:
         return {**self.desk.table(), "status": self.status, "key": self.key, "verify": self.verify}
@@ -73,6 +75,7 @@ class Commands:
             "upstream_last_error": link.last_error,
             "neighbours": [_told(state) for state in self.neighbours()],
             "mdns": self.mdns(),
+            "courier": self.courier.told() if self.courier is not None else None,
             "damaged_files": list(self.damaged()),
             "clock": self.storage.clock.standing().told(),
             "checks": [check.model_dump() for check in health.checks],

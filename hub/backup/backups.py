@@ -18,9 +18,10 @@ from hub.arguments import Arguments
 from hub.ask import Json
 from hub.backup import recovery_key
 from hub.backup.making import Made, Source, make_backup
-from hub.backup.note import BackupNote, Trouble, read_note, write_note
+from hub.backup.note import BackupNote, Trouble, read_note
 from hub.backup.uploading import CLOUD, Keeping, upload
 from hub.control import Handler
+from hub.notefile import write_note_file
 from hub.recovery.watching import PageWatch
 from hub.storage import Storage
 from medxz.clock import format_time
@@ -249,7 +250,7 @@ class Backups:
     async def _note(self, **changes: Any) -> None:
         self.note = self.note.model_copy(update=changes)
         with suppress(OSError):  # a full disk: it is known in memory
-            await asyncio.to_thread(write_note, self._storage.places.backup_note, self.note)
+            await asyncio.to_thread(write_note_file, self._storage.places.backup_note, self.note)
 
     def _now(self) -> str:
         return format_time(self._storage.clock.now_ms())

@@ -4,14 +4,11 @@ went wrong last. A small file in the hub's directory; without it nothing is lost
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from medxz.store.durable import sync
-
-_BYTES_MAX = 64 * 1024
+from hub.notefile import read_note_file
 
 
 class Trouble(BaseModel):
@@ -46,19 +43,4 @@ class BackupNote(BaseModel):
 
 
 def read_note(file: Path) -> BackupNote:
-    try:
-        with file.open("rb") as opened:
-            return BackupNote.model_validate_json(opened.read(_BYTES_MAX))
-    except (OSError, ValidationError):
-        return BackupNote()
-
-
-def write_note(file: Path, note: BackupNote) -> None:
-    """In one step; OSError where it can't be."""
-    unfinished = file.with_name(file.name + ".new")
-    with unfinished.open("wb") as opened:
-        opened.write(note.model_dump_json(indent=1).encode())
-        opened.flush()
-        os.fsync(opened.fileno())
-    unfinished.rename(file)
-    sync(file.parent)
+    return read_note_file(file, BackupNote)

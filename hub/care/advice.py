@@ -19,6 +19,7 @@ _ADVICE: Final = {
     "wal": "nothing at first: it is copied by itself; if it stays so, restart the hub at a quiet time",
     "certificate": "run `medxz-hub renew`; the hub must reach its cloud once",
     "backup": "make one that leaves the box: medxz-hub backup --to FOLDER; its key: --show-recovery-key (docs/backup.md)",
+    "courier": "send a stick: medxz-hub export --to FOLDER (docs/courier.md); or see why the hub does not reach its cloud",
     "parts": "it was begun again by itself; if that happens again, report what the hub's log says of it",
 }
 

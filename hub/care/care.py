@@ -33,6 +33,7 @@ from hub.care.checks import (
 from hub.care.disks import disks_worn
 from hub.care.machine import Machine, Memory, Wear
 from hub.care.parts import Parts, Restarts
+from hub.courier.standing import CourierStanding
 from hub.storage import Storage
 from medxz import limits
 from medxz.clock import parse_time
@@ -52,7 +53,7 @@ Gauges = Mapping[str, tuple[str, Callable[[], float]]]
 
 @dataclass(frozen=True, slots=True)
 class Cared:
-    """What is cared for. `serves_until_ms`: the end of the certificate that is shown, None without TLS."""
+    """What is cared for. `serves_until_ms`: the end of the certificate that is shown, None without TLS; `courier` is a claimed hub's."""
 
     storage: Storage
     backups: Backups
@@ -62,6 +63,7 @@ class Cared:
     serves_until_ms: Callable[[], int | None]
     machine: Machine = field(default_factory=Machine)
     disks: Callable[[], Wear | None] = disks_worn
+    courier: CourierStanding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,10 @@ class Care:
     @property
     def backups(self) -> Backups:
         return self._cared.backups
+
+    @property
+    def courier(self) -> CourierStanding | None:
+        return self._cared.courier
 
     def measure(self) -> None:
         """A few small files of the kernel's, and what the disks told last."""
@@ -124,6 +130,8 @@ class Care:
     async def _act(self) -> None:
         storage, wal = self._cared.storage, self._seen.wal
         await self._cared.backups.go_on()
+        if self._cared.courier is not None:
+            await self._cared.courier.keep()
         if room_of(storage.places.data).free < limits.DISK_FREE_BYTES_MIN:
             await self._make_room()
         if wal > limits.WAL_BYTES_MAX:
@@ -163,6 +171,7 @@ class Care:
             self._certificate,
             self._backup,
             self._parts,
+            *([self._cared.courier.check] if self._cared.courier is not None else []),
         ]
         return [partial(self._told, check) for check in every]
 
@@ -208,6 +217,7 @@ class Care:
             return percent if percent is not None else _UNKNOWN
 
         return {
+            **(cared.courier.gauges() if cared.courier is not None else {}),
             "memory_available_bytes": ("What programs can still have.", available),
             "temperature_celsius": ("Of the hottest sensor.", temperature),
             "wear_percent": ("How much of the life of the card or disk is used up that is worn most.", worn),

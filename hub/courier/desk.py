@@ -12,6 +12,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -21,9 +22,11 @@ from hub.arguments import Arguments
 from hub.ask import Json
 from hub.claimed import Claimed
 from hub.courier.packing import Packing, pack
-from hub.courier.round import Noting, Taking, take
+from hub.courier.round import Noting, Taken, Taking, take
+from hub.courier.standing import Trip, note_trip, read_note
 from hub.storage import Storage
 from medxz import limits
+from medxz.clock import format_time
 from medxz.errors import CourierRefused, MedxzError
 from medxz.ids import Ids
 from medxz.program.errors import CommandFailed
@@ -133,11 +136,15 @@ class CourierDesk:
 
     @property
     def outgoing(self) -> Path:
-        return self.hub.storage.places.courier / "out"
+        return self._folder / "out"
 
     @property
     def incoming(self) -> Path:
-        return self.hub.storage.places.courier / "in"
+        return self._folder / "in"
+
+    @property
+    def _folder(self) -> Path:
+        return self.hub.storage.places.courier
 
     async def _done(self, doing: Coroutine[Any, Any, Json]) -> Json:
         try:
@@ -172,15 +179,18 @@ class CourierDesk:
             claim, hub = self.hub.claim(), self.hub
             packing = Packing(hub.storage, claim, hub.ids, worker, hub.named(), hub.url)
             packed = await pack(packing, self.outgoing, slice_bytes, self._progress)
+            size = sum(path.stat().st_size for path in packed.files)
             told = {
                 "files": [path.name for path in packed.files],
-                "bytes": sum(path.stat().st_size for path in packed.files),
+                "bytes": size,
                 "ops": packed.ops,
                 "dead_letters": packed.letters,
             }
             await worker.run(self._keep, _Made(state=state, told=told))
             detail = {**told, "files": len(packed.files)}
             await hub.notes.note(claim.clinic_id, "courier_exported", hub_id=claim.hub_id, detail=detail)
+            trip = Trip(at=self._now(), ops=packed.ops, bytes=size)
+            await worker.run(partial(note_trip, self._folder, exported=trip))
             return told
         finally:
             worker.close()
@@ -237,7 +247,24 @@ class CourierDesk:
             "renewed": taken.claim is not before,
         }
         await hub.notes.note(before.clinic_id, "courier_imported", hub_id=before.hub_id, detail=told)
+        await asyncio.to_thread(self._note_taken, taken)
         return {"refused": None, **told}
+
+    def _note_taken(self, taken: Taken) -> None:
+        """Files of one set count together."""
+        held = read_note(self._folder).imported
+        same = held if held is not None and held.made_at == taken.made_at else None
+        ops, answered = taken.report.pulled, taken.report.settled
+        trip = Trip(
+            at=self._now(),
+            made_at=taken.made_at,
+            ops=ops + (same.ops if same is not None else 0),
+            answered=answered + (same.answered if same is not None else 0),
+        )
+        note_trip(self._folder, imported=trip)
+
+    def _now(self) -> str:
+        return format_time(self.hub.storage.clock.now_ms())
 
 
 def _remove(path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from hub.ask import Json
 from hub.claimed import Claimed
 from hub.courier.desk import COMMANDS, CourierDesk, Hub
-from hub.identity import load_identity
+from hub.courier.standing import CourierStanding
+from hub.identity import HubIdentity, load_identity
 from hub.storage import Storage, open_storage
 from medxz.clock import SystemClock
 from medxz.errors import MedxzError
@@ -58,6 +59,14 @@ def running_desk(storage: Storage, doors: Doors, around: Surroundings, tls: Tls)
         caught_up=made.uplink.in_step.set,
     )
     return CourierDesk(hub)
+
+
+def standing_of(storage: Storage, identity: HubIdentity, doors: Doors) -> CourierStanding | None:
+    """When the last courier was; None on a hub that has no cloud."""
+    if identity.claim is None:
+        return None
+    claimed_ms = round(identity.claim.credential.certificate.not_valid_before_utc.timestamp() * 1_000)
+    return CourierStanding(storage.places.courier, doors.link, storage.clock, claimed_ms)
 
 
 @asynccontextmanager

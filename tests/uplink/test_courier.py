@@ -18,6 +18,7 @@ import cloud.cli
 import hub.cli
 import hub.courier.packing
 from hub.claimed import load_claim
+from hub.courier.standing import read_note
 from medxz import limits
 from medxz.service.audit import entries_of
 from medxz.store.directory import Directory
@@ -134,6 +135,10 @@ async def test_a_round_leaves_what_a_connection_leaves(
     assert [(hub["accepted"], hub["pulled"]) for hub in told["hubs"]] == [(7, 11)]
     down = await courier.at_hub(north, "import")
     assert (down["refused"], down["ops"]) == ([], 4)
+    note = read_note(north.running.storage.places.courier)
+    assert note.exported is not None
+    assert note.imported is not None
+    assert (note.exported.ops, note.imported.ops, note.imported.answered) == (7, 4, 7)
     everything = {*early, *late, *ours}
     assert await ops_of(north) == await ops_of_cloud(relay) == everything
     assert (await nora.cloud_through(), north.backlog) == (7, 0)

@@ -11,8 +11,9 @@ import pytest
 from hub.backup import folder as folders
 from hub.backup.folder import Folder, carry, find_backup
 from hub.backup.manifest import Contents, Manifest, read_manifest
-from hub.backup.note import BackupNote, read_note, write_note
+from hub.backup.note import BackupNote, read_note
 from hub.backup.recovery_key import ALPHABET, CHARS, make_recovery_key, name_of, printed, read_recovery_key
+from hub.notefile import write_note_file
 from medxz.accounts import codes
 from medxz.ids import RandomIds
 from medxz.program.backup_files import MANIFEST, describe
@@ -235,7 +236,7 @@ def test_a_note_that_is_lost_is_an_empty_one(tmp_path: Path) -> None:
     file = tmp_path / "backup.json"
     assert read_note(file) == BackupNote()
     note = BackupNote(made_at="2026-11-22T12:00:00.000Z", ops=7)
-    write_note(file, note)
+    write_note_file(file, note)
     assert read_note(file) == note
     file.write_bytes(b"\xff{")
     assert read_note(file) == BackupNote()
