@@ -17,7 +17,9 @@ from cloud.commands.courier import give, take
 from cloud.commands.device import code, device, hub
 from cloud.commands.health import health
 from cloud.commands.key import ca, key
+from cloud.commands.operator import operator
 from cloud.commands.release import release
+from cloud.commands.rollout import ring, rollout
 from cloud.commands.session import session
 from cloud.commands.user import user
 from cloud.options import PATH, At, at_cloud
@@ -118,7 +120,9 @@ def run(config: Path | None, as_json: bool, **flags: Any) -> None:
     run_cloud(settings, announce_json=as_json)
 
 
-for command in (code, user, session, site, device, hub, clinic, key, ca, audit, health, release, take, give):
+for command in (
+    code, user, session, site, device, hub, clinic, key, ca, audit, health, release, take, give, operator, ring, rollout,
+):  # fmt: skip
     cli.add_command(command)
 
 

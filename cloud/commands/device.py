@@ -146,3 +146,24 @@ def revoke_hub(at: At, clinic: str | None, hub_id: str) -> None:
 
     at.run(act)
     at.tell({"revoked": True}, f"The hub {hub_id} is out.")
+
+
+@hub.command(
+    cls=Example,
+    example="medxz-cloud hub ring 0199d0a2-7c4e-7b0e-a1c5-0b1d9f3f5a10 canary --data /var/lib/medxz-cloud",
+)
+@click.argument("hub_id", metavar="HUB_ID", type=Uuid())
+@click.argument("ring", metavar="RING")
+@at_cloud
+@click.option("--clinic", type=Uuid(), help="Its clinic, where two have a hub of that id.")
+def ring(at: At, hub_id: str, ring: str, clinic: str | None) -> None:
+    """Put a hub into a ring: canary, early, all, or another one. Rings say which version a hub runs."""
+    from cloud.commands.rollout import hubs_of
+    from medxz.wire import HubRingRequest
+
+    try:
+        request = HubRingRequest(ring=ring, clinic_id=clinic)
+    except ValueError:
+        raise click.UsageError("RING is a name in small letters, digits and -") from None
+    told = at.run(lambda office: hubs_of(at, office).put_into_ring(hub_id, request)).model_dump()
+    at.tell(told, f"{told['name']} is of ring {told['ring']}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,7 @@ from medxz.program.listing import table
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cloud.releases import Shelf
+    from cloud.releases import Release, Shelf
 
 
 @click.group(cls=Examples, example="medxz-cloud release list --data /var/lib/medxz-cloud")
@@ -29,7 +29,10 @@ def release() -> None:
 @click.option(
     "--bundle", type=PATH, required=True, help="The bundle; the .json that was made with it lies beside it."
 )
-def add(at: At, bundle: Path) -> None:
+@click.option(
+    "--hold", is_flag=True, help="Offer it to nobody before a rollout, or a ring, names its version."
+)
+def add(at: At, bundle: Path, hold: bool) -> None:
     """Offer a bundle to every hub that it is for. They take it within the hour, when nobody is pushing.
 
     A hub installs what is signed by a key that its image knows, and nothing else, whatever the cloud offers.
@@ -40,16 +43,19 @@ def add(at: At, bundle: Path) -> None:
 
     told, now = Description.beside(bundle), format_time(SystemClock().now_ms())
     with progress_bar("copying", quiet=at.as_json) as progress:
-        made = _shelf(at).add(bundle, told, now, progress)
-    at.tell(made.model_dump(), f"Hubs of kind {made.compatible} are offered {made.version} now.")
+        made = _shelf(at).add(bundle, told, now, progress, held=hold)
+    text = f"Hubs of kind {made.compatible} are offered {made.version} now."
+    if made.held:
+        text = f"{made.version} waits: medxz-cloud rollout start --version {made.version}"
+    at.tell(_told(made), text)
 
 
 @release.command("list", cls=Example, example="medxz-cloud release list --data /var/lib/medxz-cloud --json")
 @at_cloud
 def list_releases(at: At) -> None:
     """What there is, the newest of each kind first: that one is offered."""
-    rows = [row.model_dump() for row in _shelf(at).all()]
-    at.tell({"releases": rows}, table(rows, "compatible", "version", "size", "added_at", "sha256"))
+    rows = [_told(row) for row in _shelf(at).all()]
+    at.tell({"releases": rows}, table(rows, "compatible", "version", "held", "size", "added_at", "sha256"))
 
 
 @release.command(
@@ -63,6 +69,10 @@ def remove(at: At, version: str, compatible: str) -> None:
     """Offer it no more. Hubs that run it already go on: a hub goes back only by itself or by --force."""
     gone = _shelf(at).remove(compatible, version)
     at.tell({"removed": True, "sha256": gone.sha256}, f"{version} is offered no more.")
+
+
+def _told(release: Release) -> dict[str, Any]:
+    return release.model_dump(exclude={"go_back"})
 
 
 def _shelf(at: At) -> Shelf:
