@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from typing import Final
 
 from firmware.deb.manual import page
 from firmware.deb.packages import Package
+from hub.update.schemas import told as schemas
 
 TREE: Final = Path(__file__).resolve().parents[2]
 HERE: Final = Path(__file__).parent
@@ -76,6 +78,7 @@ class Build:
         self._make_environment()
         self._compile()
         units = self._install_units()
+        self._tell_updates()
         self._document()
         self._control(units)
         self._settle_modes()
@@ -161,6 +164,14 @@ class Build:
                 _copy(source, self.root / "usr/lib/udev/rules.d" / f"90-{source.name}")
         return enabled
 
+    def _tell_updates(self) -> None:
+        """What an update of the package is known by, and what exchanges it for the next one (hub/update/debian.py)."""
+        home = self.root / self.package.home
+        if self.package.exchange:
+            _copy(HERE / "exchange", home / "exchange")
+            told = {"version": self.version, "arch": self.arch, "is_package": True, "schemas": schemas()}
+            (home / "package.json").write_text(json.dumps(told) + "\n")
+
     def _document(self) -> None:
         doc = self.root / "usr/share/doc" / self.package.name
         libraries = "\n".join(
@@ -219,7 +230,9 @@ class Build:
         run = {self.root / self.package.home / "bin", self.root / "DEBIAN"}
         for path in [*self.root.rglob("*"), self.root]:
             if not path.is_symlink():
-                is_run = path.parent in run and path.name not in {"control", "md5sums"}
+                is_run = path.name == "exchange" or (
+                    path.parent in run and path.name not in {"control", "md5sums"}
+                )
                 path.chmod(0o755 if path.is_dir() or is_run else 0o644)
             os.utime(path, (self.epoch, self.epoch), follow_symlinks=False)
 

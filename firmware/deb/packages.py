@@ -23,6 +23,8 @@ class Package:
     description: str
     files: dict[str, str]
     """What lies where, for the manual page."""
+    exchange: bool = False
+    """Whether it is updated by itself."""
     suggests: str = ""
     """What it makes use of where it is installed."""
 
@@ -53,7 +55,9 @@ HUB: Final = Package(
         "/var/lib/medxz/hub.key": "Their key. Without it nobody can read them: keep a copy elsewhere.",
         "/var/lib/medxz/backups/": "Backups, before they are carried elsewhere.",
         "/etc/medxz/hub.toml": "The settings of the hub that the package runs, where there are any.",
+        "/etc/medxz/updates.pem": "Whose updates it takes by itself; without it, none.",
     },
+    exchange=True,
     suggests="smartmontools",
 )
 

@@ -1,8 +1,8 @@
 """What installs a system image beside the one that runs, and says which of the two starts next.
 
 One promise holds for every backend: what runs is never written to, and until an installation has ended well the next
-start is into what runs now. RAUC (hub/update/rauc.py) keeps it for GRUB and U-Boot alike; the Pi's own tryboot would be
-another backend.
+start is into what runs now. RAUC (hub/update/rauc.py) keeps it for GRUB and U-Boot alike, dpkg (hub/update/debian.py) for
+a machine on which the hub is a package; the Pi's own tryboot would be another backend.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ class BundleInfo:
 
 
 class Backend(Protocol):
-    """One machine's."""
+    """One machine's. `pattern`: what its bundles are called."""
+
+    @property
+    def pattern(self) -> str: ...
 
     def slots(self) -> Slots: ...
 

@@ -17,7 +17,7 @@ from medxz.commandline import DONE, FAILED, Example
 from medxz.program.outcome import tell
 
 if TYPE_CHECKING:
-    from hub.update.backend import Progress
+    from hub.update.backend import Backend, Progress
     from hub.update.confirming import Confirmer
     from hub.update.updating import Updater
 
@@ -107,7 +107,6 @@ def _updated(data: Path, root: Path, as_json: bool, said: dict[str, Any]) -> Jso
 
 def _updater(data: Path, root: Path, as_json: bool, progress: Progress) -> Updater:
     from hub.update.machine import Machine
-    from hub.update.rauc import Rauc
     from hub.update.running import RunningHub
     from hub.update.schemas import needs_backup
     from hub.update.updating import Updater
@@ -118,7 +117,7 @@ def _updater(data: Path, root: Path, as_json: bool, progress: Progress) -> Updat
 
     return Updater(
         machine=Machine(root),
-        backend=Rauc(root),
+        backend=_backend(root),
         hub=RunningHub(places_of(data).socket),
         backup=lambda: _back_up(data),
         needs_backup=needs_backup,
@@ -130,19 +129,26 @@ def _updater(data: Path, root: Path, as_json: bool, progress: Progress) -> Updat
 def _confirmer(data: Path, root: Path, within_s: float) -> Confirmer:
     from hub.update.confirming import Confirmer
     from hub.update.machine import Machine
-    from hub.update.rauc import Rauc
     from hub.update.running import RunningHub
 
-    return Confirmer(Machine(root), Rauc(root), RunningHub(places_of(data).socket), within_s)
+    return Confirmer(Machine(root), _backend(root), RunningHub(places_of(data).socket), within_s)
+
+
+def _backend(root: Path) -> Backend:
+    """CommandFailed on a machine that has none."""
+    from hub.update.debian import Debian
+    from hub.update.machine import Machine
+    from hub.update.rauc import Rauc
+
+    return Debian(root) if Machine(root).image().is_package else Rauc(root)
 
 
 def _standing(root: Path) -> Json:
     """What runs, what starts next, and the update that was tried last."""
     from hub.update.machine import Machine
-    from hub.update.rauc import Rauc
 
     machine = Machine(root)
-    image, slots, trial = machine.image(), Rauc(root).slots(), machine.trial()
+    image, slots, trial = machine.image(), _backend(root).slots(), machine.trial()
     return {
         "version": image.version,
         "built": image.built,

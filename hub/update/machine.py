@@ -24,17 +24,18 @@ State = Literal["installing", "installed", "confirmed", "failed"]
 
 
 class Image(BaseModel):
-    """`/usr/lib/medxz-hub/image.json`, as the recipe wrote it."""
+    """`/usr/lib/medxz-hub/image.json`, as the recipe wrote it; on a Debian of somebody's own `package.json`."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     version: str
     built: str = ""
     arch: str
+    is_package: bool = False
 
     @property
     def compatible(self) -> str:
-        return _COMPATIBLE + self.arch
+        return _COMPATIBLE + ("deb-" if self.is_package else "") + self.arch
 
 
 class Trial(BaseModel):
@@ -78,25 +79,33 @@ class Machine:
         return self.folder / "bundle.raucb"
 
     def boot_id(self) -> str:
-        """Of this run of the machine: systemd tells it to a unit that does not see it for itself."""
+        """Of this run of the machine: systemd tells it to a unit that does not see it for itself.
+
+        Where packages are exchanged in place of a restart, each exchange begins another run.
+        """
         told, file = os.environ.get("MEDXZ_BOOT_ID"), self.root / "run/medxz-boot-id"
         text = told or (file if file.is_file() else _BOOT_ID).read_text("ascii")
-        return text.strip().replace("-", "")
+        exchanges = self.folder / "exchanges"
+        after = exchanges.read_text("ascii").strip() if exchanges.is_file() else ""
+        return text.strip().replace("-", "") + after
 
     def image(self) -> Image:
-        """CommandFailed on a machine that runs no image of ours."""
-        file = self.root / "usr/lib/medxz-hub/image.json"
+        """CommandFailed on a machine that runs neither an image of ours nor a package."""
+        folder = self.root / "usr/lib/medxz-hub"
+        file = folder / "image.json"
+        if not file.exists():
+            file = folder / "package.json"
         try:
             image = Image.model_validate_json(file.read_bytes())
             Version.read(image.version)
         except FileNotFoundError:
             raise CommandFailed(
-                "this hub does not run from an image, so there is nothing to exchange",
-                "update its package as the others of this machine: docs/updates.md",
+                "this hub runs neither from an image nor from a package, so there is nothing to exchange",
+                "update it as it was installed: docs/updates.md",
                 "no_image",
             ) from None
         except (OSError, ValidationError, ValueError):
-            raise CommandFailed(f"{file} does not say which image this is", "flash the card anew") from None
+            raise CommandFailed(f"{file} does not say which version this is", "install it anew") from None
         return image
 
     def trial(self) -> Trial | None:

@@ -26,6 +26,8 @@ _DAMAGED: Final = re.compile(r"verity|truncat|squashfs|mount|hash|invalid|magic|
 class Rauc:
     """The one of this machine."""
 
+    pattern: Final = "*.raucb"
+
     def __init__(self, root: Path) -> None:
         self._configuration: Final = root / "etc/rauc/system.conf"
 

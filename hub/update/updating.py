@@ -92,7 +92,7 @@ class Updater:
     def from_file(self, place: Path, wish: Wish) -> Json:
         """A bundle that somebody brought."""
         with self._alone():
-            return self._install(self._taken(bundle_in(place), move=False), wish)
+            return self._install(self._taken(bundle_in(place, self.backend.pattern), move=False), wish)
 
     # ------------------------------------------------------------------------------------- the steps
 
@@ -244,16 +244,16 @@ class Updater:
         return _told("restarting", trial.version, before=trial.before)
 
 
-def bundle_in(place: Path) -> Path:
+def bundle_in(place: Path, pattern: str) -> Path:
     """The bundle itself, or the one of a folder, such as a stick's."""
     if not place.is_dir():
         if not place.is_file():
             raise CommandFailed(f"there is no {place}", "name a bundle, or the folder where one lies")
         return place
-    found = sorted(place.glob("*.raucb"))
+    found = sorted(place.glob(pattern))
     if len(found) != 1:
         raise CommandFailed(
-            f"there are {len(found)} bundles (*.raucb) in {place}",
+            f"there are {len(found)} bundles ({pattern}) in {place}",
             "name one of them" if found else "put one there",
         )
     return found[0]

@@ -22,6 +22,8 @@ SCHEMAS = "log=5/5 audit=3/3"
 class FakeBackend:
     """Two slots; a bundle is the JSON of what it says, and `signed` or not."""
 
+    pattern = "*.raucb"
+
     def __init__(self) -> None:
         self.booted, self.next = "A", "A"
         self.holds = {"A": "0.1.0", "B": None}
