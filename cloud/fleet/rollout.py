@@ -24,6 +24,7 @@ HubKey = tuple[str, str]
 
 BLOCKING: Final[frozenset[Progress]] = frozenset({"offered", "settling"})
 HOUR_MS: Final = 3_600_000
+_SILENT: Final = "nothing is heard of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,7 @@ def _seen(plan: Plan, member: Member, step: Step, now_ms: int) -> tuple[Progress
     if member.failed is not None and member.failed[0] == plan.version and not runs_it:
         return "failed", member.failed[1]
     if member.is_silent:
-        return "away", "nothing is heard of it"
+        return "away", _SILENT
     if runs_it:
         if step.progress == "settling" and lasts_ms > plan.settle_within_ms:
             return "failed", f"it runs it, and {member.unwell or 'what it has stored has not gone up'}"
@@ -247,7 +248,8 @@ def _released(
             waiting.sort(key=lambda member: (member.is_silent, member.key))
             for member in waiting[: plan.serial.batch(len(members))]:
                 assert member.version is not None
-                steps[member.key] = Step("offered", now_ms, member.version)
+                why = _SILENT if member.is_silent else None
+                steps[member.key] = Step("away" if why else "offered", now_ms, member.version, why)
             break
         rings[plan.rings[at]] = plan.version
         at += 1
