@@ -91,6 +91,23 @@ silence: nobody is told that nobody is there any more.
 """
 
 
+_OF_THE_COURIER: Final = """\
+# Performance of a courier
+
+How fast a hub without a line makes its files, and a cloud takes them in ([courier.md](courier.md)). [performance.md](performance.md) has the
+hub itself and how to read a figure. This page is written by `python -m bench courier --write`.
+"""
+
+_COURIER_LIMITS: Final = """\
+## What it is measured on
+
+A hub that was claimed records ops while its cloud is gone; then the operator's two commands are timed, hub and cloud serving beside
+them on the same machine, each with its start. The cloud is on SQLite. The limit is the least that any stick costs: the same
+files written once to the same disk and synced, the median of five times. The ratios are large because those files are short, an op
+a few dozen bytes; what they say is that the way there, not the stick, is what takes its time.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """A page of figures, with what stands before and behind them."""
@@ -102,6 +119,7 @@ class Page:
 
 HUB_PAGE: Final = Page(_DOCS / "performance.md", _OF_THE_HUB, _HUB_LIMITS)
 CLOUD_PAGE: Final = Page(_DOCS / "performance-cloud.md", _OF_THE_CLOUD, _CLOUD_LIMITS)
+COURIER_PAGE: Final = Page(_DOCS / "performance-courier.md", _OF_THE_COURIER, _COURIER_LIMITS)
 LAN_PAGE: Final = Page(_DOCS / "performance-lan.md", _OF_THE_LAN, _LAN_LIMITS)
 
 

@@ -7,7 +7,20 @@ from typing import Final
 
 from bench.context import Context
 from bench.figure import Figure
-from bench.figures import footprint, lan, meaning, pulls, pushes, relay, scale, search, sites, snapshot, wan
+from bench.figures import (
+    courier,
+    footprint,
+    lan,
+    meaning,
+    pulls,
+    pushes,
+    relay,
+    scale,
+    search,
+    sites,
+    snapshot,
+    wan,
+)
 
 Measure = Callable[[Context], list[Figure]]
 
@@ -38,4 +51,7 @@ OF_THE_LAN: Final[dict[str, Measure]] = {
     "found": lan.found,
     "moves": lan.moves,
 }
-FIGURES: Final = OF_THE_HUB | OF_THE_CLOUD | OF_THE_LAN
+OF_THE_COURIER: Final[dict[str, Measure]] = {
+    "courier": courier.trips,
+}
+FIGURES: Final = OF_THE_HUB | OF_THE_CLOUD | OF_THE_LAN | OF_THE_COURIER
