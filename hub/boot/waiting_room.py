@@ -12,8 +12,9 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -45,6 +46,11 @@ class Room:
     port: int | None = 80
     host: str | None = None
     mdns: bool = True
+
+    @property
+    def refusals(self) -> Path:
+        """How many codes were refused, which a start anew does not forget; beside the directory, which there is not yet."""
+        return self.hub.beside(".refused")
 
 
 def wait_for_claim(room: Room) -> dict[str, str] | None:
@@ -95,6 +101,8 @@ async def claimed_in(
         notifier.ready("waits to be claimed")
         ids = await claiming.run()
         log.info("claimed", **ids)
+        with suppress(OSError):
+            room.refusals.unlink(missing_ok=True)
         if page is not None:
             await page.let_see()
     return ids
@@ -159,7 +167,7 @@ async def _served(
         return
     with bound:
         page = _Page(bound.getsockname()[1], clock)
-        first_run = FirstRun(claiming, found, card, clock, page.seen.set)
+        first_run = FirstRun(claiming, found, card, clock, page.seen.set, refusals=room.refusals)
 
         async def show(asked: Asked) -> Shown:
             page.was_used |= asked.method == "POST"

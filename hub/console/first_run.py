@@ -13,14 +13,19 @@ import ipaddress
 import re
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Annotated, Final
 from urllib.parse import parse_qs, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from hub.boot import forms
 from hub.boot.claiming import Claiming
 from hub.boot.records import ClaimOrder, Found
 from hub.console.first_page import STYLE, Filled, Wrong, first_page, plain_page
+from hub.notefile import read_note_file, write_note_file
 from medxz.clock import Clock
 from medxz.web.plain import Asked, Shown
 
@@ -34,16 +39,35 @@ HOST_CHARS_MAX: Final = 255
 _OWN_NAME: Final = re.compile(r"localhost|[a-z0-9-]{1,63}(\.local)?")
 
 
-class Guard:
-    """Counts the codes that were refused. After the free ones each locks the form, for longer each time."""
+class Refusals(BaseModel):
+    """How many there were, over every start of the box."""
 
-    def __init__(self, clock: Clock) -> None:
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    count: Annotated[int, Field(ge=0)] = 0
+
+
+class Guard:
+    """Counts the codes that were refused. After the free ones each locks the form, for longer each time.
+
+    `file` keeps the count: who has the box started anew waits once more. What time it is, such a box does not know.
+    """
+
+    def __init__(self, clock: Clock, file: Path | None = None) -> None:
         self._clock: Final = clock
-        self._refused = 0
+        self._file: Final = file
+        self._refused = read_note_file(file, Refusals).count if file is not None else 0
         self._locked_until = 0.0
+        self._lock()
 
     def refused(self) -> None:
         self._refused += 1
+        self._lock()
+        if self._file is not None:
+            with suppress(OSError):  # then it counts for as long as this process lives
+                write_note_file(self._file, Refusals(count=self._refused))
+
+    def _lock(self) -> None:
         over = self._refused - REFUSED_FREE
         if over >= 0:
             self._locked_until = self._clock.monotonic() + min(LOCK_S_MAX, LOCK_S * 2.0 ** min(over, 8))
@@ -63,7 +87,7 @@ class _Sent:
 
 
 class FirstRun:
-    """The page of one box. `done` hears when somebody has seen that it is claimed."""
+    """The page of one box. `seen` hears when somebody has seen that it is claimed; `refusals` is where they are counted."""
 
     def __init__(
         self,
@@ -72,11 +96,13 @@ class FirstRun:
         card: ClaimOrder | None,
         clock: Clock,
         seen: Callable[[], None],
+        *,
+        refusals: Path | None = None,
     ) -> None:
         self._claiming: Final = claiming
         self._found: Final = found
         self._card: Final = card or ClaimOrder()
-        self._guard: Final = Guard(clock)
+        self._guard: Final = Guard(clock, refusals)
         self._token: Final = secrets.token_urlsafe(24)
         self._seen: Final = seen
         claiming.when_refused = self._guard.refused

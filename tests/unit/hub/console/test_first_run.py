@@ -190,6 +190,24 @@ async def test_guessing_is_locked_out(make_box) -> None:
     assert (await box.post()).retry_after_s >= 2 * LOCK_S - PATIENCE_S - 1
 
 
+def test_a_start_anew_is_no_way_round(tmp_path: Path) -> None:
+    """Refused codes count over a restart, whatever the clock says then; a damaged count or a full disk locks nobody out."""
+    file = tmp_path / "hub.refused"
+    for _ in range(REFUSED_FREE):
+        assert Guard(HandClock(), file).wait_s == 0
+        Guard(HandClock(), file).refused()
+    clock = HandClock(now_ms=5_000)
+    guard = Guard(clock, file)
+    assert guard.wait_s == int(LOCK_S) + 1
+    clock.time_ms += int(LOCK_S * 1_000) + 1
+    assert guard.wait_s == 0
+    guard.refused()
+    assert Guard(HandClock(), file).wait_s == int(2 * LOCK_S) + 1
+    file.write_text('{"count": -9}')
+    assert Guard(HandClock(), file).wait_s == 0
+    Guard(HandClock(), tmp_path / "nowhere" / "file").refused()
+
+
 def test_a_lock_is_never_for_ever() -> None:
     """However many were refused, a person with the right code waits a quarter of an hour at most."""
     clock = HandClock()
