@@ -38,7 +38,9 @@ from hub.recovery.watching import PageWatch, damage_to_mend, note_damage
 from hub.services import hub_services
 from hub.storage import Storage, open_storage
 from hub.tls import Tls, renewal_commands, shown_fingerprint
-from hub.update.asked import UpdateDesk, update_desk
+from hub.update.asked import UpdateDesk, reporting_of, update_desk
+from hub.update.remote import read_remote, with_remote
+from hub.update.reporting import Reporting
 from medxz.clock import Clock, SystemClock
 from medxz.ids import Ids, RandomIds
 from medxz.lan.multicast import Multicast
@@ -67,6 +69,7 @@ VERSION: Final = version("medxz-hub")
 def run_hub(settings: Settings, *, announce_json: bool) -> None:
     """Serve until SIGTERM or SIGINT."""
     check_path(settings.places.socket)
+    settings = with_remote(settings, read_remote(settings.places.remote))
     run_loop(_run(settings, announce_json=announce_json))
 
 
@@ -109,6 +112,7 @@ async def _serve(settings: Settings, process: Process) -> Settings:
                 asyncio.create_task(memory.give_back(clock)),
                 asyncio.create_task(PageWatch(hub.storage).run(), name="pages"),
                 asyncio.create_task(hub.care.run(), name="care"),
+                *([asyncio.create_task(hub.reporting.run(), name="report")] if hub.reporting else []),
             ]
             stored = hub.storage.log
             log.info(
@@ -144,6 +148,7 @@ class Hub:
     backups: Backups
     care: Care
     updates: UpdateDesk
+    reporting: Reporting | None = None
 
 
 @asynccontextmanager
@@ -196,6 +201,7 @@ async def open_hub(
                     care.backups,
                     care,
                     updates,
+                    reporting_of(doors, services, settings, clock, VERSION),
                 )
                 async with AsyncExitStack() as stack:
                     stack.push_async_callback(hub.backups.close)

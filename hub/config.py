@@ -56,6 +56,11 @@ class HubPlaces(Places):
         return self.data / "courier"
 
     @property
+    def remote(self) -> Path:
+        """The settings that the fleet's operator gave this hub."""
+        return self.data / "fleet.json"
+
+    @property
     def lock(self) -> Path:
         return self.data / "hub.lock"
 

@@ -13,6 +13,8 @@ from medxz.wire import ReportRequest
 Json = dict[str, Any]
 
 _UNKNOWN: Final = "it has not told how it is"
+# of a hub's checks, those that another version of it could break; a backup that nobody made keeps nothing from going on
+VITAL: Final = frozenset({"writer", "integrity", "views", "parts", "recovery"})
 
 
 def document_of(rollout: Rollout) -> Json:
@@ -96,8 +98,8 @@ def read_report(text: str | None) -> ReportRequest | None:
 def _unwell(report: ReportRequest | None, runs: str | None) -> str | None:
     if report is None or report.version != runs:  # it asked for an update since, as what it runs now
         return _UNKNOWN
-    if not report.health.ok:
-        return f"it is not well: {', '.join(report.health.failing) or 'it does not say why'}"
+    if broken := VITAL.intersection(report.health.failing):
+        return f"it is not well: {', '.join(sorted(broken))}"
     if report.update is not None and report.update.state in {"installing", "installed"}:
         return "it is being tried still"
     return None

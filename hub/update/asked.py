@@ -7,22 +7,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field
 
 from hub.arguments import Arguments
+from hub.update.machine import Machine
+from hub.update.remote import read_remote
 from medxz.errors import CloudRequired
 from medxz.versions import VERSION_PATTERN
 from medxz.wire import UpdateAnswer
 
 if TYPE_CHECKING:
     from hub.ask import Json
-    from hub.config import HubPlaces
+    from hub.config import HubPlaces, Settings
     from hub.control import Handler
     from hub.doors import Doors
     from hub.update.fetching import Fetched, Fetching
+    from hub.update.reporting import Reporting
     from medxz.clock import Clock
+    from medxz.service import Services
     from medxz.web.pushes import Pushes
 
 _VERSION: Final = Field(pattern=f"^{VERSION_PATTERN}$", max_length=64)
@@ -39,6 +44,7 @@ class _Fetch(Arguments):
     size: Annotated[int, Field(gt=0)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     added_at: Annotated[str, Field(max_length=64)]
+    go_back: bool = False
 
 
 class _Hold(Arguments):
@@ -101,6 +107,19 @@ async def update_desk(
     finally:
         await fetching.close()
         worker.close()
+
+
+def reporting_of(
+    doors: Doors, services: Services, settings: Settings, clock: Clock, version: str
+) -> Reporting | None:
+    """That of a running hub; None where it has no cloud."""
+    if doors.cloud is None:
+        return None
+    from hub.update.reporting import Reporting, Told
+
+    file = settings.places.remote
+    told = Told(Machine(Path("/")), version, services.health.full, doors.link, read_remote(file).revision)
+    return Reporting(doors.cloud, told, file, clock)
 
 
 def _told(fetched: Fetched) -> Json:

@@ -129,6 +129,7 @@ class Machine:
         with unfinished.open("x", encoding="utf-8") as opened:
             opened.write(trial.model_dump_json() + "\n")
             opened.flush()
+            os.fchmod(opened.fileno(), 0o644)  # whatever the unit's umask: the hub tells its cloud of it
             os.fsync(opened.fileno())
         unfinished.rename(self.folder / "trial.json")
         for flag in self.folder.glob("trying-*"):
@@ -139,6 +140,7 @@ class Machine:
     def make_folder(self) -> None:
         try:
             self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self.folder.chmod(0o755)
         except OSError as error:
             raise CommandFailed(
                 f"{self.folder} can't be made: {error.strerror}", "run this as root"

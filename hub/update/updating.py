@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -48,9 +48,12 @@ class Hub(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What whoever gives the command wants. `wait_s`: how long a moment without pushes is waited for."""
+    """What whoever gives the command wants. `wait_s`: how long a moment without pushes is waited for; `go_back`: the
+    cloud wants the version that ran before.
+    """
 
     force: bool = False
+    go_back: bool = False
     restart: bool = True
     wait_s: float = 6 * 3_600
 
@@ -86,8 +89,9 @@ class Updater:
             if offer is None:
                 return _told("current", self.machine.image().version)
             self._refuse_again(str(offer["version"]), wish)
+            may_go_back = bool(offer.get("go_back")) and self._ran_before(str(offer["version"]))
             fetched = self._fetched(offer)
-            return self._install(self._taken(fetched, move=True), wish)
+            return self._install(self._taken(fetched, move=True), replace(wish, go_back=may_go_back))
 
     def from_file(self, place: Path, wish: Wish) -> Json:
         """A bundle that somebody brought."""
@@ -102,6 +106,16 @@ class Updater:
         self.machine.make_folder()
         with lock_held_now(self.machine.folder / "lock", "another update is under way: wait for it"):
             yield
+
+    def _ran_before(self, version: str) -> bool:
+        """Whether the update before this one brought what runs, in place of that version.
+
+        No other step back is taken on the cloud's word: who broke into it could bring old mistakes back with it.
+        """
+        trial = self.machine.trial()
+        return trial is not None and (trial.state, trial.version, trial.before) == (
+            "confirmed", self.machine.image().version, version,
+        )  # fmt: skip
 
     def _waiting(self) -> Trial | None:
         """What was installed and waits for the restart, in this run of the machine."""
@@ -193,7 +207,7 @@ class Updater:
             raise CommandFailed(
                 f"the bundle's version is {info.version!r}: {error}", "make it anew", "bundle_refused"
             ) from None
-        if is_back and not wish.force:
+        if is_back and not (wish.force or wish.go_back):
             raise CommandFailed(
                 f"{info.version} is older than {image.version}, which runs",
                 "going back can cost what the newer version has written: --force does so all the same",

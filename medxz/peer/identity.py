@@ -60,6 +60,10 @@ class HubCalls(Transport):
     async def keep_backup(self, piece: wire.BackupPiece) -> wire.BackupAnswer:
         return read_model(await self._post("/v1/hubs/backups", _json(piece)), wire.BackupAnswer)
 
+    async def report(self, request: wire.ReportRequest) -> wire.ReportAnswer:
+        """How this hub is; what is wanted of it."""
+        return read_model(await self._post("/v1/hubs/report", _json(request)), wire.ReportAnswer)
+
     async def claim(self, request: wire.ClaimRequest) -> wire.ClaimAnswer:
         return read_model(
             await self._post("/v1/hubs/claim", _json(request), with_token=False), wire.ClaimAnswer

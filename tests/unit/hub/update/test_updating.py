@@ -186,3 +186,28 @@ def test_a_machine_without_an_image(tmp_path: Path) -> None:
     box = Box(tmp_path)
     (tmp_path / "usr/lib/medxz-hub/image.json").unlink()
     assert refused(box, box.bundle()) == "no_image"
+
+
+def test_back_on_the_clouds_word(box: Box) -> None:
+    """A hub goes back to what it ran before its last update where the cloud means it, and to nothing else that is older."""
+    box.updater.from_file(box.bundle(), Wish())
+    box.boot()
+    box.confirmer.run()
+    assert box.machine.image().version == "0.2.0"
+
+    def offered(version: str, *, go_back: bool) -> str:
+        bundle = box.bundle(version)
+        box.hub.offer = {"version": version, "size": 1, "go_back": go_back}
+        box.hub.fetched = [{"state": "done", "done": 1, "size": 1, "file": str(bundle)}]
+        try:
+            return str(box.updater.from_cloud(Wish())["state"])
+        except CommandFailed as error:
+            return error.code
+
+    assert offered("0.0.9", go_back=True) == "downgrade", "it never ran that one"
+    assert offered("0.1.0", go_back=False) == "downgrade"
+    assert offered("0.1.0", go_back=True) == "restarting"
+    box.boot()
+    box.confirmer.run()
+    assert box.machine.image().version == "0.1.0"
+    assert offered("0.0.9", go_back=True) == "downgrade"
