@@ -8,10 +8,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
@@ -28,6 +28,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 RAUC: Final = ROOT / "firmware" / "rauc"
 TRIES: Final = 3
 SLOT_BYTES: Final = 4 << 20
+ROOT_BYTES: Final = 1 << 20
 _BUS: Final = """<busconfig><type>system</type><listen>unix:path={}</listen><policy context="default">
 <allow user="*"/><allow own="*"/><allow send_type="method_call"/><allow send_type="signal"/>
 <allow send_type="method_return"/><allow send_type="error"/><allow receive_type="method_call"/>
@@ -69,7 +70,7 @@ class Keys:
     def bundle(self, out: Path, version: str, *more: object, content: str = "") -> Path:
         """A release, whose root says its version."""
         root = out.with_name(f"{out.name}.img")
-        root.write_bytes(f"{version} {content}".encode().ljust(1 << 20, b"\0"))
+        root.write_bytes(f"{version} {content}".encode()[:ROOT_BYTES].ljust(ROOT_BYTES, b"\0"))
         wanted = (
             "--root",
             root,
@@ -161,13 +162,28 @@ class Appliance:
         self._processes.clear()
         self._bus_at.unlink(missing_ok=True)
 
-    def cut_power_of_rauc(self) -> None:
-        """It ends as the machine's power does."""
-        self._processes[-1].kill()
-        self._processes.pop().wait(DEADLINE_S)
+    def update_until_the_power_fails(self, offset: int, *arguments: object) -> None:
+        """An update, until the machine has written so much of it into a slot: there RAUC ends, and nobody hears of it.
+
+        The kernel ends who writes behind a limit; the updater is ended before it can be told how its RAUC fared.
+        """
+        service, ways = self._processes[-1], self.root / "bin/rauc"
+        resource.prlimit(service.pid, resource.RLIMIT_CORE, (0, 0))
+        resource.prlimit(service.pid, resource.RLIMIT_FSIZE, (offset, offset))
+        real = shutil.which("rauc")
+        ways.write_text(f'#!/bin/sh\n[ "$1" = install ] || exec {real} "$@"\n{real} "$@"\nkill -KILL $PPID\n')
+        ways.chmod(0o755)
+        with self.launch_update(*arguments) as running:
+            running.communicate(timeout=DEADLINE_S)
+        ways.unlink()
+        assert running.returncode == -signal.SIGKILL
+        assert self._processes.pop().wait(DEADLINE_S) == -signal.SIGXFSZ
         mounted = self.root / "run/rauc/bundle"
         if mounted.is_mount():
             made("umount", mounted)
+
+    def slot(self, name: str) -> bytes:
+        return (self.root / "slots" / name).read_bytes()
 
     @property
     def restarts(self) -> int:
@@ -219,12 +235,3 @@ class Appliance:
         status, told = self.update("--status")
         assert status == 0, told
         return told
-
-    def until_written(self, version: str) -> None:
-        """Until something of it stands in the other slot."""
-        deadline = time.monotonic() + DEADLINE_S
-        while not any(
-            (self.root / "slots" / slot).read_bytes()[: len(version)] == version.encode() for slot in "AB"
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
