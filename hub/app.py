@@ -189,20 +189,9 @@ async def open_hub(
                     storage, follower, doors, around, refilling, care=care, version=VERSION
                 )
                 hub = Hub(
-                    around.url,
-                    storage,
-                    identity,
-                    doors,
-                    services,
-                    clinic,
-                    around.presence,
-                    multicast,
-                    refilling,
-                    care.backups,
-                    care,
-                    updates,
-                    reporting_of(doors, services, settings, clock, VERSION),
-                )
+                    around.url, storage, identity, doors, services, clinic, around.presence, multicast, refilling,
+                    care.backups, care, updates, reporting_of(doors, services, settings, clock, VERSION),
+                )  # fmt: skip
                 async with AsyncExitStack() as stack:
                     stack.push_async_callback(hub.backups.close)
                     await stack.enter_async_context(_controlled(hub, around, tls, started_ms))
