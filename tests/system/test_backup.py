@@ -267,6 +267,7 @@ async def test_a_hub_that_died_is_replaced_by_its_runbook(tmp_path: Path) -> Non
     assert (away.returncode, said["code"]) == (3, "cloud_required")
     assert "was made and lies in" in said["message"]
     assert len([*(old.folder / "backups").glob("medxz-hub-*/2*/manifest.json")]) == 2
+    assert command("restore", "--data", old.data, "--from", "cloud", "--list").returncode == 3
     old.destroy()
     cloud.start()
     new = SiteHub(tmp_path, cloud, "North", "new")
