@@ -15,13 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench import report
 from bench.context import FULL, QUICK, Context
 from bench.figure import Figure
-from bench.figures import FIGURES, OF_THE_CLOUD, OF_THE_COURIER, OF_THE_HUB, OF_THE_LAN
+from bench.figures import FIGURES, OF_THE_CLOUD, OF_THE_COURIER, OF_THE_FLEET, OF_THE_HUB, OF_THE_LAN
 
 PAGES: Final = (
     (report.HUB_PAGE, set(OF_THE_HUB)),
     (report.CLOUD_PAGE, set(OF_THE_CLOUD)),
     (report.LAN_PAGE, set(OF_THE_LAN)),
     (report.COURIER_PAGE, set(OF_THE_COURIER)),
+    (report.FLEET_PAGE, set(OF_THE_FLEET)),
 )
 
 
@@ -34,7 +35,7 @@ def main(names: tuple[str, ...], *, as_json: bool, quick: bool, write: bool) -> 
     """Measure the hub against its limits. NAME: one of those below; all without one.
 
     push, singles, replay, pull, mixed, stream, disk, syncs, memory, start, snapshot, search, meaning, scale, wan, sites,
-    relay, idle, clinics, found, moves, courier
+    relay, idle, clinics, found, moves, courier, fleet
     """
     names = names or tuple(FIGURES)
     pages = [(page, own) for page, own in PAGES if write and own <= set(names)]

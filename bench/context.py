@@ -48,6 +48,7 @@ class Sizes:
     outage_ops: int = 50_000
     moves: int = 5
     carried_ops: int = 100_000
+    fleet_hubs: int = 2_000
 
 
 FULL: Final = Sizes(
@@ -57,7 +58,7 @@ FULL: Final = Sizes(
 QUICK: Final = Sizes(
     base_ops=12_000, big_ops=40_000, pairs=3, batches=20, singles=60, pages=40, mixed_samples=1,
     mixed_singles=100, streamed=30, written_batches=20, written_singles=100, scale_pairs=2, starts=2, kept_samples=1,
-    state_ops=20_000, patients=20_000, relay_pairs=1, relay_fill=1, idle_hubs=500, outage_ops=4_000, moves=1, carried_ops=8_000,
+    state_ops=20_000, patients=20_000, relay_pairs=1, relay_fill=1, idle_hubs=500, outage_ops=4_000, moves=1, carried_ops=8_000, fleet_hubs=200,
 )  # fmt: skip
 
 

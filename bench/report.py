@@ -108,6 +108,23 @@ a few dozen bytes; what they say is that the way there, not the stick, is what t
 """
 
 
+_OF_THE_FLEET: Final = """\
+# Performance of a fleet
+
+How soon an operator sees thousands of hubs, and how many can report, while a rollout comes to them ([fleet.md](fleet.md)).
+[performance.md](performance.md) has the hub itself and how to read a figure. This page is written by
+`python -m bench fleet --write`.
+"""
+
+_FLEET_LIMITS: Final = """\
+## What it is measured on
+
+One relay on PostgreSQL with 2,000 hubs in 20 clinics, all on the two cores of this machine, with who asks. No hub runs: what is sent is
+what a hub sends. Everybody is of one ring, a quarter of which is offered a version at a time, takes it at once and reports over
+20 connections, while the operator lists every hub and asks how the rollout stands.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """A page of figures, with what stands before and behind them."""
@@ -120,6 +137,7 @@ class Page:
 HUB_PAGE: Final = Page(_DOCS / "performance.md", _OF_THE_HUB, _HUB_LIMITS)
 CLOUD_PAGE: Final = Page(_DOCS / "performance-cloud.md", _OF_THE_CLOUD, _CLOUD_LIMITS)
 COURIER_PAGE: Final = Page(_DOCS / "performance-courier.md", _OF_THE_COURIER, _COURIER_LIMITS)
+FLEET_PAGE: Final = Page(_DOCS / "performance-fleet.md", _OF_THE_FLEET, _FLEET_LIMITS)
 LAN_PAGE: Final = Page(_DOCS / "performance-lan.md", _OF_THE_LAN, _LAN_LIMITS)
 
 

@@ -9,6 +9,7 @@ from bench.context import Context
 from bench.figure import Figure
 from bench.figures import (
     courier,
+    fleet,
     footprint,
     lan,
     meaning,
@@ -54,4 +55,7 @@ OF_THE_LAN: Final[dict[str, Measure]] = {
 OF_THE_COURIER: Final[dict[str, Measure]] = {
     "courier": courier.trips,
 }
-FIGURES: Final = OF_THE_HUB | OF_THE_CLOUD | OF_THE_LAN | OF_THE_COURIER
+OF_THE_FLEET: Final[dict[str, Measure]] = {
+    "fleet": fleet.rollouts,
+}
+FIGURES: Final = OF_THE_HUB | OF_THE_CLOUD | OF_THE_LAN | OF_THE_COURIER | OF_THE_FLEET

@@ -6,13 +6,14 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from cloud.fleet.rollout import HubKey, Member, Plan, Rollout, Share, Step
+from cloud.fleet.rollout import Member, Plan, Rollout, Share, Step
 from medxz.store.authority.fleet import FactsRow, StepRow
 from medxz.wire import ReportRequest
 
 Json = dict[str, Any]
 
 _UNKNOWN: Final = "it has not told how it is"
+_OPEN: Final = frozenset({"offered", "settling", "away"})
 # of a hub's checks, those that another version of it could break; a backup that nobody made keeps nothing from going on
 VITAL: Final = frozenset({"writer", "integrity", "views", "parts", "recovery"})
 
@@ -66,10 +67,13 @@ def rollout_of(document: Json) -> Rollout:
 
 
 def member_of(row: FactsRow, rollout_id: str, silent_before_ms: int) -> Member:
-    """A hub, as that rollout sees it."""
-    report = read_report(row.report)
+    """A hub, as that rollout sees it. What it reported is read where something may follow from it."""
+    step = step_of(row.step) if row.step is not None and row.step.rollout_id == rollout_id else None
+    report = read_report(row.report) if step is not None and step.progress in _OPEN else None
     update = None if report is None else report.update
-    has_failed = update is not None and update.state == "failed"
+    failed = None
+    if update is not None and update.state == "failed":
+        failed = update.version, update.why or "it gave it back"
     return Member(
         key=(row.clinic_id, row.hub_id),
         ring=row.ring,
@@ -78,10 +82,8 @@ def member_of(row: FactsRow, rollout_id: str, silent_before_ms: int) -> Member:
         is_silent=row.heard_ms < silent_before_ms,
         unwell=_unwell(report, row.version),
         backlog=None if report is None else report.backlog,
-        failed=(update.version, update.why or "it gave it back")
-        if has_failed and update is not None
-        else None,
-        step=step_of(row.step) if row.step is not None and row.step.rollout_id == rollout_id else None,
+        failed=failed,
+        step=step,
     )
 
 
@@ -111,7 +113,3 @@ def step_of(row: StepRow) -> Step:
 
 def step_row(rollout_id: str, step: Step) -> StepRow:
     return StepRow(rollout_id, step.progress, step.since_ms, step.before, step.why)
-
-
-def key_of(row: FactsRow) -> HubKey:
-    return row.clinic_id, row.hub_id
