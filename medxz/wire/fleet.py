@@ -30,8 +30,8 @@ class RingSettings(Message):
     """What may be set of a hub from far away. None is as if it were not there."""
 
     log_level: Literal["debug", "info", "warning", "error"] | None = None
-    requests_per_s: Annotated[int, Field(ge=10, le=10_000)] | None = None
-    ops_per_s: Annotated[int, Field(ge=100, le=100_000)] | None = None
+    requests_per_s: Annotated[int, Field(ge=100, le=100_000)] | None = None
+    ops_per_s: Annotated[int, Field(ge=1_000, le=1_000_000)] | None = None
 
 
 class ReportedUpdate(Message):

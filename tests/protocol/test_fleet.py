@@ -186,7 +186,7 @@ async def test_rings_and_their_settings(fleet: Fleet) -> None:
     }  # fmt: skip
     answer = await told(ours, "0.1.0")
     assert (answer["ring"], answer["settings"]["log_level"]) == ("canary", "debug")
-    await fleet.good("POST", "/v1/fleet/rings/all", json={"settings": {"ops_per_s": 500}})
+    await fleet.good("POST", "/v1/fleet/rings/all", json={"settings": {"ops_per_s": 5_000}})
     assert (await told(theirs, "0.1.0"))["settings_revision"] not in {0, answer["settings_revision"]}
     offered(fleet.data, "0.3.0", b"newer")
     await fleet.good("POST", "/v1/fleet/rings/canary", json={"version": "0.2.0"})

@@ -72,8 +72,8 @@ def test_rings_and_rollouts(cloud: Relay, tmp_path: Path) -> None:
     assert given(cloud, "rollout", "start", "--version", "0.2.0")[1]["code"] == "invalid"
     told = cloud.ask("release", "add", "--bundle", bundle(tmp_path, "0.2.0"), "--hold")
     assert (told["version"], told["held"]) == ("0.2.0", True)
-    told = cloud.ask("ring", "set", "early", "--setting", "log_level=debug", "--setting", "ops_per_s=500")
-    assert told["settings"] == {"log_level": "debug", "requests_per_s": None, "ops_per_s": 500}
+    told = cloud.ask("ring", "set", "early", "--setting", "log_level=debug", "--setting", "ops_per_s=5000")
+    assert told["settings"] == {"log_level": "debug", "requests_per_s": None, "ops_per_s": 5_000}
     status, begun = given(
         cloud, "rollout", "start", "--version", "0.2.0", "--ring", "canary", "--ring", "early", "--serial", "5",
         "--max-failures", "0", "--wait-for-away", "2h", "--watch",

@@ -141,7 +141,7 @@ async def test_a_cloud_that_is_away(reporting: Hub) -> None:
 
 async def test_settings_from_far_away(reporting: Hub, tmp_path: Path) -> None:
     """They are kept for the next start, below what the hub's own file says; what is damaged counts as nothing."""
-    told = RingSettings(log_level="debug", ops_per_s=500)
+    told = RingSettings(log_level="debug", ops_per_s=5000)
     reporting.cloud.answer = reporting.cloud.answer.model_copy(
         update={"settings": told, "settings_revision": 4}
     )
