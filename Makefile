@@ -4,6 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
+ANSIBLE := build/ansible
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade)
 
@@ -22,7 +23,7 @@ FUZZ_S ?= 20
 IMAGE_VERSION := $(or $(VERSION),$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -n1))
 TEST_KEYS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/medxz-hub/test-keys
 
-.PHONY: help setup run test check bench format lock clean sim plants cuts soak fuzz mutants proof deb image test-image bundle
+.PHONY: help setup run test check bench format lock clean sim plants cuts soak fuzz mutants proof deb image test-image bundle dist test-fleet
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +42,7 @@ run: $(STAMP) ## a hub and two devices on loopback, telling what they do (ONCE=1
 
 test: $(STAMP) ## all tests (PYTEST_ARGS='-k name' for some)
 	@scripts/system-packages || echo 'make test: the tests that need what is missing will fail' >&2
-	@$(BIN)/python -m pytest tests -n $(PYTEST_WORKERS) --dist loadgroup --maxschedchunk 1 -m "not proof" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest tests -n $(PYTEST_WORKERS) --dist loadgroup --maxschedchunk 1 -m "not proof and not fleet" $(PYTEST_ARGS)
 
 check: $(STAMP) ## lint, format, types, import contract, tidiness
 	$(BIN)/ruff check .
@@ -96,6 +97,10 @@ test-image: $(STAMP) ## images of both kinds, made and booted in QEMU: first boo
 	@test -e $(TEST_KEYS)/keyring.pem || firmware/rauc/make-keys $(TEST_KEYS)
 	@$(BIN)/python -m tests.image --keys $(TEST_KEYS)
 
+test-fleet: $(STAMP) $(ANSIBLE)/.stamp ## ansible/ linted; hubs and a cloud under a real systemd, provisioned and updated (15 minutes)
+	@firmware/tools || echo 'make test-fleet: what is missing may be needed' >&2
+	@$(BIN)/python -m pytest tests/fleet -p no:cacheprovider -m fleet --timeout 900 $(PYTEST_ARGS)
+
 bundle: $(STAMP) ## a signed update (ROOT=rootfs.ext4 ARCH=arm64 VERSION=0.2.0 KEYS=DIR OUT=FILE.raucb): docs/updates.md
 	@firmware/rauc/make-bundle --root $(ROOT) --arch $(ARCH) --version $(VERSION) --keys $(KEYS) --out $(OUT) \
 		$(if $(FORMAT),--format $(FORMAT))
@@ -104,9 +109,22 @@ format: $(STAMP) ## put the code into shape
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+# what an operator of a fleet works with, apart from our own environment: they share no library
+$(ANSIBLE)/.stamp: requirements/ansible.txt | $(STAMP)
+	@test -x $(ANSIBLE)/bin/python || $(PYTHON) -m venv --without-pip $(ANSIBLE)
+	$(PYTHON) -m pip --python $(ANSIBLE)/bin/python install --quiet --require-hashes -r requirements/ansible.txt
+	@touch $@
+
+# KEYS=DIR, of firmware/rauc/make-keys, signs what hubs take as updates
+dist: $(STAMP) $(ANSIBLE)/.stamp ## what a site is provisioned from, without internet: dist/ (VERSION=0.2.0 KEYS=DIR ARCH=amd64)
+	@firmware/tools || echo 'make dist: what is missing may be needed' >&2
+	@$(BIN)/python -m firmware.dist --galaxy $(ANSIBLE)/bin/ansible-galaxy $(if $(ARCH),--arch $(ARCH)) \
+		$(if $(VERSION),--version $(VERSION)) $(if $(KEYS),--keys $(KEYS))
+
 lock: $(STAMP) ## write requirements/*.txt anew (UPGRADE=1: newest versions)
 	$(COMPILE) -o requirements/run.txt
 	$(COMPILE) --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(subst compile pyproject.toml,compile,$(COMPILE)) --group ansible -o requirements/ansible.txt
 
 clean: ## remove what was made, the environment too
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
