@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from cloud.fleet.operators import Operators
 from medxz.endpoints import ENDPOINTS
@@ -20,6 +22,7 @@ from tests.protocol.test_releases import KIND, offered
 from tests.protocol.two_clinics import Clinic, Cloud, two_clinics
 
 pytestmark = pytest.mark.slow
+in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 HUBS = "/v1/fleet/hubs"
 ROLLOUTS = "/v1/fleet/rollouts"
@@ -59,11 +62,24 @@ on_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=Tru
 
 @pytest.fixture
 async def fleet(database: str | None, tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with two_clinics(tmp_path / "cloud", database) as cloud:
+    async with open_fleet(tmp_path / "cloud", database) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
+    """One for several tests, which leave each other what they need."""
+    async with open_fleet(tmp_path_factory.mktemp("standing") / "cloud", None) as made:
+        yield made
+
+
+@asynccontextmanager
+async def open_fleet(data: Path, database: str | None) -> AsyncIterator[Fleet]:
+    async with two_clinics(data, database) as cloud:
         operators = Operators(cloud.office.store.authority)
         operator_id = await operators.add("Ada")
         token, _ = await operators.token(operator_id)
-        yield Fleet(cloud, tmp_path / "cloud", operators, token)
+        yield Fleet(cloud, data, operators, token)
 
 
 async def told(clinic: Clinic, version: str, **changes: Any) -> Any:
@@ -72,25 +88,29 @@ async def told(clinic: Clinic, version: str, **changes: Any) -> Any:
     return await clinic.good("hub", "POST", "/v1/hubs/report", json=report)
 
 
-async def test_an_operator_reads_the_fleet_and_nothing_else(fleet: Fleet) -> None:
+@in_one_loop
+async def test_an_operator_reads_the_fleet_and_nothing_else(standing: Fleet) -> None:
     """Every other endpoint that needs a token is forbidden to an operator's, whatever is asked for there."""
-    ours = fleet.cloud.ours
+    ours = standing.cloud.ours
     for endpoint in ENDPOINTS:
         for request in PROBES[endpoint.name](ours, ours.names):
             if endpoint.access == "anyone":
                 continue
-            answer = await fleet.ask(request.method, request.path, json=request.json, params=request.params)
+            answer = await standing.ask(
+                request.method, request.path, json=request.json, params=request.params
+            )
             if endpoint.access == "operator":
                 assert answer.status_code in {200, 404, 422}, (endpoint.name, answer.text)
             else:
                 assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), endpoint.name
-    live = await fleet.ask("GET", "/v1/sync/live")
+    live = await standing.ask("GET", "/v1/sync/live")
     assert live.status_code == 403
 
 
-async def test_nobody_else_has_the_fleet(fleet: Fleet) -> None:
+@in_one_loop
+async def test_nobody_else_has_the_fleet(standing: Fleet) -> None:
     """A device's, an administrator's and a hub's token are forbidden in all of it."""
-    ours = fleet.cloud.ours
+    ours = standing.cloud.ours
     for endpoint in ENDPOINTS:
         if endpoint.access == "operator":
             for request in PROBES[endpoint.name](ours, ours.names):
@@ -108,22 +128,28 @@ async def test_a_hub_has_no_fleet(server: Server) -> None:
         assert (answer.status_code, answer.json()["code"]) == expected
 
 
-async def test_a_token_ends(fleet: Fleet) -> None:
+@in_one_loop
+async def test_a_token_ends(standing: Fleet) -> None:
     """A token that was revoked, or whose operator was disabled, is refused with the next request; others are good still."""
-    text, second = await fleet.operators.token("Ada")
-    await fleet.good("GET", HUBS)
-    await fleet.operators.revoke(second.token_id)
-    for token, code in ((text, "session_revoked"), (text + "x", "token_invalid")):
-        answer = await fleet.cloud.http.get(HUBS, headers={"Authorization": f"Bearer {token}"})
-        assert (answer.status_code, answer.json()["code"]) == (401, code)
-    await fleet.good("GET", HUBS)
-    await fleet.operators.disable("Ada")
-    assert (await fleet.ask("GET", HUBS)).json()["code"] == "session_revoked"
-    await fleet.operators.disable("Ada", disabled=False)
-    assert (await fleet.ask("GET", HUBS)).status_code == 401, "shut out is shut out: a new token is needed"
-    over, _ = await fleet.operators.token("Ada", days=0)
-    answer = await fleet.cloud.http.get(HUBS, headers={"Authorization": f"Bearer {over}"})
-    assert answer.json()["code"] == "token_expired"
+
+    async def code_of(token: str) -> str | None:
+        answer = await standing.cloud.http.get(HUBS, headers={"Authorization": f"Bearer {token}"})
+        return answer.json().get("code")
+
+    await standing.operators.add("Eve")
+    first, _ = await standing.operators.token("Eve")
+    second, row = await standing.operators.token("Eve")
+    await standing.operators.revoke(row.token_id)
+    assert [await code_of(token) for token in (first, second, second + "x")] == [
+        None, "session_revoked", "token_invalid",
+    ]  # fmt: skip
+    await standing.operators.disable("Eve")
+    assert await code_of(first) == "session_revoked"
+    await standing.operators.disable("Eve", disabled=False)
+    assert await code_of(first) == "session_revoked", "shut out is shut out: a new token is needed"
+    over, _ = await standing.operators.token("Eve", days=0)
+    assert await code_of(over) == "token_expired"
+    await standing.good("GET", HUBS)
 
 
 @on_postgresql
@@ -172,27 +198,28 @@ async def test_the_hubs_of_every_clinic(fleet: Fleet) -> None:
         assert (await fleet.ask("GET", HUBS, params={"cursor": wrong})).json()["code"] == "bad_cursor"
 
 
-async def test_rings_and_their_settings(fleet: Fleet) -> None:
+@in_one_loop
+async def test_rings_and_their_settings(standing: Fleet) -> None:
     """A hub is told what its ring is to run, and its settings, under a number that is another with every change."""
-    ours, theirs = fleet.cloud.ours, fleet.cloud.theirs
-    offered(fleet.data, "0.2.0")
+    ours, theirs = standing.cloud.ours, standing.cloud.theirs
+    offered(standing.data, "0.2.0")
     assert (await told(ours, "0.1.0"))["version"] == "0.2.0", "the newest there is"
-    hub = await fleet.good("POST", f"{HUBS}/{ours.hub_id}", json={"ring": "canary"})
+    hub = await standing.good("POST", f"{HUBS}/{ours.hub_id}", json={"ring": "canary"})
     assert (hub["hub_id"], hub["ring"]) == (ours.hub_id, "canary")
-    changed = await fleet.good("POST", "/v1/fleet/rings/canary", json={"settings": {"log_level": "debug"}})
+    changed = await standing.good("POST", "/v1/fleet/rings/canary", json={"settings": {"log_level": "debug"}})
     assert changed == {
         "ring": "canary", "version": None, "hubs": 1,
         "settings": {"log_level": "debug", "requests_per_s": None, "ops_per_s": None},
     }  # fmt: skip
     answer = await told(ours, "0.1.0")
     assert (answer["ring"], answer["settings"]["log_level"]) == ("canary", "debug")
-    await fleet.good("POST", "/v1/fleet/rings/all", json={"settings": {"ops_per_s": 5_000}})
+    await standing.good("POST", "/v1/fleet/rings/all", json={"settings": {"ops_per_s": 5_000}})
     assert (await told(theirs, "0.1.0"))["settings_revision"] not in {0, answer["settings_revision"]}
-    offered(fleet.data, "0.3.0", b"newer")
-    await fleet.good("POST", "/v1/fleet/rings/canary", json={"version": "0.2.0"})
+    offered(standing.data, "0.3.0", b"newer")
+    await standing.good("POST", "/v1/fleet/rings/canary", json={"version": "0.2.0"})
     assert (await told(ours, "0.1.0"))["version"] == "0.2.0"
     assert (await told(theirs, "0.1.0"))["version"] == "0.3.0"
-    rings = {ring["ring"]: ring for ring in (await fleet.good("GET", "/v1/fleet/rings"))["rings"]}
+    rings = {ring["ring"]: ring for ring in (await standing.good("GET", "/v1/fleet/rings"))["rings"]}
     assert [(name, ring["version"], ring["hubs"]) for name, ring in rings.items()] == [
         ("canary", "0.2.0", 1), ("early", None, 0), ("all", None, 1),
     ]  # fmt: skip
@@ -204,8 +231,8 @@ async def test_rings_and_their_settings(fleet: Fleet) -> None:
         ("rings/UP", {"version": "0.2.0"}),
         ("hubs/" + ours.hub_id, {"ring": ""}),
     ):
-        assert (await fleet.ask("POST", f"/v1/fleet/{path}", json=body)).status_code == 422, (path, body)
-    assert (await fleet.ask("POST", f"{HUBS}/{ours.clinic_id}", json={"ring": "early"})).status_code == 404
+        assert (await standing.ask("POST", f"/v1/fleet/{path}", json=body)).status_code == 422, (path, body)
+    assert (await standing.ask("POST", f"{HUBS}/{ours.clinic_id}", json={"ring": "early"})).status_code == 404
 
 
 @on_postgresql
@@ -301,9 +328,10 @@ async def settled(fleet: Fleet, path: str, **expected: int) -> Any:
             await asyncio.sleep(0.05)
 
 
-async def test_reports_are_bounded(fleet: Fleet) -> None:
+@in_one_loop
+async def test_reports_are_bounded(standing: Fleet) -> None:
     """What is no report is refused, and who reports all the time waits."""
-    ours = fleet.cloud.ours
+    ours = standing.cloud.ours
     good = {"version": "0.1.0", "health": {"ok": True}}
     for wrong in (
         {"version": "newest"}, {"compatible": "../x"}, {"health": {"ok": True, "failing": ["no such thing!"]}}, {"backlog": -1},
