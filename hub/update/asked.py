@@ -4,6 +4,7 @@ in which nobody pushes. Installing is another process's, which may do what a hub
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -118,7 +119,8 @@ def reporting_of(
     from hub.update.reporting import Reporting, Told
 
     file = settings.places.remote
-    told = Told(Machine(Path("/")), version, services.health.full, doors.link, read_remote(file).revision)
+    root = Path(os.environ.get("MEDXZ_MACHINE_ROOT", "/"))  # as `medxz-hub update --root`, for trying
+    told = Told(Machine(root), version, services.health.full, doors.link, read_remote(file).revision)
     return Reporting(doors.cloud, told, file, clock)
 
 

@@ -215,7 +215,8 @@ def site(tmp_path: Path, keys: Keys) -> Iterator[Site]:
 def test_from_the_cloud(site: Site, keys: Keys, tmp_path: Path) -> None:
     """What is added to the cloud is offered, fetched, installed, and kept once the hub is in step again."""
     offered = cloud_release(site.cloud, keys.bundle(tmp_path / "new.raucb", "0.2.0"))
-    assert site.machine.update("--check")[1] == {"state": "offered", **offered}
+    assert offered.pop("held") is False
+    assert site.machine.update("--check")[1] == {"state": "offered", "go_back": False, **offered}
     status, told = site.machine.update()
     assert (status, told["state"]) == (0, "restarting"), told
     assert not list((tmp_path / "hub.update").glob("*.raucb")), "what was installed makes room"
