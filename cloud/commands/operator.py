@@ -44,18 +44,20 @@ def add(at: At, name: str) -> None:
 @at_cloud
 @operator_option
 @click.option("--expires", type=Span(), help="How long it is good, in whole days: 30d. [default: 365d]")
-def token(at: At, who: str, expires: int | None) -> None:
+@click.option("--read-only", is_flag=True, help="It reads the fleet and decides nothing: for an inventory.")
+def token(at: At, who: str, expires: int | None, read_only: bool) -> None:
     """A token for /v1/fleet. It is shown this once; whoever has it is that operator until it ends or is revoked."""
     days = limits.OPERATOR_TOKEN_DAYS if expires is None else -(-expires // _DAY_S)
     if days > limits.OPERATOR_TOKEN_DAYS_MAX:
         raise click.UsageError(f"--expires is at most {limits.OPERATOR_TOKEN_DAYS_MAX}d")
-    text, row = at.run(lambda office: _operators(office).token(who, days))
+    text, row = at.run(lambda office: _operators(office).token(who, days, read_only=read_only))
     ends = format_time(row.expires_at_ms)
     told = {
         "access_token": text,
         "token_id": row.token_id,
         "operator_id": row.operator_id,
         "expires_at": ends,
+        "read_only": row.read_only,
     }
     at.tell(told, f"{text}\nIt is good until {ends}, and is not shown again.")
 
@@ -76,7 +78,11 @@ def list_operators(at: At, limit: int, cursor: str | None) -> None:
                 "name": row.name,
                 "disabled": row.disabled,
                 "tokens": [
-                    {"token_id": token.token_id, "expires_at": format_time(token.expires_at_ms)}
+                    {
+                        "token_id": token.token_id,
+                        "expires_at": format_time(token.expires_at_ms),
+                        "read_only": token.read_only,
+                    }
                     for token in tokens
                     if token.operator_id == row.operator_id
                     and not token.revoked

@@ -15,7 +15,7 @@ from cloud.fleet.operators import Operators
 from cloud.fleet.rollouts import Releases, Rollouts
 from medxz import limits
 from medxz.accounts.base import Authority
-from medxz.errors import BadCursor, Invalid, MedxzError, TokenMissing
+from medxz.errors import BadCursor, Forbidden, Invalid, MedxzError, TokenMissing
 from medxz.ids import is_uuid
 from medxz.program.listing import read_cursor
 from medxz.service import Rates, Throttle
@@ -76,14 +76,15 @@ class CloudFleet:
         return await self._hubs.page(asked, _hub_place(cursor), limit)
 
     async def put_into_ring(self, operator: Operator, hub_id: str, request: HubRingRequest) -> FleetHub:
+        by = _steering(operator)
         self._heard.set()
-        return await self._hubs.put_into_ring(hub_id, request, operator.operator_id)
+        return await self._hubs.put_into_ring(hub_id, request, by)
 
     async def rings(self) -> RingsAnswer:
         return await self._hubs.rings()
 
     async def set_ring(self, operator: Operator, ring: str, request: RingRequest) -> RingAnswer:
-        return await self._hubs.set_ring(ring, request, operator.operator_id)
+        return await self._hubs.set_ring(ring, request, _steering(operator))
 
     async def rollouts(self, cursor: str | None, limit: int) -> RolloutsAnswer:
         place = _place(cursor)
@@ -95,10 +96,10 @@ class CloudFleet:
         return await self._rollouts.get(rollout_id)
 
     async def begin(self, operator: Operator, request: RolloutRequest) -> RolloutAnswer:
-        return await self._rollouts.begin(request, operator.operator_id)
+        return await self._rollouts.begin(request, _steering(operator))
 
     async def change(self, operator: Operator, rollout_id: str, verb: Verb) -> RolloutAnswer:
-        return await self._rollouts.change(rollout_id, verb, operator.operator_id)
+        return await self._rollouts.change(rollout_id, verb, _steering(operator))
 
     async def report(self, caller: Caller, request: ReportRequest) -> ReportAnswer:
         require(caller, "hub")
@@ -114,6 +115,13 @@ class CloudFleet:
         wish = await self._hubs.wanted(caller.clinic_id, caller.hub_id, kind, version)
         self._heard.set()
         return wish
+
+
+def _steering(operator: Operator) -> str:
+    """Who decides; Forbidden where the token only reads."""
+    if operator.read_only:
+        raise Forbidden("this token reads the fleet, and decides nothing in it")
+    return operator.operator_id
 
 
 def _place(cursor: str | None) -> str | None:

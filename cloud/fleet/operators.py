@@ -39,7 +39,9 @@ class Operators:
 
         return await self._authority.decide(add)
 
-    async def token(self, operator: str, days: int = limits.OPERATOR_TOKEN_DAYS) -> tuple[str, TokenRow]:
+    async def token(
+        self, operator: str, days: int = limits.OPERATOR_TOKEN_DAYS, *, read_only: bool = False
+    ) -> tuple[str, TokenRow]:
         """A new token and what is kept of it."""
         text, now_ms = new_operator_token(), self._authority.clock.now_ms()
 
@@ -48,7 +50,11 @@ class Operators:
             if found.disabled:
                 raise Invalid("this operator is disabled", field="operator")
             row = TokenRow(
-                self._authority.ids.uuid7(), found.operator_id, now_ms, now_ms + days * DAY_MS, False
+                self._authority.ids.uuid7(),
+                found.operator_id,
+                now_ms,
+                now_ms + days * DAY_MS,
+                read_only=read_only,
             )
             await operators.add_token(tx, operator_token_hash(text), row)
             await self._note(tx, "operator_token", found.operator_id, token_id=row.token_id)
@@ -102,7 +108,7 @@ class Operators:
             raise SessionRevoked("this token was revoked")
         if self._authority.clock.now_ms() >= token.expires_at_ms:
             raise TokenExpired("the token has ended: medxz-cloud operator token makes another")
-        return Operator(operator.operator_id, operator.name, token.token_id)
+        return Operator(operator.operator_id, operator.name, token.token_id, token.read_only)
 
     async def _note(self, tx: Tx, event: str, operator_id: str, **detail: object) -> None:
         await self._authority.trail.append(tx, NO_CLINIC, Entry(event, user_id=operator_id, detail=detail))

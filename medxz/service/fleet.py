@@ -32,11 +32,12 @@ Verb = Literal["pause", "resume", "abort"]
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Who keeps the fleet, by a token."""
+    """Who keeps the fleet, by a token; or only looks at it."""
 
     operator_id: str
     name: str
     token_id: str
+    read_only: bool = False
 
     @property
     def owner(self) -> tuple[str, str]:
@@ -56,7 +57,7 @@ class HubsAsked:
 
 
 class Fleet(Protocol):
-    """The use cases. Whose they are, an `Operator` says, but for `report`."""
+    """The use cases. What takes an `Operator` is Forbidden to one whose token only reads."""
 
     async def identify(self, bearer: str | None) -> Operator:
         """TokenInvalid, TokenExpired or SessionRevoked; Forbidden where this server has no fleet."""

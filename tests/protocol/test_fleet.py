@@ -147,6 +147,14 @@ async def test_a_token_ends(standing: Fleet) -> None:
     assert await code_of(first) == "session_revoked"
     await standing.operators.disable("Eve", disabled=False)
     assert await code_of(first) == "session_revoked", "shut out is shut out: a new token is needed"
+    looking, _ = await standing.operators.token("Eve", read_only=True)
+    bearer = {"Authorization": f"Bearer {looking}"}
+    assert await code_of(looking) is None
+    for endpoint in ENDPOINTS:
+        if endpoint.access == "operator" and endpoint.method == "POST":
+            for request in PROBES[endpoint.name](standing.cloud.ours, standing.cloud.ours.names):
+                answer = await standing.cloud.http.post(request.path, json=request.json, headers=bearer)
+                assert answer.json()["code"] == "forbidden", endpoint.name
     over, _ = await standing.operators.token("Eve", days=0)
     assert await code_of(over) == "token_expired"
     await standing.good("GET", HUBS)

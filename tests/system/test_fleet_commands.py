@@ -45,7 +45,8 @@ def test_operators(cloud: Relay) -> None:
     """An operator is added, gets tokens that are told once, and is shut out; each token by itself too."""
     operator_id = cloud.ask("operator", "add", "--name", "Ada")["operator_id"]
     first = cloud.ask("operator", "token", "--operator", "Ada", "--expires", "30d")
-    second = cloud.ask("operator", "token", "--operator", operator_id)
+    second = cloud.ask("operator", "token", "--operator", operator_id, "--read-only")
+    assert (first["read_only"], second["read_only"]) == (False, True)
     assert first["access_token"].startswith(PREFIX)
     assert first["operator_id"] == operator_id
     assert second["expires_at"] > first["expires_at"]

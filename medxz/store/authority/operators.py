@@ -15,16 +15,18 @@ _FIND: Final = """
     SELECT operator_id, name, made_at_ms, disabled FROM fleet_operator WHERE operator_id = $1 OR name = $1"""
 _DISABLE: Final = "UPDATE fleet_operator SET disabled = $2 WHERE operator_id = $1"
 _KEEP: Final = """
-    INSERT INTO fleet_token (token_hash, token_id, operator_id, made_at_ms, expires_at_ms)
-    VALUES ($1, $2, $3, $4, $5)"""
+    INSERT INTO fleet_token (token_hash, token_id, operator_id, made_at_ms, expires_at_ms, read_only)
+    VALUES ($1, $2, $3, $4, $5, $6)"""
 _TOKENS: Final = """
-    SELECT token_id, operator_id, made_at_ms, expires_at_ms, revoked FROM fleet_token ORDER BY token_id"""
+    SELECT token_id, operator_id, made_at_ms, expires_at_ms, revoked, read_only FROM fleet_token
+    ORDER BY token_id"""
 _REVOKE: Final = "UPDATE fleet_token SET revoked = 1 WHERE token_id = $1 RETURNING operator_id"
 _REVOKE_ALL: Final = (
     "UPDATE fleet_token SET revoked = 1 WHERE operator_id = $1 AND revoked = 0 RETURNING token_id"
 )
 _SHOWN: Final = """
-    SELECT token_id, operator_id, made_at_ms, expires_at_ms, revoked FROM fleet_token WHERE token_hash = $1"""
+    SELECT token_id, operator_id, made_at_ms, expires_at_ms, revoked, read_only FROM fleet_token
+    WHERE token_hash = $1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class TokenRow:
     operator_id: str
     made_at_ms: int
     expires_at_ms: int
-    revoked: bool
+    revoked: bool = False
+    read_only: bool = False
 
 
 async def add(tx: Tx, operator_id: str, name: str, now_ms: int) -> bool:
@@ -64,7 +67,9 @@ async def set_disabled(tx: Tx, operator_id: str, *, disabled: bool) -> None:
 
 
 async def add_token(tx: Tx, token_hash: bytes, token: TokenRow) -> None:
-    await tx.rows(_KEEP, token_hash, token.token_id, token.operator_id, token.made_at_ms, token.expires_at_ms)
+    await tx.rows(
+        _KEEP, token_hash, token.token_id, token.operator_id, token.made_at_ms, token.expires_at_ms, int(token.read_only)
+    )  # fmt: skip
 
 
 async def tokens(tx: Tx) -> list[TokenRow]:
@@ -98,5 +103,5 @@ def _operator(row: tuple[Any, ...]) -> OperatorRow:
 
 
 def _token(row: tuple[Any, ...]) -> TokenRow:
-    token_id, operator_id, made_at_ms, expires_at_ms, revoked = row
-    return TokenRow(token_id, operator_id, made_at_ms, expires_at_ms, bool(revoked))
+    token_id, operator_id, made_at_ms, expires_at_ms, revoked, read_only = row
+    return TokenRow(token_id, operator_id, made_at_ms, expires_at_ms, bool(revoked), bool(read_only))
