@@ -133,7 +133,7 @@ class Machine:
             ["-accel", "kvm", "-cpu", "host"] if has_kvm() else ["-accel", "tcg,thread=multi", "-cpu", "max"]
         )
         return [
-            "qemu-system-x86_64", "-M", "q35", *fast, "-smp", "1", "-uuid", "6d65647a-0000-4000-8000-00000000000a",
+            "qemu-system-x86_64", "-M", "q35", *fast, "-smp", "2", "-uuid", "6d65647a-0000-4000-8000-00000000000a",
             "-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE.fd",
             "-drive", f"if=pflash,format=raw,file={variables}",
             "-device", "virtio-net-pci,netdev=lan", "-device", "i6300esb", "-action", "watchdog=none",
@@ -183,18 +183,6 @@ class Machine:
             self.process.kill()
             self.process.wait()
             self.process = None
-
-    def shut_down(self) -> None:
-        self.ssh("systemctl", "--no-block", "poweroff")
-        assert self.process is not None
-        self.process.wait(60)
-        self.process = None
-
-    def restart(self) -> None:
-        """From inside, and until it is a new start."""
-        before = self.boot_id()
-        self.ssh("systemctl", "--no-block", "reboot")
-        self.wait_for_another_start(before)
 
     def wait_for_another_start(self, before: str, seconds: float = BOOT_S) -> None:
         def is_another() -> bool:

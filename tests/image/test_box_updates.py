@@ -38,7 +38,7 @@ def better(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One whose hub does not start, since what opens its database is missing."""
     folder = tmp_path_factory.mktemp("broken")
-    library = "/usr/lib/medxz-hub/lib/python3.11/site-packages/sqlcipher3/__init__.py"
+    library = "/usr/lib/medxz-hub/lib/python3.11/site-packages/sqlcipher3/dbapi2.py"
     root = images.changed("amd64", folder / "rootfs.ext4", next_version(2), without=library)
     soon = folder / "soon.conf"
     soon.write_text(SOON)
@@ -126,9 +126,6 @@ def test_an_update_is_installed_tried_and_kept(box: Box, better: Path) -> None:
     assert told["version"] == next_version(1)
     assert told["last_update"]["state"] == "confirmed"
     all_is_there(box, "AfterAnUpdate")
-    box.machine.restart()
-    wait_until_served(box.machine)
-    assert box.machine.slot() == "B"
 
 
 def test_an_older_version_is_refused(box: Box, tmp_path: Path) -> None:
