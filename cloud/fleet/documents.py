@@ -79,7 +79,7 @@ def member_of(row: FactsRow, rollout_id: str, silent_before_ms: int) -> Member:
         ring=row.ring,
         version=row.version,
         kind=row.compatible,
-        is_silent=row.heard_ms < silent_before_ms,
+        is_silent=row.version is None or row.heard_ms < silent_before_ms,
         unwell=_unwell(report, row.version),
         backlog=None if report is None else report.backlog,
         failed=failed,

@@ -90,17 +90,19 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far it is on one hub that it has come to. `since_ms`: in this state; `before`: what the hub ran then."""
+    """How far it is on one hub that it has come to. `since_ms`: in this state; `before`: what the hub ran then, where
+    that was known.
+    """
 
     progress: Progress
     since_ms: int
-    before: str
+    before: str | None
     why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One hub, by the last that was heard of it. `failed`: the version that it gave back last, and why."""
+    """One hub, by the last that was heard of it; `is_silent` where nothing was for a while, or never. `failed`: the version that it gave back last, and why."""
 
     key: HubKey
     ring: str
@@ -138,13 +140,13 @@ def wish(ring_version: str | None, step: Step | None, rollout: Rollout | None) -
     if step is None or rollout is None:
         return Wish(ring_version)
     if step.progress == "failed" or rollout.state == "aborted":
-        return Wish(step.before, instead_of=rollout.plan.version)
+        return Wish(step.before or ring_version, instead_of=rollout.plan.version)
     if rollout.state == "running":
         return Wish(rollout.plan.version)
     if rollout.state == "done":
         return Wish(ring_version)
     has_it = step.progress in {"settling", "done"}
-    return Wish(rollout.plan.version if has_it else step.before)  # paused: nobody else begins
+    return Wish(rollout.plan.version if has_it else step.before or ring_version)  # paused: nobody else begins
 
 
 def advance(rollout: Rollout, members: Iterable[Member], now_ms: int) -> Outcome:
@@ -187,8 +189,14 @@ def change(rollout: Rollout, verb: Verb, members: Iterable[Member], now_ms: int)
 
 
 def is_for(plan: Plan, member: Member) -> bool:
-    """Whether a hub is one that this release can come to: of a kind that it was made for, and on an older one."""
-    if member.kind not in plan.kinds or member.version is None:
+    """Whether a hub is one that this release can come to: of a kind that it was made for, and on an older one.
+
+    One that never told what it runs may be. It is waited for like one that is away, or a rollout to hubs of which nothing
+    is known yet would be through in a moment, and every one of them have it.
+    """
+    if member.version is None:
+        return True
+    if member.kind not in plan.kinds:
         return False
     try:
         return Version.read(member.version) < Version.read(plan.version)
@@ -211,7 +219,8 @@ def _followed(plan: Plan, member: Member, now_ms: int) -> Step:
     progress, why = _seen(plan, member, step, now_ms)
     if progress == step.progress:
         return step
-    return Step(progress, now_ms, step.before, why)
+    ran = step.before or (None if member.version == plan.version else member.version)
+    return Step(progress, now_ms, ran, why)
 
 
 def _seen(plan: Plan, member: Member, step: Step, now_ms: int) -> tuple[Progress, str | None]:
@@ -247,7 +256,6 @@ def _released(
         if waiting:
             waiting.sort(key=lambda member: (member.is_silent, member.key))
             for member in waiting[: plan.serial.batch(len(members))]:
-                assert member.version is not None
                 why = _SILENT if member.is_silent else None
                 steps[member.key] = Step("away" if why else "offered", now_ms, member.version, why)
             break

@@ -62,8 +62,10 @@ _SET_RING: Final = """
     INSERT INTO hub_fleet (clinic_id, hub_id, ring) VALUES ($1, $2, $3)
     ON CONFLICT (clinic_id, hub_id) DO UPDATE SET ring = excluded.ring"""
 _STEP: Final = """
-    UPDATE hub_fleet SET rollout_id = $3, progress = $4, since_ms = $5, before_version = $6, why = $7
-    WHERE clinic_id = $1 AND hub_id = $2"""
+    INSERT INTO hub_fleet (clinic_id, hub_id, rollout_id, progress, since_ms, before_version, why)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT (clinic_id, hub_id) DO UPDATE SET rollout_id = excluded.rollout_id, progress = excluded.progress,
+    since_ms = excluded.since_ms, before_version = excluded.before_version, why = excluded.why"""
 _FORGET_STEPS: Final = f"""
     UPDATE hub_fleet SET rollout_id = NULL, progress = NULL WHERE coalesce(ring, '{RING}') = $1
     AND rollout_id <> $2"""
@@ -76,7 +78,7 @@ class StepRow:
     rollout_id: str
     progress: str
     since_ms: int
-    before: str
+    before: str | None
     why: str | None
 
 
@@ -177,7 +179,6 @@ async def set_ring(tx: Tx, clinic_id: str, hub_id: str, ring: str) -> None:
 
 
 async def put_step(tx: Tx, clinic_id: str, hub_id: str, step: StepRow) -> None:
-    """Of a hub that has told what it runs."""
     await tx.rows(
         _STEP, clinic_id, hub_id, step.rollout_id, step.progress, step.since_ms, step.before, step.why
     )
@@ -204,6 +205,6 @@ def _facts(row: tuple[Any, ...]) -> FactsRow:
 
 
 def _step(
-    rollout_id: str | None, progress: str, since_ms: int, before: str, why: str | None
+    rollout_id: str | None, progress: str, since_ms: int, before: str | None, why: str | None
 ) -> StepRow | None:
     return None if rollout_id is None else StepRow(rollout_id, progress, since_ms, before, why)

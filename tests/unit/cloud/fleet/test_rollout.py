@@ -178,6 +178,22 @@ def test_who_does_not_take_it() -> None:
     assert [world.progress(n) for n in (1, 2, 3)] == ["failed", "skipped", "skipped"]
 
 
+def test_who_never_told_what_it_runs() -> None:
+    """A hub of which nothing is known holds the rings behind it up as one that is away does, and is offered it when it tells."""
+    world = World.of(begun(), hub(1, "canary", version=None, kind=None, is_silent=True), hub(2))
+    world.step()
+    assert [world.progress(n) for n in (1, 2)] == ["away", "waiting"]
+    assert world.wanted(1) == (NEW, None)
+    world.set(1, version=OLD, kind=KIND, is_silent=False)
+    world.step()
+    assert world.progress(1) == "offered"
+    world.set(1, failed=(NEW, "it does not serve"))
+    world.step()
+    assert (world.rollout.state, world.wanted(1)) == ("paused", (None, NEW)), (
+        "what it ran is not known: its ring's"
+    )
+
+
 def test_aborted_everybody_goes_back() -> None:
     """Rings get their version back, and who took it is told to go back to what it ran; others are told nothing."""
     world = World.of(begun(), hub(1, "canary", version="0.1.5"), hub(2), hub(3))
