@@ -254,6 +254,7 @@ async def _controlled(hub: Hub, around: Surroundings, tls: Tls, started_ms: int)
         {**commands.table(), **pairing_commands(hub.doors.pairing), **renewal_commands(tls)}
         | hub.backups.table()
         | hub.updates.table()
+        | hub.doors.operators.table()
         | courier.table(),
         around.say,
     )

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from hub.audit_command import audit
 from hub.backup.command import backup
 from hub.backup.restore_command import restore
 from hub.boot.command import first_boot
@@ -23,9 +23,6 @@ from hub.renewal import renew
 from hub.update.command import update
 from medxz.commandline import DONE, FAILED, Example, Examples, Uuid
 from medxz.program.outcome import outcome, tell
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.group(
@@ -235,7 +232,7 @@ def doctor(context: click.Context, data: Path, key_file: Path | None, as_json: b
     context.exit(DONE if well else FAILED)
 
 
-for command in (pair, user, device, first_boot, backup, restore, renew, update, export, import_):
+for command in (pair, user, device, first_boot, backup, restore, renew, audit, update, export, import_):
     cli.add_command(command)
 
 

@@ -15,6 +15,7 @@ from hub.advertise.presence import Presence
 from hub.alone.accounts import LoneAccounts
 from hub.alone.by_token import ByToken
 from hub.alone.office import forget_accounts, keeping_office
+from hub.auditing import AuditDesk
 from hub.config import Settings
 from hub.identity import HubIdentity
 from hub.pairing import ClaimedPairing, LonePairing, Pairing
@@ -63,6 +64,7 @@ class Doors:
     link: Callable[[], Link]
     notes: Audit
     audit: Audited
+    operators: AuditDesk
     pairing: Pairing
     certificate: CloudCertificate | None = None
     cloud_ca_certificates: Sequence[str] = ()
@@ -107,6 +109,7 @@ async def open_doors(storage: Storage, identity: HubIdentity, around: Surroundin
     transactions, trail = await storage.open_audit(), AuditTrail(around.ids, clock)
     notes = AuditNotes(transactions, trail, clock)
     audit = AuditView(transactions, identity.clinic_id, ListCursors(storage.log), notes)
+    operators = AuditDesk(transactions, identity.clinic_id, notes)
     try:
         if identity.claim is None:
             registry.config = _own_config(around, identity)
@@ -114,7 +117,7 @@ async def open_doors(storage: Storage, identity: HubIdentity, around: Surroundin
             async with keeping_office(storage, identity, transactions, around.ids, trail) as office:
                 yield Doors(
                     trusted.verifier(clock, clock.witness), LoneAccounts(office, registry, by_token, around.lan_url),
-                    Link, notes, audit, LonePairing(office, around.lan_url), office=office,
+                    Link, notes, audit, operators, LonePairing(office, around.lan_url), office=office,
                 )  # fmt: skip
         else:
             await forget_accounts(storage, transactions)
@@ -122,12 +125,13 @@ async def open_doors(storage: Storage, identity: HubIdentity, around: Surroundin
                 registry.keys, registry.config = identity.claim.keys, config_of(identity.claim.config)
             async with _connected(storage, identity, around, trusted, notes) as made:
                 yield Doors(
-                    trusted.verifier(clock, clock.witness), made.accounts, made.uplink.link, notes, audit,
+                    trusted.verifier(clock, clock.witness), made.accounts, made.uplink.link, notes, audit, operators,
                     ClaimedPairing(made.accounts, identity, around.lan_url), made.certificate,
                     identity.claim.cloud_ca_certificates, made.neighbours,
                     made.uplink.in_step.wait, cloud=made.cloud, connection=made,
                 )  # fmt: skip
     finally:
+        await operators.close()
         with suppress(MedxzError):
             await notes.close()
         await transactions.close()

@@ -17,7 +17,7 @@ IDS = RandomIds()
 DEVICE, USER = IDS.uuid7(), IDS.uuid7()
 RUNNING_OR_NOT = pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
 COMMANDS = (
-    "init", "claim", "run", "token", "ca", "pair", "status", "doctor", "backup", "restore", "export", "import", "renew", "update",
+    "init", "claim", "run", "token", "ca", "pair", "status", "doctor", "backup", "restore", "export", "import", "renew", "audit", "update",
 )  # fmt: skip
 GROUPS = {
     "user": ("add", "list", "disable", "passwd", "roles"), "device": ("list", "revoke"),
