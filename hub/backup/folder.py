@@ -77,19 +77,24 @@ class Folder:
                 shutil.rmtree(unfinished)
 
     def make_room(self, needed: int, *, beside: int = ROOM_BYTES) -> list[str]:
-        """Let the oldest go until so much fits and `beside` is left; CommandFailed where it never does."""
+        """Let the oldest go until so much fits and `beside` is left; CommandFailed where it never does.
+
+        Where all of them would not be enough none goes: the disk is full of something else.
+        """
         gone: list[str] = []
+        *older, _newest = self.all() or [self.path]
+        hopeless = self._free() + sum(map(_bytes_in, older)) < needed + beside
         while (free := self._free()) < needed + beside:
-            found = self.all()
-            if len(found) < 2:
+            if hopeless or not older:
                 raise CommandFailed(
                     f"{self.place} has {free // limits.MIB} MiB free, and a backup takes"
                     f" {(needed + beside) // limits.MIB + 1} MiB",
                     "make room there, or give another --to",
                     "no_room",
                 )
-            shutil.rmtree(found[0])
-            gone.append(found[0].name)
+            oldest = older.pop(0)
+            shutil.rmtree(oldest)
+            gone.append(oldest.name)
         return gone
 
     def prune(self) -> list[str]:
@@ -101,7 +106,8 @@ class Folder:
 
     def keep_newest(self, count: int) -> list[str]:
         """Let all others go; their names."""
-        gone = self.all()[:-count]
+        found = self.all()
+        gone = found[: max(0, len(found) - count)]
         for path in gone:
             shutil.rmtree(path)
         return [path.name for path in gone]
@@ -109,6 +115,13 @@ class Folder:
     def _free(self) -> int:
         folder = next(path for path in (self.path, *self.path.parents) if path.exists())
         return shutil.disk_usage(folder).free
+
+
+def _bytes_in(backup: Path) -> int:
+    """What goes free with it."""
+    with suppress(OSError):
+        return sum(file.lstat().st_size for file in backup.iterdir())
+    return 0
 
 
 def find_backup(place: Path) -> Path:

@@ -179,19 +179,37 @@ def test_only_backups_are_removed(tmp_path: Path) -> None:
 
 
 def test_the_oldest_go_where_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new one that does not fit costs the oldest ones, and never the newest: then it is refused in a line."""
+    """A new one that does not fit costs the oldest ones; where all but the newest are not enough, it costs none."""
     folder = Folder(tmp_path, HUB)
     every = [a_backup(folder, stamp) for stamp in reversed(stamps(4, timedelta(days=1)))]
+    for backup in every:
+        (backup / "audit.db").write_bytes(
+            bytes(10_000 - sum(file.stat().st_size for file in backup.iterdir()))
+        )
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(
         "hub.backup.folder.shutil.disk_usage",
-        lambda _path: usage._replace(free=1_000 * (4 - len(folder.all()))),
+        lambda _path: usage._replace(free=10_000 * (4 - len(folder.all()))),
     )
-    assert folder.make_room(2_000, beside=0) == [every[0].name, every[1].name]
+    assert folder.make_room(20_000, beside=0) == [every[0].name, every[1].name]
     with pytest.raises(CommandFailed, match="MiB free") as refused:
-        folder.make_room(4_000, beside=0)
+        folder.make_room(40_000, beside=0)
     assert refused.value.code == "no_room"
-    assert folder.all() == [every[-1]]
+    assert folder.all() == every[2:]
+    assert folder.make_room(30_000, beside=0) == [every[2].name]
+    with pytest.raises(CommandFailed, match="MiB free"):
+        folder.make_room(40_000, beside=0)
+    assert folder.all() == [every[3]]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_so_many_are_kept(tmp_path: Path, count: int) -> None:
+    """The newest so many stay and all others go, also where none is to stay."""
+    folder = Folder(tmp_path, HUB)
+    every = [a_backup(folder, stamp) for stamp in reversed(stamps(3, timedelta(days=1)))]
+    gone = folder.keep_newest(count)
+    assert folder.all() == every[max(0, 3 - count) :]
+    assert len(gone) + len(folder.all()) == 3
 
 
 def test_what_is_carried_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

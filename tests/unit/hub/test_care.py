@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from hub.backup.folder import Folder
 from hub.backup.note import BackupNote, Trouble
 from hub.care.advice import advice_for
+from hub.care.care import Care
 from hub.care.checks import (
     BACKUP_AGE_MS,
     CERTIFICATE_LEFT_MS,
@@ -22,9 +25,13 @@ from hub.care.checks import (
 )
 from hub.care.machine import Machine, Memory, Wear
 from hub.care.parts import APART_S, STUCK_S, Parts, Restarts
+from hub.config import HubPlaces
 from medxz import limits
 from medxz.clock import format_time
 from medxz.errors import StorageFull
+from medxz.ids import RandomIds
+from medxz.program.backup_files import MANIFEST
+from medxz.program.keeping import stamp_of
 from medxz.store import room
 from medxz.store.room import Room, refuse_without_room, room_of
 from tests.making import NOON_MS, HandClock
@@ -172,3 +179,27 @@ def test_restarts_lie_apart() -> None:
     clock.time_ms += 1_000
     assert restarts.may_again(clock)
     assert "views stood still" in restarts.told
+
+
+@pytest.mark.parametrize(
+    ("note", "left"),
+    [
+        (BackupNote(), 1),
+        (BackupNote(carried_at=format_time(NOON_MS)), 0),
+        (BackupNote(carried_at=format_time(NOON_MS), owed=True), 1),
+    ],
+)
+async def test_backups_go_where_room_is_little(tmp_path: Path, note: BackupNote, left: int) -> None:
+    """The last one too where one has left the box, and not where it is to be carried up still."""
+    places, server_id = HubPlaces(tmp_path / "hub"), RandomIds().uuid7()
+    folder = Folder(places.backups, server_id)
+    for number in range(3):
+        with folder.making(stamp_of(number * 1_000)) as unfinished:
+            (unfinished / MANIFEST).write_text("{}")
+    storage = SimpleNamespace(places=places, log=SimpleNamespace(server_id=server_id))
+    cared: Any = SimpleNamespace(
+        storage=storage, backups=SimpleNamespace(note=note, is_running=False), machine=Machine(tmp_path)
+    )
+    said: Any = SimpleNamespace(warning=lambda *_, **__: None)
+    await Care(cared, said)._make_room()
+    assert len(folder.all()) == left
