@@ -139,10 +139,10 @@ class Care:
             await storage.log.checkpoint()
 
     async def _make_room(self) -> None:
-        """The hub's own backups go first; the last one only where one has left the box."""
-        storage = self._cared.storage
+        """The hub's own backups go first; the last one only where one has left the box, and not where it is to follow."""
+        storage, note = self._cared.storage, self._cared.backups.note
         folder = local_folder(storage.places, storage.log.server_id)
-        kept = 0 if self._cared.backups.note.carried_at is not None else 1
+        kept = 0 if note.carried_at is not None and not note.owed else 1
         if len(folder.all()) > kept and not self._cared.backups.is_running:
             gone = await asyncio.to_thread(folder.keep_newest, kept)
             self._say.warning("little room: backups on this disk were let go", count=len(gone))
