@@ -119,6 +119,7 @@ def _updater(data: Path, root: Path, as_json: bool, progress: Progress) -> Updat
         machine=Machine(root),
         backend=_backend(root),
         hub=RunningHub(places_of(data).socket),
+        fetched_in=places_of(data).beside(".update"),
         backup=lambda: _back_up(data),
         needs_backup=needs_backup,
         say=say,

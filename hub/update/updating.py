@@ -8,8 +8,6 @@ version that runs is still being tried. A power cut anywhere leaves the hub on w
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hub.update.machine import Image, Machine, Trial
+from hub.update.taking import take_brought, take_fetched
 from medxz.clock import SystemClock, format_time
 from medxz.errors import CloudRequired
 from medxz.program.errors import CommandFailed
@@ -60,11 +59,14 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Updater:
-    """One machine's. `backup` makes one, and raises CommandFailed where it can't; `say` tells a person what goes on."""
+    """One machine's. `fetched_in` is the hub's folder for what it fetches; `backup` makes one, and raises CommandFailed where it
+    can't; `say` tells a person what goes on.
+    """
 
     machine: Machine
     backend: Backend
     hub: Hub
+    fetched_in: Path
     backup: Callable[[], None]
     needs_backup: Callable[[str], bool]
     say: Callable[[str], None] = lambda _line: None
@@ -90,13 +92,14 @@ class Updater:
                 return _told("current", self.machine.image().version)
             self._refuse_again(str(offer["version"]), wish)
             may_go_back = bool(offer.get("go_back")) and self._ran_before(str(offer["version"]))
-            fetched = self._fetched(offer)
-            return self._install(self._taken(fetched, move=True), replace(wish, go_back=may_go_back))
+            take_fetched(self.fetched_in, self._fetched(offer), self.machine.bundle)
+            return self._install(replace(wish, go_back=may_go_back))
 
     def from_file(self, place: Path, wish: Wish) -> Json:
         """A bundle that somebody brought."""
         with self._alone():
-            return self._install(self._taken(bundle_in(place, self.backend.pattern), move=False), wish)
+            take_brought(bundle_in(place, self.backend.pattern), self.machine.bundle)
+            return self._install(wish)
 
     # ------------------------------------------------------------------------------------- the steps
 
@@ -134,38 +137,22 @@ class Updater:
                 "failed_before",
             )
 
-    def _fetched(self, offer: Json) -> Path:
+    def _fetched(self, offer: Json) -> str:
+        """Its name in the hub's folder."""
         self.say(f"{offer['version']} is fetched from the cloud, {offer['size'] >> 20} MiB")
         while True:
             told = self.hub.ask("update_fetch", offer)
             self.progress(told["done"], told["size"])
             if told["state"] == "done":
-                return Path(told["file"])
+                return Path(told["file"]).name
             if told["state"] == "failed":
                 if told["needs_cloud"]:
                     raise CloudRequired(f"the bundle can't be fetched now: {told['why']}")
                 raise CommandFailed(f"the bundle can't be fetched: {told['why']}", "see the hub's log")
             self.sleep(LOOK_EVERY_S / 4)
 
-    def _taken(self, bundle: Path, *, move: bool) -> Path:
-        """It lies where nobody but this process's user writes: what was proved is what is installed."""
-        place = self.machine.bundle
-        place.unlink(missing_ok=True)
-        try:
-            if move:
-                shutil.move(bundle, place)
-                os.chown(place, os.geteuid(), os.getegid())
-            else:
-                shutil.copyfile(bundle, place)
-            place.chmod(0o600)
-        except OSError as error:
-            place.unlink(missing_ok=True)
-            raise CommandFailed(
-                f"{bundle} can't be read: {error.strerror}", "is the stick whole, is there room?"
-            ) from None
-        return place
-
-    def _install(self, bundle: Path, wish: Wish) -> Json:
+    def _install(self, wish: Wish) -> Json:
+        bundle = self.machine.bundle
         try:
             image, slots = self.machine.image(), self.backend.slots()
             info = self.backend.inspect(bundle)

@@ -123,7 +123,7 @@ class Box:
     @property
     def updater(self) -> Updater:
         return Updater(
-            self.machine, self.backend, self.hub, self._back_up, lambda _build: self.needs_backup,
+            self.machine, self.backend, self.hub, self.root, self._back_up, lambda _build: self.needs_backup,
             monotonic=self.clock.monotonic, sleep=self._sleep,
         )  # fmt: skip
 

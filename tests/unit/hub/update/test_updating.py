@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from hub.update.backend import BundleInfo
 from hub.update.updating import Wish
+from medxz import limits
 from medxz.errors import CloudRequired
 from medxz.program.errors import CommandFailed
 from tests.unit.hub.update.box import KIND, Box
@@ -104,6 +108,66 @@ def test_from_the_cloud(box: Box, tmp_path: Path) -> None:
     ]
     assert box.updater.from_cloud(Wish())["state"] == "restarting"
     assert not fetched.exists()
+
+
+def fetched_as(box: Box, file: Path) -> None:
+    """A hub that says that what it fetched lies there."""
+    box.hub.offer = OFFER
+    box.hub.fetched = [
+        {"state": "done", "done": 2, "size": 2, "file": str(file), "why": None, "needs_cloud": False}
+    ]
+
+
+def test_what_was_proved_is_what_is_installed(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that was broken into and has its bundle still open changes nothing of it once it was proved."""
+    fetched, backend = box.bundle(), box.backend
+    other = box.bundle("0.0.9").read_bytes()
+    proving = backend.inspect
+    with fetched.open("r+b") as held:
+
+        def proved(bundle: Path) -> BundleInfo:
+            found = proving(bundle)
+            held.seek(0)
+            held.write(other)
+            held.truncate()
+            held.flush()
+            return found
+
+        monkeypatch.setattr(backend, "inspect", proved)
+        fetched_as(box, fetched)
+        box.updater.from_cloud(Wish(restart=False))
+    assert backend.holds["B"] == "0.2.0"
+
+
+def test_a_hub_names_no_other_file(box: Box, tmp_path: Path) -> None:
+    """Of what root has nothing is taken or lost, wherever the hub says that its bundle lies, nor through a link."""
+    box.updater.from_file(box.bundle("0.1.1"), Wish(restart=False))
+    box.failed_in("failed")
+    for file in (box.machine.folder / "trial.json", tmp_path / "link.raucb", tmp_path / "run"):
+        if file.name == "link.raucb":
+            file.symlink_to(box.bundle())
+        fetched_as(box, file)
+        with pytest.raises(CommandFailed):
+            box.updater.from_cloud(Wish())
+    assert box.machine.trial() is not None
+    assert box.bundle().exists()
+    assert not box.machine.bundle.exists()
+
+
+def test_what_can_not_be_a_bundle_fills_no_disk(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is longer than a bundle or than there is room for is refused before a byte of it is copied."""
+    large = tmp_path / "large.raucb"
+    with large.open("wb") as file:
+        file.truncate(limits.RELEASE_BYTES_MAX + 1)
+    assert refused(box, large) == "bundle_refused"
+    pipe = tmp_path / "pipe.raucb"
+    os.mkfifo(pipe)
+    assert refused(box, pipe) == "failed"
+    usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
+    monkeypatch.setattr("hub.update.taking.shutil.disk_usage", lambda _path: usage)
+    assert refused(box, box.bundle()) == "no_room"
 
 
 def test_a_cloud_that_goes_away(box: Box) -> None:
