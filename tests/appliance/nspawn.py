@@ -89,17 +89,12 @@ class Container:
 
     def start(self) -> Container:
         """Boot it; CannotNspawn says what kept it from that."""
-        binds = [
-            f"--bind-ro={TREE}:/{_PROGRAM}/tree",
-            f"--bind-ro={_site_packages()}:/{_PROGRAM}/site-packages",
-        ]
-        if not _base().is_relative_to("/usr"):
-            binds.append(f"--bind-ro={_base()}:/{_PYTHON}")
         with self.console.open("wb") as console:
             self._process = subprocess.Popen(
                 [
+                    *self._before(),
                     # it ends with whoever runs the tests, however that ends
-                    "setpriv", "--pdeathsig=KILL", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--console=pipe",
+                    "setpriv", "--pdeathsig=KILL", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=pipe", self._network(),
                     f"--directory={self.root}", *self._mounts(),
                     "--boot", "--", "--unit=test.target", "--show-status=no",
                 ],
@@ -166,6 +161,14 @@ class Container:
         """A file of /etc or /var as it is called out here."""
         return self.root / inside.removeprefix("/")
 
+    def _before(self) -> list[str]:
+        """What the command line begins with."""
+        return []
+
+    def _network(self) -> str:
+        """Its own loopback and nothing else."""
+        return "--private-network"
+
     def _mounts(self) -> list[str]:
         """What its /usr is made of."""
         mounts = [
@@ -214,10 +217,18 @@ class Container:
         assert self._process is not None
         for child in _children(self._process.pid):
             for leader in (*_children(child), child):
-                with contextlib.suppress(OSError):
-                    if Path(f"/proc/{leader}/comm").read_text().strip() == "systemd":
-                        return leader
+                if _is_first(leader):
+                    return leader
         return None
+
+
+def _is_first(pid: int) -> bool:
+    """Whether it is the PID 1 of a container; what systemd forks is called like it for a moment."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()
+        return len(numbers) > 2 and numbers[-1] == "1" and status.startswith("Name:\tsystemd\n")
+    return False
 
 
 def _children(pid: int) -> list[int]:
