@@ -22,7 +22,7 @@ from medxz.courier.carried_hub import CarriedHub, FromHub
 from medxz.courier.content import NONE, CloudState, HubState, Letters, Ops
 from medxz.courier.envelope import Header, Slice, Unlocked
 from medxz.courier.slices import Making, SetWriter, clear_superseded, contents, find_slices
-from medxz.errors import CourierRefused, MedxzError, PeerRefused
+from medxz.errors import CourierRefused, MedxzError, PeerRefused, PeerUnreachable
 from medxz.have import Have
 from medxz.ids import Ids
 from medxz.peer import Peer
@@ -68,8 +68,15 @@ async def take_in(at: Round, folder: Path, clinic_id: str | None) -> Called:
                 called.refused += [f"{each.name}: it is of another clinic, {clinic}" for each in slices]
                 continue
             opened, sent = await _opened(at, list(slices), worker, called)
-            if sent.state is not None:
+            if sent.state is None:
+                continue
+            try:
                 called.hubs.append(await _answer(at, clinic, hub_id, sent, worker, opened))
+            except PeerUnreachable:  # the cloud itself: nobody else would be answered either
+                raise
+            except (MedxzError, msgspec.MsgspecError, ValueError) as error:
+                why = str(error) if isinstance(error, MedxzError) else "it says something that can't be"
+                called.refused.append(f"the files of hub {hub_id}: {why}")
     finally:
         worker.close()
     return called

@@ -149,7 +149,7 @@ async def contents(slices: Sequence[Unlocked], worker: Worker) -> AsyncGenerator
 def clear_superseded(made: list[Path], folder: Path, is_ours: Callable[[Header], bool]) -> list[Path]:
     """Take away older sets of the same maker for the same receiver, which the new one has all of; those that went."""
     gone = []
-    for path in sorted(folder.glob("*" + UNFINISHED)):
+    for path in sorted(folder.glob(f"medxz-*{ENDING}{UNFINISHED}")):  # what else lies on a stick is not ours
         path.unlink(missing_ok=True)
     for path in sorted(folder.glob("*" + ENDING)):
         if path in made:
