@@ -1,17 +1,20 @@
 """`medxz-hub export` and `import`: files between the hub and a medium that a courier carries.
 
 A running hub makes and takes them in its own directory, and this carries them from and to the medium, file by file: one
-that is there already is not copied again. Refused: a folder that is not there, and a medium without room.
+that is there already is not copied again. It may be root that does so, and a hub that was broken into must not choose what
+root reads and writes: names are a courier's, places are known, links are not followed. Refused: a folder that is not
+there, a medium without room, a name of the hub's that is none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,9 +23,11 @@ import click
 from hub.options import PATH, data_option, json_option, key_option, settings_for
 from medxz.commandline import FAILED, Example
 from medxz.errors import CourierRefused
+from medxz.ids import UUID_PATTERN
 from medxz.program.bars import Progress, progress_bar
 from medxz.program.errors import CommandFailed
 from medxz.program.outcome import tell
+from medxz.store.durable import sync
 
 if TYPE_CHECKING:
     from hub.ask import Json
@@ -31,6 +36,9 @@ if TYPE_CHECKING:
 
 _POLL_S: Final = 0.1
 _UNFINISHED: Final = ".unfinished"
+_NAME: Final = re.compile(rf"medxz-up-{UUID_PATTERN}-{UUID_PATTERN}-[0-9]{{4}}\.courier")
+_READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_WRITING: Final = os.O_WRONLY | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 Ask = Callable[[str, "Json"], "Json"]
 
@@ -52,12 +60,15 @@ def give(data: Path, folder: Path, slice_mb: int | None, *, key_file: Path | Non
     _check_folder(folder)
     places = settings_for(data, key_file).places
     with _hub(places) as ask, progress_bar("packing", quiet=as_json) as progress:
-        begun = ask("courier_export", {} if slice_mb is None else {"slice_mb": slice_mb})
+        ask("courier_export", {} if slice_mb is None else {"slice_mb": slice_mb})
         told = _finished(ask, progress)
-        files = [_copied(Path(begun["out"]) / name, folder / name, progress) for name in told["files"]]
+        made = [places.courier / "out" / _name(name) for name in told["files"]]
+        files = [_copied(path, folder / path.name, progress) for path in made]
+    with suppress(OSError):  # not every file system of a stick can say so
+        sync(folder)
     _tidy(folder, files)
-    for name in told["files"]:  # what is on the medium need not lie on the hub too
-        (Path(begun["out"]) / name).unlink(missing_ok=True)
+    for path in made:  # what is on the medium need not lie on the hub too
+        path.unlink(missing_ok=True)
     answer = {**told, "files": [str(path) for path in files]}
     size = f"{told['bytes'] / 1_048_576:.1f} MiB in {len(files)} files"
     tell(answer, as_json, f"{told['ops']} ops for the cloud lie in {folder}: {size}.")
@@ -84,8 +95,9 @@ def take(context: click.Context, data: Path, folder: Path, *, key_file: Path | N
         own = ask("courier_state", {})["hub_id"]
         mine = [each for each in found.slices if each.header.hub_id == own]
         for each in mine:
-            _copied(each.path, places.courier / "in" / each.name, progress)
-            ask("courier_import", {"name": each.name})
+            name = each.header.file_name  # whatever a browser or a person has made of it
+            _copied(each.path, places.courier / "in" / name, progress)
+            ask("courier_import", {"name": name})
             told = _finished(ask, progress)
             if told["refused"] is None:
                 taken.append({"file": each.name, **told})
@@ -173,11 +185,13 @@ def _copied(source: Path, target: Path, progress: Progress) -> Path:
         return target
     unfinished = target.with_name(target.name + _UNFINISHED)
     try:
-        with source.open("rb") as reading, unfinished.open("wb") as writing:
-            shutil.copyfileobj(reading, writing)
-            writing.flush()
-            os.fsync(writing.fileno())
-        _give_to_owner(unfinished)
+        unfinished.unlink(missing_ok=True)
+        reading, writing = os.open(source, _READING), os.open(unfinished, _WRITING, 0o644)
+        with os.fdopen(reading, "rb") as from_, os.fdopen(writing, "wb") as to:
+            shutil.copyfileobj(from_, to)
+            to.flush()
+            os.fsync(writing)
+            _give_to_owner(writing, target.parent)
         unfinished.rename(target)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
@@ -188,11 +202,17 @@ def _copied(source: Path, target: Path, progress: Progress) -> Path:
     return target
 
 
-def _give_to_owner(path: Path) -> None:
+def _give_to_owner(descriptor: int, folder: Path) -> None:
     """What root puts into the hub's directory the hub has to read."""
-    held = path.parent.stat()
+    held = folder.stat()
     if os.geteuid() == 0 and held.st_uid != 0:
-        os.chown(path, held.st_uid, held.st_gid)
+        os.fchown(descriptor, held.st_uid, held.st_gid)
+
+
+def _name(told: str) -> str:
+    if _NAME.fullmatch(told) is None:
+        raise CommandFailed(f"the hub names {told!r}, which is no file of a courier", "see the hub's log")
+    return told
 
 
 def _tidy(folder: Path, made: list[Path]) -> None:
