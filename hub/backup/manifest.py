@@ -3,7 +3,7 @@
 In clear it says which hub it is of, when it was made, with which recovery key it opens, and which files it has, so
 that who carries it can see that it is whole. The rest is sealed, once by the recovery key and once by the store's own:
 the key of the store, the same list, and what else a new box needs. Refused: a manifest that was altered, or whose
-clear part is another's.
+clear part is another's, or names files elsewhere.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hub.backup.recovery_key import name_of, sealing_key
 from hub.recovery.keepsake import KeptShape
 from medxz.errors import StoreKeyWrong
+from medxz.ids import UUID_PATTERN
 from medxz.program.backup_files import MANIFEST, File
 from medxz.program.errors import CommandFailed
 from medxz.store.authority.secrets import Seal
@@ -61,7 +62,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: Literal[1] = 1
-    hub_id: str
+    hub_id: str = Field(pattern=f"^{UUID_PATTERN}$")
     at: str
     recovery_key: str
     files: Sequence[File]

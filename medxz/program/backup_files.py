@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from medxz import limits
 from medxz.program.errors import CommandFailed
@@ -21,11 +21,11 @@ _READ_BYTES: Final = limits.MIB
 
 
 class File(BaseModel):
-    """One file of a backup, as it lies there."""
+    """One file of a backup, as it lies there: in its folder and nowhere else."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    name: str
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,31}\.[a-z]{1,8}$")
     bytes: int
     sha256: str
 

@@ -212,6 +212,23 @@ def test_so_many_are_kept(tmp_path: Path, count: int) -> None:
     assert len(gone) + len(folder.all()) == 3
 
 
+@pytest.mark.parametrize(
+    ("told", "other"),
+    [('"hub.db"', '"../../../../evil.db"'), ('"hub.db"', '"/tmp/evil.db"'), (HUB, "x/../../evil")],
+)
+def test_a_manifest_leads_nowhere_else(tmp_path: Path, told: str, other: str) -> None:
+    """What is carried, by root too, lies in its folder: a manifest with other names is none, and nothing is written."""
+    source, stick = Folder(tmp_path / "a/b/c/d/here", HUB), Folder(tmp_path / "stick", HUB)
+    backup = a_backup(source, stamp_of(0))
+    (tmp_path / "a" / "evil.db").write_bytes(b"* * * * * root true")
+    text = (backup / MANIFEST).read_text()
+    assert told in text
+    (backup / MANIFEST).write_text(text.replace(told, other))
+    with pytest.raises(CommandFailed, match="no manifest"):
+        carry(backup, stick, lambda _done, _total: None)
+    assert not stick.path.exists()
+
+
 def test_what_is_carried_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A medium that does not give back what was written is found out, and keeps no backup."""
     source, stick = Folder(tmp_path / "here", HUB), Folder(tmp_path / "stick", HUB)
