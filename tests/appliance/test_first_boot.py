@@ -91,6 +91,11 @@ def test_a_flashed_box_becomes_a_hub(box: Flashed, code: str) -> None:
     assert code not in box.path(REPORT).read_text()
     assert code in box.path(CARD).read_text()
 
+    # it dies, and begins again; the hub, which waited for it, was passed over by then
+    box.run("systemctl", "kill", "--signal=KILL", UNIT)
+    box.until(lambda: box.show(UNIT, "MainPID") not in {"0", pid}, "another one that waits")
+    assert box.show(HUB, "ActiveState") == "inactive"
+
     run = ("medxz-cloud", "run", "--data", "/var/lib/medxz-cloud/data", "--plain-http", "--port", "8000")
     box.run("systemd-run", "--quiet", "--unit=cloud", *run)
     box.until(lambda: box.show(HUB, "ActiveState") == "active", "a hub that serves")
