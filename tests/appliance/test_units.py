@@ -97,3 +97,14 @@ def test_what_follows_a_stop_has_its_time(name: str) -> None:
     service = read(name)["Service"]
     if "ExecStopPost" in service:
         assert int(service.get("TimeoutStopSec", "90")) >= 60  # systemd's own is 90
+
+
+def test_the_check_may_ask_the_disks() -> None:
+    """Who runs without the unit's limits is still in its control group: the disks that it asks are let in there by name."""
+    text = (UNITS / "medxz-hub-check.service").read_text("utf-8")
+    assert re.search(r"(?m)^ExecStartPre=\+-/bin/sh .*smartctl", text)
+    asked = {"sd": "block-sd", "nvme": "block-blkext"}
+    for kind, group in asked.items():
+        assert f"/sys/block/{kind}*" in text
+        assert f"\nDeviceAllow={group} rw\n" in text
+    assert "\nPrivateDevices=yes\n" in text, "the rest of it sees none of them"
