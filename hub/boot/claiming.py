@@ -71,9 +71,14 @@ class Claiming:
         self._taken.set()
 
     def take(self, order: ClaimOrder) -> None:
-        """Go by what somebody typed from now on, and at once."""
+        """Go by what somebody typed from now on, and at once; by what was gone by before again, where that is refused.
+
+        Who typed it may be anybody on the network, and the card's code be good for a cloud that is away just now.
+        """
         self._keep(order)
-        self._order, self._otherwise = order, None
+        if self._order is not None and self._order.is_whole and self._order != order:
+            self._otherwise = self._order
+        self._order = order
         self._taken.set()
 
     def _keep(self, order: ClaimOrder) -> None:
@@ -131,6 +136,8 @@ class Claiming:
             self._order, self._otherwise = self._otherwise, None
             if self._order is None:
                 self._places.beside(".claim").unlink(missing_ok=True)
+            else:
+                self._taken.set()  # it begins anew, and is kept anew
         await self.say(phase="refused", detail=str(error), hint=error.hint)
 
     async def say(self, **changed: object) -> None:

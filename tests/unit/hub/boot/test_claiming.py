@@ -93,6 +93,26 @@ async def test_a_refused_code_is_given_up_and_another_taken(tmp_path: Path) -> N
     assert [code for _, code, _ in cloud.asked] == [CODE, OTHER]
 
 
+async def test_a_wrong_code_costs_no_right_one(tmp_path: Path) -> None:
+    """Somebody types a code that is refused while the card's waits for its cloud: the card's is tried again, and is kept."""
+    said: list[State] = []
+    cloud = Cloud(
+        CloudRequired("away"), CommandFailed("no such code", "", "code_invalid"), CloudRequired("away"), IDS
+    )
+    claiming = made(tmp_path, cloud, said)
+    claiming.begin(order())
+    running = asyncio.create_task(claiming.run())
+    await phase(claiming, "waiting")
+    claiming.take(order(OTHER))
+    assert claiming.kept == order(OTHER)
+    await phase(claiming, "refused")
+    await phase(claiming, "waiting")
+    assert claiming.kept == order()
+    async with asyncio.timeout(10):
+        assert await running == IDS
+    assert [code for _, code, _ in cloud.asked] == [CODE, OTHER, CODE, CODE]
+
+
 async def test_what_was_typed_outlives_a_power_cut(tmp_path: Path) -> None:
     """An order that was typed lies on the data partition, for its user alone, until it is done or refused."""
     first = made(tmp_path, Cloud(), [])
