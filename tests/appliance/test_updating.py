@@ -174,6 +174,36 @@ def test_the_hourly_question(box: Container) -> None:
     assert box.show(UPDATE, "ConditionResult") == "no"
 
 
+def test_what_the_hub_fetched_is_taken(box: Container) -> None:
+    """Closed off as it is, the unit takes a bundle out of the hub's own folder, and has it for root alone."""
+    fetched, taken = "/var/lib/medxz/hub.update", "/var/lib/medxz-update/taken"
+    box.run("install", "--directory", "--owner=medxz", "--group=medxz", "--mode=700", fetched)
+    box.run(
+        "sh",
+        "-c",
+        f"echo a bundle >{fetched}/x.raucb; chmod 600 {fetched}/x.raucb; chown medxz: {fetched}/x.raucb",
+    )
+    take = f"from pathlib import Path as P; from hub.update.taking import *; take_fetched(P('{fetched}'), 'x.raucb', P('{taken}'))"
+    interpreter = (box.overlay / "bin/medxz-hub").read_text().partition("exec ")[2].partition(" -m ")[0]
+    tree = "/usr/lib/medxz-hub"
+    drop_in = f"/run/systemd/system/{UPDATE}.d/take.conf"
+    lines = (
+        "[Unit]", "ConditionPathExists=", "[Service]", "ExecStart=", f"Environment=PYTHONPATH={tree}/tree:{tree}/site-packages",
+        f'ExecStart={interpreter} -c "{take}"',
+    )  # fmt: skip
+    box.run("mkdir", "-p", drop_in.rpartition("/")[0])
+    box.run("sh", "-c", 'printf "%s\\n" "$@" >"$0"', drop_in, *lines)
+    box.run("systemctl", "daemon-reload")
+    try:
+        box.run("systemctl", "start", UPDATE)
+        assert box.run("cat", taken).stdout == "a bundle\n"
+        assert box.run("stat", "-c", "%a %U", taken).stdout == "600 root\n"
+        assert box.run("ls", fetched).stdout == ""
+    finally:
+        box.run("rm", "-r", drop_in, fetched)
+        box.run("systemctl", "daemon-reload")
+
+
 def test_a_stick(box: Container) -> None:
     """What is put in is looked at, taken if there is an update on it, and let go again; without one nothing happens."""
     stick = box.path("/var/stick")
