@@ -11,7 +11,9 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES: Final = limits.MIB
 _BESIDE: Final = ".raucb"
+_UNFINISHED: Final = ".part"
+_LEFT_S: Final = 86_400.0
 _SPARE_BYTES: Final = limits.DISK_FREE_BYTES_MIN
 
 Progress = Callable[[int, int], None]
@@ -119,6 +123,7 @@ class Shelf:
         if len(self.all()) >= limits.RELEASES_MAX:
             raise CommandFailed(f"there are {limits.RELEASES_MAX} releases", "remove old ones first")
         make_directory(self._folder)
+        self._clear()
         free = shutil.disk_usage(self._folder).free
         if free < told.size + _SPARE_BYTES:
             raise CommandFailed(
@@ -140,8 +145,18 @@ class Shelf:
             f"there is no release {version} for {compatible}; `medxz-cloud release list` shows them"
         )
 
+    def _clear(self) -> None:
+        """What a power cut left of another one long ago."""
+        undescribed = [
+            file for file in self._folder.glob(f"*{_BESIDE}") if not file.with_suffix(".json").exists()
+        ]
+        for left in [*self._folder.glob(f".*{_UNFINISHED}"), *undescribed]:
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > _LEFT_S:
+                    left.unlink()
+
     def _copy(self, bundle: Path, told: Description, progress: Progress) -> None:
-        unfinished = self._folder / f".{secrets.token_hex(4)}.part"
+        unfinished = self._folder / f".{secrets.token_hex(4)}{_UNFINISHED}"
         try:
             with bundle.open("rb") as read, unfinished.open("xb") as written:
                 digest = _copied(read.read, written.write, told.size, progress)

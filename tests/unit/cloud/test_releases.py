@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,20 @@ def test_a_full_shelf(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     added(shelf, bundle(tmp_path, "0.2.0"))
     with pytest.raises(CommandFailed, match="1 releases"):
         added(shelf, bundle(tmp_path, "0.3.0"))
+
+
+def test_what_a_power_cut_left_goes(shelf: Shelf, tmp_path: Path) -> None:
+    """What was begun a day ago and is no release is gone with the next one; what is being added now is left alone."""
+    folder = tmp_path / "data" / "releases"
+    first = added(shelf, bundle(tmp_path, "0.1.0"))
+    old, new = (folder / f".{name}.part" for name in ("old", "new"))
+    orphan = folder / f"{'ab' * 32}.raucb"
+    for file in (old, new, orphan):
+        file.write_bytes(b"half")
+    for file in (old, orphan, folder / f"{first.sha256}.raucb"):
+        os.utime(file, (0, 0))
+    added(shelf, bundle(tmp_path, "0.2.0"))
+    assert not old.exists()
+    assert not orphan.exists()
+    assert new.exists()
+    assert [release.version for release in shelf.all()] == ["0.2.0", "0.1.0"]
