@@ -122,7 +122,7 @@ class CloudBox(Box):
         return f"https://{self.host.address}:8443"
 
     def command(self, *arguments: object) -> dict[str, Any]:
-        program = ("runuser", "-u", "medxz-cloud", "--", "medxz-cloud")
+        program = ("setpriv", "--reuid=medxz-cloud", "--regid=medxz-cloud", "--init-groups", "medxz-cloud")
         return self.told(*program, *arguments, "--data", CLOUD_DATA)
 
     def add_user(self, email: str) -> None:
