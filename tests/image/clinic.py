@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from tests.system.world import CLOUD, NURSE, CloudProcess, EnrolledTablet, done
 SITE: Final = "North"
 CA_FILE: Final = "cloud-ca.pem"
 SERVING_S: Final = 600.0
+TYPED_S: Final = 120.0
 
 
 class Cloud(CloudProcess):
@@ -54,22 +56,48 @@ class Cloud(CloudProcess):
         return done(CLOUD, *words, "--data", self.data)
 
 
-def card_file(cloud: Cloud, machine: Machine, code: str, *more: str) -> str:
+def card_file(cloud: Cloud, machine: Machine, code: str | None) -> str:
     """`medxz-hub.toml` as an administrator writes it; ssh is on, for it is how a test looks inside."""
     lines = [
-        "[cloud]", f'url = "{cloud.seen_from_inside}"', f'code = "{code}"',
+        "[cloud]", f'url = "{cloud.seen_from_inside}"', *([f'code = "{code}"'] if code else []),
         'name = "Reception"', f'ca_file = "{CA_FILE}"',
-        "[ssh]", "enabled = true", f'keys = ["{machine.public_key}"]', *more,
+        "[ssh]", "enabled = true", f'keys = ["{machine.public_key}"]',
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def flashed(machine: Machine, cloud: Cloud, *more: str) -> str:
+def flashed(machine: Machine, cloud: Cloud) -> str:
     """What a person does with a fresh card before it goes into the box; the code on it."""
     code = cloud.code("hub", SITE)
     machine.card.write(CA_FILE, cloud.ca)
-    machine.card.write("medxz-hub.toml", card_file(cloud, machine, code, *more))
+    machine.card.write("medxz-hub.toml", card_file(cloud, machine, code))
     return code
+
+
+def flashed_without_code(machine: Machine, cloud: Cloud) -> None:
+    """The card knows the cloud and its CA; the code is for the box's page."""
+    machine.card.write(CA_FILE, cloud.ca)
+    machine.card.write("medxz-hub.toml", card_file(cloud, machine, None))
+
+
+class FirstPage:
+    """The page of a box that nobody has claimed yet, as a browser in its network has it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.url = f"http://127.0.0.1:{machine.ports[80]}"
+
+    def is_there(self) -> bool:
+        try:
+            return httpx.get(self.url, timeout=20).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def type(self, code: str) -> httpx.Response:
+        with httpx.Client(base_url=self.url, timeout=TYPED_S) as browser:
+            token = re.search('name="token" value="([^"]+)"', browser.get("/").text)
+            assert token is not None
+            form = {"token": token[1], "code": code, "name": "Reception"}
+            return browser.post("/", data=form, headers={"Origin": self.url})
 
 
 def health(machine: Machine) -> dict[str, Any] | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.image import images
-from tests.image.clinic import Cloud, Tablet, flashed, wait_until_served
+from tests.image.clinic import SITE, Cloud, FirstPage, Tablet, flashed_without_code, wait_until_served
 from tests.image.machine import wait_for
 from tests.image.pi import Pi3, VirtPi
 
@@ -23,14 +24,19 @@ def pi(tmp_path: Path) -> Iterator[Pi3]:
 
 
 def test_it_becomes_a_hub_that_serves(tmp_path: Path) -> None:
-    """An arm64 box claims itself by its card's file, serves, and takes in a tablet and what it records."""
+    """An arm64 box is claimed by a code that is typed at its page, serves, and takes in a tablet and what it records."""
     cloud = Cloud(tmp_path / "cloud").start()
     machine = VirtPi(tmp_path / "machine", images.disk("arm64"))
-    flashed(machine, cloud)
+    flashed_without_code(machine, cloud)
+    page = FirstPage(machine)
     try:
         machine.start()
-        took = wait_until_served(machine, 600)
-        print(f"\nfirst boot of arm64, from power to a hub that serves: {took:.0f} s")
+        took = wait_for(page.is_there, f"the page that asks for a code; {machine.told()}", START_S)
+        print(f"\nfirst boot of arm64, from power to the page that asks for a code: {took:.0f} s")
+        assert page.type(cloud.code("hub", SITE)).status_code == httpx.codes.SEE_OTHER
+        took = wait_until_served(machine, START_S)
+        print(f"from the code to a hub that serves: {took:.0f} s")
+        wait_for(lambda: not page.is_there(), "the page's end", START_S)
         tablet = Tablet(tmp_path / "tablet", machine, cloud)
         tablet.record("Adeyemi")
         tablet.until_in_the_cloud()
