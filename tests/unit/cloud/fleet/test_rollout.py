@@ -136,7 +136,7 @@ def test_too_many_failed_pause_it() -> None:
     for number in (4, 5, 6):
         world.set(number, failed=(NEW, "it does not serve"))
     world.step()
-    assert world.rollout.state == "paused"
+    assert (world.rollout.state, world.progress(4)) == ("paused", "failed")
 
 
 def test_who_is_away_is_no_failure() -> None:
