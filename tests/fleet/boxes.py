@@ -125,6 +125,13 @@ class CloudBox(Box):
         program = ("setpriv", "--reuid=medxz-cloud", "--regid=medxz-cloud", "--init-groups", "medxz-cloud")
         return self.told(*program, *arguments, "--data", CLOUD_DATA)
 
+    def hurry(self) -> None:
+        """Its commands take a key that was published just now; others wait for an hour."""
+        program = "from medxz.accounts import key_ring; key_ring.PUBLISHED_MS = 0; from cloud.cli import main; main()"
+        script = f"#!/bin/sh\nexec /usr/lib/medxz-cloud/bin/python -I -c '{program}' \"$@\"\n"
+        self.path("/srv/hurried").write_text(script)
+        self.run("install", "-m", "755", "/srv/hurried", "/usr/lib/medxz-cloud/bin/medxz-cloud")
+
     def add_user(self, email: str) -> None:
         shutil.copy(self.password_file, self.path("/srv/password"))
         self.path("/srv/password").chmod(0o644)

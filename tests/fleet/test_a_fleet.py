@@ -13,6 +13,7 @@ from tests.fleet.boxes import Box
 from tests.fleet.conftest import PASSWORD, SITES, Fleet
 from tests.fleet.workers import Workers
 from tests.lan.clinic import LanTablet
+from tests.system.hub_process import wait_until
 
 pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("alone")]
 
@@ -146,8 +147,11 @@ def test_over_ssh(fleet: Fleet) -> None:
 def test_the_next_keys(fleet: Fleet) -> None:
     """The cloud signs with another key, and nobody notices: hubs stay connected, devices sync."""
     before = key_ids(fleet)
+    too_soon = fleet.operator.play("rotate_keys", "-i", fleet.inventory)
+    assert "published less than an hour ago" in too_soon.said
+    fleet.cloud.hurry()
     fleet.operator.played("rotate_keys", "-i", fleet.inventory)
-    assert key_ids(fleet) - before
+    wait_until(lambda: bool(key_ids(fleet) - before), "that another key is published")
     tablet = fleet.tablet("after", "south")
     tablet.record("After")
     tablet.until_in_the_cloud()
