@@ -63,24 +63,32 @@ class CannotBoot(Exception):
     """This machine has not what it takes; it says why."""
 
 
-def kernel_in(folder: Path) -> Path:
-    """The distribution's kernel and its modules, unpacked there."""
+def newest_kernel() -> str | None:
     told = subprocess.run(
         ["apt-cache", "depends", KERNEL], capture_output=True, text=True, check=False
     ).stdout
     found = re.search(r"Depends: (linux-image-[0-9]\S+)", told)
-    if found is None:
+    return found[1] if found else None
+
+
+def kernel_in(folder: Path) -> Path:
+    """The distribution's kernel and its modules, unpacked there."""
+    kernel = newest_kernel()
+    if kernel is None:  # where apt has no lists yet
+        subprocess.run(["apt-get", "update", "-qq"], capture_output=True, check=False)
+        kernel = newest_kernel()
+    if kernel is None:
         raise CannotBoot(f"apt knows no {KERNEL}")
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", found[1]],
+        ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", kernel],
         cwd=folder,
         capture_output=True,
         check=False,
     )
     packages = list(folder.glob("*.deb"))
     if done.returncode or not packages:
-        raise CannotBoot(f"apt can't get {found[1]}")
+        raise CannotBoot(f"apt can't get {kernel}")
     subprocess.run(["dpkg-deb", "-x", packages[0], folder], check=True)
     return folder
 
