@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ def test_an_older_version_is_refused(box: Box, tmp_path: Path) -> None:
     """What is older than what runs is not installed unless somebody insists."""
     wait_until_confirmed(box)
     older = tmp_path / "rootfs.ext4"
-    older.write_bytes(bytes(2**20))  # nobody gets as far as to what is in it
+    older.write_bytes(os.urandom(2**20))  # nobody gets as far as to what is in it
     place = carried(box, images.bundle(older, tmp_path / "older.raucb", "0.0.1"))
     code, told = updated(box, "--from", place)
     assert (code, told["code"]) == (1, "downgrade")
