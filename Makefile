@@ -8,9 +8,8 @@ ANSIBLE := build/ansible
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade)
 
-# three workers on two cores, since tests of real processes wait more than they work; one test at a time, so that a worker
-# with a long one is not handed more
-PYTEST_WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
+# two workers on two cores; one test at a time, so that a worker with a long one is not handed more
+PYTEST_WORKERS ?= auto
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
