@@ -32,7 +32,7 @@ _SYNC_S: Final = (0.001, 0.008)
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """`die_at`: die at the so-many-th entry of that kind for the file of that name."""
+    """`die_at`: die at the so-many-th entry of that kind for the file of that name; a sync with nothing to do is no entry."""
 
     journal: str
     data: str
@@ -47,12 +47,18 @@ class Death:
 
     die_at: tuple[str, Kind, int] | None
     seen: Counter[tuple[str, Kind]] = field(default_factory=Counter)
+    unsynced: set[str] = field(default_factory=set)
     chance: random.Random = field(default_factory=random.Random)
 
     def told(self, kind: Kind, name: str) -> None:
-        self.seen[name, kind] += 1
+        if kind == Kind.WRITE:
+            self.unsynced.add(name)
+        # a checkpoint begins with a sync of what its last commit has synced
+        self.seen[name, kind] += kind != Kind.SYNC_BEGUN or name in self.unsynced
         if self.die_at == (name, kind, self.seen[name, kind]):
             os.kill(os.getpid(), signal.SIGKILL)
+        if kind == Kind.SYNCED:
+            self.unsynced.discard(name)
         if kind == Kind.SYNC_BEGUN:
             time.sleep(self.chance.uniform(*_SYNC_S))
 

@@ -67,6 +67,7 @@ async def test_an_op_crosses_sites_at_once(relay: Relay, north: Box, south: Box,
 async def follow(tablet: Tablet, arrived: dict[str, float]) -> None:
     headers = {"Authorization": f"Bearer {tablet.token}"}
     async with tablet.box.http.stream("GET", "/v1/sync/stream", headers=headers) as answer:
+        assert answer.status_code == httpx.codes.OK
         async for line in answer.aiter_lines():
             if line.startswith("data:") and "op_id" in line:
                 for op in orjson.loads(line.removeprefix("data:")):
