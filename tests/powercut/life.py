@@ -25,7 +25,7 @@ from medxz.program.errors import CommandFailed
 from tests.powercut.box import Box, DieAt
 from tests.powercut.journal import Kind
 from tests.system.hub_process import DEADLINE_S
-from tests.system.ledger import Ledger, Pusher, Reader, bearer, client_of, make_pushers
+from tests.system.ledger import Ledger, Pusher, Reader, bearer, client_of, make_pushers, meets_epoch
 
 MOMENTS: Final = (
     ("start",) * 3 + ("load",) * 5 + ("commit",) * 4 + ("checkpoint",) * 4 + ("audit",) * 2 + ("stop",) * 2
@@ -189,7 +189,7 @@ class Life:
     async def hold(self, client: httpx.AsyncClient) -> None:
         assert self.reader is not None
         assert self.operator is not None
-        await self._meet_epoch(client)
+        self.epochs_begun += await meets_epoch(self.ledger, self.reader, client)
         await self.ledger.hold(client, {pusher.device_id: pusher.token for pusher in self.pushers})
         assert self.reader.seen == self.ledger.log[: len(self.reader.seen)], "a reader saw what is not there"
         await self.operator.hold(client)
@@ -198,15 +198,6 @@ class Life:
             assert time.monotonic() < deadline, check
             await asyncio.sleep(0.01)
         assert check.endswith("all sound") or "no check was needed" in check, check
-
-    async def _meet_epoch(self, client: httpx.AsyncClient) -> None:
-        """A hub whose last transaction was torn begins a new epoch, and everybody reads anew: it must be the same log."""
-        reader = Reader(self.pushers[0].token)
-        answer = await client.get("/v1/sync/pull", params={"limit": 1}, headers=bearer(reader.token))
-        epoch = answer.json()["epoch"]
-        if self.ledger.epoch not in {None, epoch}:
-            self.epochs_begun += 1
-            self.ledger.epoch, self.reader = None, reader
 
     async def work(self, client: httpx.AsyncClient, die_at: DieAt | None, *, stops: bool = False) -> None:
         """Everybody works until the hub is gone."""

@@ -209,6 +209,15 @@ class Reader:
         return page.has_more
 
 
+async def meets_epoch(ledger: Ledger, reader: Reader, client: httpx.AsyncClient) -> bool:
+    """Whether it began a new epoch, as a hub does whose last transaction was torn: all read anew, and it is the same log."""
+    answer = await client.get("/v1/sync/pull", params={"limit": 1}, headers=bearer(reader.token))
+    if ledger.epoch in {None, answer.json()["epoch"]}:
+        return False
+    ledger.epoch, reader.cursor, reader.seen = None, None, []
+    return True
+
+
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
