@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from hub.options import data_option, json_option, places_of
-from medxz.commandline import DONE, FAILED, Example, Uuid
-from medxz.program.listing import cursor_option, limit_option, make_cursor, more_text, read_cursor, table
+from medxz.commandline import DONE, FAILED, Example
+from medxz.program.audit import entries_in_words, entries_told, entry_options, query_of, walk_in_words
+from medxz.program.listing import read_cursor
 from medxz.program.outcome import tell
-
-if TYPE_CHECKING:
-    from hub.ask import Json
 
 
 @click.command(
@@ -23,14 +21,7 @@ if TYPE_CHECKING:
 )
 @data_option
 @click.option("--verify", is_flag=True, help="Walk the chains instead: is every entry as it was written?")
-@click.option("--patient", type=Uuid(), help="Only about this patient.")
-@click.option("--encounter", type=Uuid(), help="Only about this encounter.")
-@click.option("--user", type=Uuid(), help="Only by this user.")
-@click.option("--device", type=Uuid(), help="Only from this device.")
-@click.option("--from", "from_", help="Only since this day or moment, with it.")
-@click.option("--to", help="Only before this day or moment.")
-@limit_option
-@cursor_option
+@entry_options
 @json_option
 @click.pass_context
 def audit(
@@ -50,30 +41,17 @@ def audit(
     """
     from hub import ask
 
-    socket, query = places_of(data).socket, {name.rstrip("_"): text for name, text in asked.items() if text}
+    socket, query = places_of(data).socket, query_of(asked)
     if verify:
         if query or cursor is not None:
             raise click.UsageError("--verify walks all of it: give no filter and no --cursor")
         while (found := ask.ask(socket, "audit_verify")["found"]) is None:
             pass  # each answer waits a while itself
-        tell(found, as_json, _walked(found))
+        tell(found, as_json, walk_in_words(found))
         context.exit(DONE if found["ok"] else FAILED)
     wanted: dict[str, Any] = {"query": query, "limit": limit}
     if (before := read_cursor(cursor)) is not None:
         wanted["before"] = before
     told = ask.ask(socket, "audit_page", wanted)
-    after = told["after"]
-    answer = {"entries": told["entries"], "next_cursor": None if after is None else make_cursor(after)}
-    columns = ("at", "event", "user_id", "device_id", "hub_id", "entity_type", "entity_id")
-    tell(answer, as_json, table(answer["entries"], *columns) + more_text(answer))
-
-
-def _walked(found: Json) -> str:
-    broken = [chain for chain in found["chains"] if not chain["ok"]]
-    if broken:
-        return "\n".join(
-            f"BAD  {chain['chain_id']}: broken at entry {chain['first_broken']} of {chain['entries']}"
-            for chain in broken
-        )
-    count = sum(chain["entries"] for chain in found["chains"])
-    return f"{len(found['chains'])} chains of {count} entries, every one as it was written"
+    answer = entries_told(told["entries"], told["after"])
+    tell(answer, as_json, entries_in_words(answer))

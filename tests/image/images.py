@@ -34,7 +34,7 @@ def slot(arch: str) -> Path:
 
 
 def described(arch: str) -> dict[str, str]:
-    told: dict[str, str] = json.loads(run("debugfs", "-R", f"cat {DESCRIPTION}", slot(arch)).stdout)
+    told: dict[str, str] = json.loads(text(arch, DESCRIPTION))
     return told
 
 
