@@ -17,7 +17,7 @@ from hub.backup.manifest import read_manifest
 from medxz import limits
 from medxz.program.backup_files import MANIFEST, check_file
 from medxz.program.errors import CommandFailed
-from medxz.program.keeping import moment_of, superfluous
+from medxz.program.keeping import moment_of, stamp_of, superfluous
 from medxz.store.copying import Progress
 from medxz.store.durable import sync
 
@@ -47,13 +47,19 @@ class Folder:
     def newest(self) -> Path | None:
         return next(reversed(self.all()), None)
 
+    def free_stamp(self, moment_ms: int) -> str:
+        """The name of a backup made then: the first second from there on that has none, as two may be asked for in one."""
+        while (self.path / (stamp := stamp_of(moment_ms))).exists():
+            moment_ms += 1_000
+        return stamp
+
     @contextmanager
     def making(self, stamp: str) -> Iterator[Path]:
         """A folder to make one in; it gets its name when this ends well, and is gone where it does not."""
         unfinished = self.path / f"{_UNFINISHED}{stamp}"
         if (self.path / stamp).exists():
             raise CommandFailed(
-                f"there is a backup of this very second: {self.path / stamp}", "take that one"
+                f"there is a backup of that second already: {self.path / stamp}", "take that one"
             )
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -22,7 +22,6 @@ from hub.recovery.keepsake import read_keepsake
 from medxz import limits
 from medxz.clock import format_time
 from medxz.program.backup_files import MANIFEST, describe
-from medxz.program.keeping import stamp_of
 from medxz.store.copying import copy_database, open_log_copy
 
 # on the hub's own disk, where a backup is little more than what is carried away: room for the hub goes first
@@ -62,7 +61,7 @@ def make_backup(source: Source, now_ms: int, stage: Stage) -> Made:
     """Make one in the hub's own folder, and let older ones go for it."""
     folder = local_folder(source.places, source.hub_id)
     gone = folder.make_room(_size_of(source.places), beside=limits.DISK_FREE_BYTES_MIN)
-    stamp = stamp_of(now_ms)
+    stamp = folder.free_stamp(now_ms)
     with folder.making(stamp) as unfinished:
         contents = _copied(source, unfinished, format_time(now_ms), stage)
         _write(

@@ -19,17 +19,12 @@ from tests.uplink.conftest import Box, Relay, Tablet, until
 from tests.uplink.test_uplink import follow
 
 
-async def is_known(tablet: Tablet) -> bool:
-    """Its hub lets it in: the cloud has told of it."""
-    return (await tablet.ask("GET", "/v1/sync/status", token=tablet.token)).is_success
-
-
 async def test_what_is_pushed_to_one_is_on_the_other_without_the_cloud(
     relay: Relay, north: Box, second: Box, nora: Tablet
 ) -> None:
     """With the cloud away, an op comes on a tablet's stream at the other hub; who goes over there finds all of them."""
     at_second = Tablet(second, nora.clinic_id, nora.device_id, nora.user_id, nora.token, key=nora.key)
-    await until(partial(is_known, at_second), "that the second hub was told of the tablet")
+    await until(lambda: at_second.is_known, "that the second hub was told of the tablet")
     await relay.stop()
     arrived: dict[str, float] = {}
     reading = asyncio.create_task(follow(at_second, arrived))

@@ -235,6 +235,12 @@ class Tablet:
         assert answer.status_code == 200, answer.text
         self._take(answer.json())
 
+    @property
+    def is_known(self) -> bool:
+        """Whether its hub has heard of the device and of who is logged in there: then it takes their ops."""
+        device = self.box.running.storage.registry.directory.devices.get(self.device_id)
+        return device is not None and self.user_id in device.authors
+
     def _take(self, session: dict[str, Any]) -> None:
         self.user_id, self.token = session["user"]["user_id"], session["access_token"]
         self.refresh_token = session["refresh_token"] or self.refresh_token

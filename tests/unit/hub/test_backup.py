@@ -167,6 +167,14 @@ def test_a_backup_that_is_not_finished_is_none(tmp_path: Path) -> None:
     assert [path.name for path in folder.path.iterdir()] == [kept.name]
 
 
+def test_two_of_one_second_are_two(tmp_path: Path) -> None:
+    """Whoever asks twice in a second, or whose clock went back to one, has both, the later one behind the other."""
+    folder = Folder(tmp_path, HUB)
+    every = [a_backup(folder, folder.free_stamp(5_900)) for _ in range(3)]
+    assert folder.all() == every
+    assert [path.name for path in every] == list(map(stamp_of, (5_900, 6_000, 7_000)))
+
+
 def test_only_backups_are_removed(tmp_path: Path) -> None:
     """What else lies on somebody's stick is left alone."""
     folder = Folder(tmp_path, HUB)
