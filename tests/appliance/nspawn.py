@@ -28,14 +28,14 @@ _PROGRAM: Final = "usr/lib/medxz-hub"
 _PYTHON: Final = "usr/lib/medxz-python"
 _NAME: Final = f"bin/python3.{sys.version_info.minor}"
 
-_TARGET: Final = """[Unit]
+TARGET: Final = """[Unit]
 Description=what a test needs of a machine
 Requires=basic.target
 After=basic.target
 AllowIsolate=yes
 """
 # what asks the machine below for things that a container has not, or costs time
-_MASKED: Final = (
+MASKED: Final = (
     "systemd-udevd.service",
     "systemd-udev-trigger.service",
     "systemd-networkd.service",
@@ -71,8 +71,8 @@ class Container:
             (self.root / name).symlink_to(f"usr/{name}")
         etc = self.root / "etc"
         (etc / "systemd/system").mkdir(parents=True)
-        (etc / "systemd/system/test.target").write_text(_TARGET)
-        for unit in _MASKED:
+        (etc / "systemd/system/test.target").write_text(TARGET)
+        for unit in MASKED:
             (etc / "systemd/system" / unit).symlink_to("/dev/null")
         shutil.copy("/etc/os-release", etc)
         (etc / "machine-id").write_text("")

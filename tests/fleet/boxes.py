@@ -92,7 +92,7 @@ class Box(Debian):
 
     def drop_in(self, unit: str, text: str) -> None:
         """More of a unit, from its next reading on."""
-        folder = self.root / f"etc/systemd/system/{unit}.d"
+        folder = self.path(f"/etc/systemd/system/{unit}.d")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "test.conf").write_text(text)
 
