@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 import pytest
 
@@ -21,10 +22,12 @@ from tests.fleet.boxes import CLOUD_DATA, Box, CloudBox
 from tests.fleet.debs import other_version
 from tests.fleet.operator import ANSIBLE, Operator
 from tests.lan.clinic import LanTablet
-from tests.lan.hosts import Lan, Network
+from tests.lan.hosts import Host, Lan, Network
 from tests.lan.namespaces import CannotMakeNamespaces, check_that_namespaces_can_be_made
 
 B = TypeVar("B", bound=Box)
+T = TypeVar("T")
+EVERYDAY: Final[Mapping[str, Callable[[Path, Host, Path], Box]]] = MappingProxyType({})
 SITES: Final = {"north": "North", "south": "South", "east": "East"}
 PASSWORD: Final = "a long walk by the river"
 # nobody waits for an hour here, or for a quarter of one
@@ -42,7 +45,12 @@ ExecStart=/usr/bin/medxz-hub update --confirm --within 40 --data /var/lib/medxz/
 class Fleet:
     """The machines, before anything of ours is on them, and what they are made from."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stack: ExitStack,
+        kinds: Mapping[str, Callable[[Path, Host, Path], Box]] = EVERYDAY,
+    ) -> None:
         self.folder = folder
         self.stack = stack
         self.keys, self.dist = folder / "keys", folder / "dist"
@@ -54,8 +62,10 @@ class Fleet:
         self.cloud.password_file.write_text(PASSWORD + "\n")
         self.cloud_ca = folder / "cloud-ca.pem"
         self.hubs = {
-            name: self.started(Box(folder / name, self.lan.host(name), self.operator.key)) for name in SITES
+            name: self.started(kinds.get(name, Box)(folder / name, self.lan.host(name), self.operator.key))
+            for name in SITES
         }
+        self.variables: dict[str, dict[str, Any]] = {name: {} for name in SITES}
 
     def started(self, box: B) -> B:
         box.make()
@@ -66,10 +76,10 @@ class Fleet:
         self.stack.callback(box.stop)
         return box
 
-    def make_dist(self) -> None:
+    def make_dist(self, *wheels: str) -> None:
         """As `make dist KEYS=…` does, for this machine alone."""
         subprocess.run([TREE / "firmware/rauc/make-keys", self.keys], check=True, capture_output=True)
-        command = [sys.executable, "-m", "firmware.dist", "--arch", "amd64", "--no-wheels"]
+        command = [sys.executable, "-m", "firmware.dist", "--arch", "amd64", *(wheels or ("--no-wheels",))]
         options = {"--keys": self.keys, "--out": self.dist, "--galaxy": ANSIBLE / "ansible-galaxy"}
         command += [str(word) for option in options.items() for word in option]
         subprocess.run(command, cwd=TREE, check=True)
@@ -92,7 +102,7 @@ class Fleet:
     def inventory(self) -> Path:
         """What an operator writes down before there is a fleet."""
         hosts = {
-            name: {"ansible_host": box.host.address, "hub_site": SITES[name]}
+            name: {"ansible_host": box.host.address, "hub_site": SITES[name]} | self.variables[name]
             for name, box in self.hubs.items()
         }
         cloud = {"cloud": {"ansible_host": self.cloud.host.address}}
@@ -106,7 +116,7 @@ class Fleet:
             f"plugin: medxz.hub.medxz_hubs\nurl: {self.cloud.url}\nca_file: {self.cloud_ca}\n"
             f"token_file: {self.operator.folder / 'token'}\n"
             f"compose:\n  ansible_user: '''root'''\n  ansible_ssh_private_key_file: '''{self.operator.key}'''\n"
-            "  ansible_python_interpreter: '''/usr/bin/python3.11'''\n"
+            "  ansible_python_interpreter: '''/usr/bin/python3'''\n"
         )
         return file
 
@@ -127,18 +137,54 @@ class Fleet:
         return {hub["name"]: hub["hub_id"] for hub in self.cloud.command("hub", "list")["hubs"]}
 
 
-@pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+@contextmanager
+def made_fleet(
+    folder: Path, *wheels: str, kinds: Mapping[str, Callable[[Path, Host, Path], Box]] = EVERYDAY
+) -> Iterator[Fleet]:
+    """It, and what it is made from; a test that asks for it is skipped where there can't be one."""
     if not (ANSIBLE / "ansible-playbook").exists():
         pytest.skip("ansible has an environment of its own, which `make test-fleet` fills")
     with ExitStack() as stack:
         try:
             check_that_it_can()
             check_that_namespaces_can_be_made()
-            made = Fleet(tmp_path_factory.mktemp("fleet"), stack)
+            made = Fleet(folder, stack, kinds)
         except (CannotNspawn, CannotMakeNamespaces) as error:
             if os.environ.get("MEDXZ_NAMESPACES") == "required":
                 pytest.fail(str(error))
             pytest.skip(f"no machines on this machine: {error}")
-        made.make_dist()
+        made.make_dist(*wheels)
+        yield made
+
+
+def make_dist(operator: Operator, keys: Path, dist: Path) -> None:
+    """As `make dist KEYS=…` does, for this machine alone; the operator has the collection then."""
+    subprocess.run([TREE / "firmware/rauc/make-keys", keys], check=True, capture_output=True)
+    command = [sys.executable, "-m", "firmware.dist", "--arch", "amd64", "--no-wheels"]
+    options = {"--keys": keys, "--out": dist, "--galaxy": ANSIBLE / "ansible-galaxy"}
+    command += [str(word) for option in options.items() for word in option]
+    subprocess.run(command, cwd=TREE, check=True)
+    [collection] = dist.glob("*.tar.gz")
+    operator.install(collection)
+
+
+def possible(make: Callable[[], T]) -> T:
+    """What is made of machines; where this machine has none for us the test is skipped."""
+    if not (ANSIBLE / "ansible-playbook").exists():
+        pytest.skip("ansible has an environment of its own, which `make test-fleet` fills")
+    try:
+        check_that_it_can()
+        check_that_namespaces_can_be_made()
+        return make()
+    except (CannotNspawn, CannotMakeNamespaces) as error:
+        if os.environ.get("MEDXZ_NAMESPACES") == "required":
+            pytest.fail(str(error))
+        pytest.skip(f"no machines on this machine: {error}")
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with ExitStack() as stack:
+        made = possible(lambda: Fleet(tmp_path_factory.mktemp("fleet"), stack))
+        make_dist(made.operator, made.keys, made.dist)
         yield made
