@@ -95,7 +95,7 @@ class Container:
                     *self._before(),
                     # it ends with whoever runs the tests, however that ends
                     "setpriv", "--pdeathsig=KILL", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=pipe", self._network(),
-                    f"--directory={self.root}", *self._mounts(),
+                    f"--directory={self.root}", *self._mounts(), *self._may(),
                     "--boot", "--", "--unit=test.target", "--show-status=no",
                 ],
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
@@ -168,6 +168,10 @@ class Container:
     def _network(self) -> str:
         """Its own loopback and nothing else."""
         return "--private-network"
+
+    def _may(self) -> list[str]:
+        """What it is let do beyond what any container is."""
+        return []
 
     def _mounts(self) -> list[str]:
         """What its /usr is made of."""

@@ -66,6 +66,9 @@ class Box(Debian):
         join = "".join(f'echo $$ >"{group}/cgroup.procs"; ' for group in groups)
         return ["sh", "-c", f'{join}exec "$@"', "sh"]
 
+    def _may(self) -> list[str]:
+        return ["--capability=CAP_NET_ADMIN"]  # a firewall of its own
+
     def _network(self) -> str:
         return f"--network-namespace-path=/run/netns/{self.host.namespace.name}"
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -86,11 +89,7 @@ class Operator:
 
     def play(self, name: str, *arguments: object, **variables: Any) -> Run:
         """A playbook of the collection; variables go by a file, as secrets do."""
-        extra = self.folder / f"{name}.vars.json"
-        extra.write_text(json.dumps(self.variables | variables))
-        extra.chmod(0o600)
-        command = [ANSIBLE / "ansible-playbook", f"medxz.hub.{name}", *arguments, "--extra-vars", f"@{extra}"]
-        ended = self._ran([str(word) for word in command])
+        ended = self._ran(self._command(name, arguments, variables))
         with (self.folder / f"{name}.log").open("a") as log:
             log.write(ended.stdout + ended.stderr)
         rows = _RECAP.findall(ended.stdout)
@@ -106,6 +105,35 @@ class Operator:
         run = self.play(name, *arguments, **variables)
         assert run.status == 0, run.said[-6_000:]
         return run
+
+    @contextmanager
+    def until_a_power_cut(
+        self, name: str, *arguments: object, **variables: Any
+    ) -> Iterator[Callable[[], bool]]:
+        """A playbook, until this is left: then the operator's machine loses its power. Yields whether it still runs."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            running = subprocess.Popen(
+                self.host.command(*self._command(name, arguments, variables)),
+                env=self.environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        with running:
+            try:
+                yield lambda: running.poll() is None
+            finally:
+                self._kill_everything()
+
+    def _kill_everything(self) -> None:
+        listed = ["ip", "netns", "pids", self.host.namespace.name]
+        for pid in subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+
+    def _command(self, name: str, arguments: tuple[object, ...], variables: dict[str, Any]) -> list[str]:
+        extra = self.folder / f"{name}.vars.json"
+        extra.write_text(json.dumps(self.variables | variables))
+        extra.chmod(0o600)
+        words = (ANSIBLE / "ansible-playbook", f"medxz.hub.{name}", *arguments, "--extra-vars", f"@{extra}")
+        return [str(word) for word in words]
 
     def _ran(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
