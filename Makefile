@@ -23,7 +23,7 @@ FUZZ_S ?= 20
 IMAGE_VERSION := $(or $(VERSION),$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -n1))
 TEST_KEYS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/medxz-hub/test-keys
 
-.PHONY: help setup run test check bench format lock clean sim plants cuts soak fuzz mutants proof deb image test-image bundle dist test-fleet
+.PHONY: help setup run test check bench format lock clean sim plants cuts soak fuzz mutants proof deb image test-image bundle dist test-fleet test-fleet-rest
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ run: $(STAMP) ## a hub and two devices on loopback, telling what they do (ONCE=1
 
 test: $(STAMP) ## all tests (PYTEST_ARGS='-k name' for some)
 	@scripts/system-packages || echo 'make test: the tests that need what is missing will fail' >&2
-	@$(BIN)/python -m pytest tests -n $(PYTEST_WORKERS) --dist loadgroup --maxschedchunk 1 -m "not proof and not fleet" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest tests -n $(PYTEST_WORKERS) --dist loadgroup --maxschedchunk 1 -m "not proof and not fleet and not fleet_rest" $(PYTEST_ARGS)
 
 check: $(STAMP) ## lint, format, types, import contract, tidiness
 	$(BIN)/ruff check .
@@ -100,6 +100,10 @@ test-image: $(STAMP) ## images of both kinds, made and booted in QEMU: first boo
 test-fleet: $(STAMP) $(ANSIBLE)/.stamp ## ansible/ linted; hubs and a cloud under a real systemd, provisioned and updated (15 minutes)
 	@firmware/tools || echo 'make test-fleet: what is missing may be needed' >&2
 	@$(BIN)/python -m pytest tests/fleet -p no:cacheprovider -m fleet --timeout 900 $(PYTEST_ARGS)
+
+test-fleet-rest: $(STAMP) $(ANSIBLE)/.stamp ## what of a fleet is seen more rarely: PostgreSQL with a standby, a Debian 13
+	@firmware/tools || echo 'make test-fleet-rest: what is missing may be needed' >&2
+	@$(BIN)/python -m pytest tests/fleet -p no:cacheprovider -m fleet_rest --timeout 900 $(PYTEST_ARGS)
 
 bundle: $(STAMP) ## a signed update (ROOT=rootfs.ext4 ARCH=arm64 VERSION=0.2.0 KEYS=DIR OUT=FILE.raucb): docs/updates.md
 	@firmware/rauc/make-bundle --root $(ROOT) --arch $(ARCH) --version $(VERSION) --keys $(KEYS) --out $(OUT) \
