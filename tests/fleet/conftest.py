@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -76,16 +76,6 @@ class Fleet:
         self.stack.callback(box.stop)
         return box
 
-    def make_dist(self, *wheels: str) -> None:
-        """As `make dist KEYS=…` does, for this machine alone."""
-        subprocess.run([TREE / "firmware/rauc/make-keys", self.keys], check=True, capture_output=True)
-        command = [sys.executable, "-m", "firmware.dist", "--arch", "amd64", *(wheels or ("--no-wheels",))]
-        options = {"--keys": self.keys, "--out": self.dist, "--galaxy": ANSIBLE / "ansible-galaxy"}
-        command += [str(word) for option in options.items() for word in option]
-        subprocess.run(command, cwd=TREE, check=True)
-        [collection] = self.dist.glob("*.tar.gz")
-        self.operator.install(collection)
-
     def version(self, version: str, *, is_bad: bool = False) -> Path:
         """A package of it, in a folder of its own."""
         [package] = self.dist.glob("medxz-hub_*_amd64.deb")
@@ -137,30 +127,10 @@ class Fleet:
         return {hub["name"]: hub["hub_id"] for hub in self.cloud.command("hub", "list")["hubs"]}
 
 
-@contextmanager
-def made_fleet(
-    folder: Path, *wheels: str, kinds: Mapping[str, Callable[[Path, Host, Path], Box]] = EVERYDAY
-) -> Iterator[Fleet]:
-    """It, and what it is made from; a test that asks for it is skipped where there can't be one."""
-    if not (ANSIBLE / "ansible-playbook").exists():
-        pytest.skip("ansible has an environment of its own, which `make test-fleet` fills")
-    with ExitStack() as stack:
-        try:
-            check_that_it_can()
-            check_that_namespaces_can_be_made()
-            made = Fleet(folder, stack, kinds)
-        except (CannotNspawn, CannotMakeNamespaces) as error:
-            if os.environ.get("MEDXZ_NAMESPACES") == "required":
-                pytest.fail(str(error))
-            pytest.skip(f"no machines on this machine: {error}")
-        made.make_dist(*wheels)
-        yield made
-
-
-def make_dist(operator: Operator, keys: Path, dist: Path) -> None:
+def make_dist(operator: Operator, keys: Path, dist: Path, *wheels: str) -> None:
     """As `make dist KEYS=…` does, for this machine alone; the operator has the collection then."""
     subprocess.run([TREE / "firmware/rauc/make-keys", keys], check=True, capture_output=True)
-    command = [sys.executable, "-m", "firmware.dist", "--arch", "amd64", "--no-wheels"]
+    command = [sys.executable, "-m", "firmware.dist", "--arch", "amd64", *(wheels or ("--no-wheels",))]
     options = {"--keys": keys, "--out": dist, "--galaxy": ANSIBLE / "ansible-galaxy"}
     command += [str(word) for option in options.items() for word in option]
     subprocess.run(command, cwd=TREE, check=True)
