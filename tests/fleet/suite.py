@@ -168,7 +168,7 @@ def _sources(suite: str) -> str:
     """Where packages come from: this machine's own mirror."""
 
     def told(name: str, **environ: str) -> str:
-        command = [sys.executable, _SOURCES, name]
+        command = [sys.executable, str(_SOURCES), name]
         done = subprocess.run(
             command, env={**os.environ, **environ}, capture_output=True, text=True, check=False
         )
