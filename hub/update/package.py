@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -20,7 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from hub.update.backend import BundleInfo, BundleRefused
 
@@ -41,7 +40,7 @@ class Said(BaseModel):
     compatible: str
     build: str
     sha256: str
-    at: datetime
+    at: AwareDatetime
 
 
 class _Signed(BaseModel):
@@ -85,7 +84,7 @@ def read_signed(package: Path, keyring: Path) -> BundleInfo:
         with package.open("rb") as opened:
             start, member = _last_member(opened)
             signed = _Signed.model_validate_json(member)
-            certificate = x509.load_pem_x509_certificate(signed.certificate.encode())
+            certificate = _certificate(signed.certificate)
             said = Said.model_validate_json(signed.said)
             _prove(certificate, signed, said, trusted)
             if _sum(opened, start) != said.sha256:
@@ -111,13 +110,24 @@ def _trusted(keyring: Path) -> Sequence[x509.Certificate]:
         ) from None
 
 
+def _certificate(text: str) -> x509.Certificate:
+    """ValueError for whatever is none."""
+    try:
+        return x509.load_pem_x509_certificate(text.encode())
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from None
+
+
 def _prove(
     certificate: x509.Certificate, signed: _Signed, said: Said, trusted: Sequence[x509.Certificate]
 ) -> None:
     """InvalidSignature, ValueError."""
     if not any(_is_issued_by(certificate, authority) for authority in trusted):
         raise InvalidSignature
-    uses = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    try:
+        uses = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        raise InvalidSignature from None
     if ExtendedKeyUsageOID.CODE_SIGNING not in uses:
         raise InvalidSignature
     if not certificate.not_valid_before_utc <= said.at <= certificate.not_valid_after_utc:

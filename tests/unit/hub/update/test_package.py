@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -39,6 +40,7 @@ class Fleet:
         self.keyring.write_bytes(issued("ca", authority.public_key()))
         self.certificate = issued("bundles", self.key.public_key(), uses=ExtendedKeyUsageOID.CODE_SIGNING)
         self.other_use = issued("mails", self.key.public_key(), uses=ExtendedKeyUsageOID.EMAIL_PROTECTION)
+        self.no_use = issued("nothing", self.key.public_key())
 
     def deb(self, version: str) -> Path:
         """A package with nothing in it."""
@@ -122,8 +124,24 @@ def test_what_nobody_of_ours_made_is_refused(fleet: Fleet, tmp_path: Path) -> No
             read_signed(file, fleet.keyring)
     with pytest.raises(BundleRefused):
         read_signed(fleet.signed("0.2.2", certificate=fleet.other_use), fleet.keyring)
+    with pytest.raises(BundleRefused):
+        read_signed(fleet.signed("0.2.2", certificate=fleet.no_use), fleet.keyring)
     with pytest.raises(BundleRefused, match="not told whose"):
         read_signed(fleet.signed("0.2.3"), tmp_path / "none.pem")
+
+
+def test_what_says_it_is_of_no_kind_that_there_is(fleet: Fleet) -> None:
+    """A certificate of an unknown version, a time of no zone: refused like any other, and nothing breaks."""
+    der = ssl.PEM_cert_to_DER_cert(fleet.certificate.decode())
+    version = bytes.fromhex("a003020102")
+    assert version in der
+    changed = ssl.DER_cert_to_PEM_cert(der.replace(version, version[:-1] + b"\x06"))
+    for file in (
+        fleet.signed("0.2.0", certificate=changed.encode()),
+        fleet.signed("0.2.1", at=NOW.replace(tzinfo=None)),
+    ):
+        with pytest.raises(BundleRefused):
+            read_signed(file, fleet.keyring)
 
 
 def test_one_bit_is_another(fleet: Fleet) -> None:
