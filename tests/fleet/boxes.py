@@ -162,8 +162,9 @@ def ssh_server() -> Path:
     place = CACHE / "ssh"
     if not place.is_dir():
         CACHE.mkdir(parents=True, exist_ok=True)
-        command = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *_SSH]
-        fetched = subprocess.run(command, cwd=CACHE, capture_output=True, text=True, check=False)
+        if (fetched := _apt("download", *_SSH)).returncode:  # where apt has no lists yet, or old ones
+            _apt("update")
+            fetched = _apt("download", *_SSH)
         if fetched.returncode:
             raise CannotNspawn(f"sshd can't be fetched: {fetched.stderr.strip()[-300:]}")
         unfinished = CACHE / "unpacked"
@@ -172,3 +173,8 @@ def ssh_server() -> Path:
                 subprocess.run(["dpkg-deb", "-x", package, unfinished], check=True)
         unfinished.rename(place)
     return place
+
+
+def _apt(*words: str) -> subprocess.CompletedProcess[str]:
+    command = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", *words]
+    return subprocess.run(command, cwd=CACHE, capture_output=True, text=True, check=False)
