@@ -79,6 +79,10 @@ class Backend(Protocol):
         """What runs is good, and the other one is not: it starts no more."""
         ...
 
+    def turn(self) -> None:
+        """Let the other one start next, and nothing is said of which is good."""
+        ...
+
     def restart(self) -> None:
         """Start the machine anew. Comes back before it does."""
         ...

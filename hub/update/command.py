@@ -46,6 +46,7 @@ _WORDS = {
 @data_option
 @click.option("--check", is_flag=True, help="Only ask whether the cloud has something newer.")
 @click.option("--from", "place", type=PATH, help="A bundle, or the folder (a stick) in which one lies.")
+@click.option("--back", is_flag=True, help="Go back to what the last update replaced.")
 @click.option("--status", is_flag=True, help="Which version runs, and what came of the update before.")
 @click.option("--confirm", is_flag=True, help="After a start: keep what runs if it is well, or go back.")
 @click.option(
@@ -71,9 +72,11 @@ def update(context: click.Context, /, data: Path, as_json: bool, root: Path, **s
     It is written beside what runs, tried at the next start, and kept only if the hub serves, its database opens and it
     syncs; otherwise the machine goes back by itself. A step back is refused. Status 3: the cloud can't be reached.
     """
-    chosen = [name for name in ("check", "place", "status", "confirm") if said[name]]
+    chosen = [name for name in ("check", "place", "back", "status", "confirm") if said[name]]
     if len(chosen) > 1:
-        raise click.UsageError("--check, --from, --status and --confirm are things of their own: give one")
+        raise click.UsageError(
+            "--check, --from, --back, --status and --confirm are things of their own: give one"
+        )
     if said["status"]:
         told = _standing(root)
         tell(told, as_json, "\n".join(f"{name:<12}{_in_words(value)}" for name, value in told.items()))
@@ -100,6 +103,8 @@ def _updated(data: Path, root: Path, as_json: bool, said: dict[str, Any]) -> Jso
                 if offer is None
                 else {"state": "offered", **offer}
             )
+        if said["back"]:
+            return updater.back(wish)
         if said["place"] is not None:
             return updater.from_file(said["place"], wish)
         return updater.from_cloud(wish)

@@ -83,6 +83,9 @@ class Debian:
         self._bad(_other(runs)).touch()
         self._say("next", runs)
 
+    def turn(self) -> None:
+        self._say("next", _other(self.slots().booted.name))
+
     def restart(self) -> None:
         """Begin the exchange; it is another process's, since this program is what is exchanged."""
         self._say("exchanging", "")

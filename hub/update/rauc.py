@@ -79,6 +79,9 @@ class Rauc:
         self._done("status", "mark-bad", "other")
         self._done("status", "mark-active", "booted")
 
+    def turn(self) -> None:
+        self._done("status", "mark-active", "other")
+
     def restart(self) -> None:
         ended = subprocess.run(["systemctl", "reboot"], check=False, capture_output=True, text=True)  # noqa: S607
         if ended.returncode:

@@ -101,6 +101,30 @@ class Updater:
             take_brought(bundle_in(place, self.backend.pattern), self.machine.bundle)
             return self._install(wish)
 
+    def back(self, wish: Wish) -> Json:
+        """To the version that the last update replaced, which lies beside what runs still: tried like any other.
+
+        One that is not well, or can't read the database any more, gives itself back to what runs now.
+        """
+        with self._alone():
+            image, slots, last = self.machine.image(), self.backend.slots(), self.machine.trial()
+            if last is not None and last.is_under_way:
+                raise _is_tried_still(last)
+            is_kept = last is not None and (last.state, last.version) == ("confirmed", image.version)
+            if last is None or not is_kept or slots.other.version != last.before or not slots.other.starts:
+                raise CommandFailed(
+                    f"nothing lies beside {image.version} that it was updated from and that could start",
+                    "medxz-hub update --from BUNDLE --force takes an older version that is brought",
+                    "no_way_back",
+                )
+            trial = self._trial(last.before, image, slots)
+            self._until_quiet(wish, 0.0)
+            self.machine.keep(trial)
+            self.backend.turn()
+            turned = trial.model_copy(update={"state": "installed"})
+            self.machine.keep(turned)
+            return self._restart(turned, wish)
+
     # ------------------------------------------------------------------------------------- the steps
 
     @contextmanager
@@ -163,7 +187,7 @@ class Updater:
             if self.needs_backup(info.build):
                 self.say("the new version changes the database for good: a backup is made first")
                 self.backup()
-            trial = self._trial(info, image, slots)
+            trial = self._trial(info.version, image, slots)
             self._until_quiet(wish, 0.0)
             self.machine.keep(trial)
             self.say(f"{info.version} is written beside what runs")
@@ -177,11 +201,7 @@ class Updater:
     def _check(self, info: BundleInfo, image: Image, slots: Slots, wish: Wish) -> None:
         trial = self.machine.trial()
         if trial is not None and trial.is_under_way and trial.slot == slots.booted.name:
-            raise CommandFailed(
-                f"{trial.version} is still being tried",
-                "wait until it was confirmed: medxz-hub update --status",
-                "trying",
-            )
+            raise _is_tried_still(trial)
         if info.compatible != image.compatible:
             raise CommandFailed(
                 f"the bundle is for {info.compatible}, and this is {image.compatible}",
@@ -201,11 +221,11 @@ class Updater:
                 "downgrade",
             )
 
-    def _trial(self, info: BundleInfo, image: Image, slots: Slots) -> Trial:
+    def _trial(self, version: str, image: Image, slots: Slots) -> Trial:
         last = self.machine.trial()
-        again = last is not None and last.state == "failed" and last.version == info.version
+        again = last is not None and last.state == "failed" and last.version == version
         return Trial(
-            version=info.version,
+            version=version,
             before=image.version,
             slot=slots.other.name,
             began_at=format_time(SystemClock().now_ms()),
@@ -258,6 +278,14 @@ def bundle_in(place: Path, pattern: str) -> Path:
             "name one of them" if found else "put one there",
         )
     return found[0]
+
+
+def _is_tried_still(trial: Trial) -> CommandFailed:
+    return CommandFailed(
+        f"{trial.version} is still being tried",
+        "wait until it was confirmed: medxz-hub update --status",
+        "trying",
+    )
 
 
 def _told(state: str, version: str, before: str | None = None) -> Json:

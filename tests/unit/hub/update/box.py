@@ -63,6 +63,9 @@ class FakeBackend:
         self.starts[self.booted] = False
         self.next = self._other
 
+    def turn(self) -> None:
+        self.next = self._other
+
     def restart(self) -> None:
         self.restarts += 1
 

@@ -71,6 +71,62 @@ def test_a_step_back_by_force(box: Box) -> None:
     assert box.updater.from_file(box.bundle("0.0.9"), Wish(force=True))["version"] == "0.0.9"
 
 
+def test_back_to_what_was_replaced(box: Box) -> None:
+    """Without a bundle the version before is tried again, and kept or given back like any other; where none was replaced there is none."""
+    with pytest.raises(CommandFailed, match="nothing lies beside") as nothing:
+        box.updater.back(Wish())
+    assert nothing.value.code == "no_way_back"
+    box.updater.from_file(box.bundle(), Wish())
+    box.boot()
+    with pytest.raises(CommandFailed) as early:
+        box.updater.back(Wish())
+    assert early.value.code == "trying"
+    box.confirmer.run()
+    box.hub.busy = 3
+    assert box.updater.back(Wish()) == {"state": "restarting", "version": "0.1.0", "before": "0.2.0"}
+    assert (box.backend.next, box.backend.restarts, box.hub.held) == ("A", 2, True)
+    box.boot()
+    assert box.confirmer.run() == {"state": "confirmed", "version": "0.1.0", "why": None}
+    assert (box.backend.next, box.backend.starts) == ("A", {"A": True, "B": True})
+
+
+def test_back_only_to_what_lies_there(box: Box) -> None:
+    """Where something else lies beside what runs, or it can't start, or what runs has come by no update, nothing is begun."""
+    box.updater.from_file(box.bundle(), Wish())
+    box.boot()
+    box.confirmer.run()
+
+    def refused_back() -> str:
+        with pytest.raises(CommandFailed) as error:
+            box.updater.back(Wish())
+        assert (box.backend.next, box.backend.restarts) == ("B", 1)
+        return error.value.code
+
+    box.backend.holds["A"] = "0.0.9"
+    assert refused_back() == "no_way_back"
+    box.backend.holds["A"], box.backend.starts["A"] = "0.1.0", False
+    assert refused_back() == "no_way_back"
+    box.backend.starts["A"] = True
+    box.start("B", "0.3.0")
+    assert refused_back() == "no_way_back"
+    box.start("B", "0.2.0")
+    assert box.updater.back(Wish())["version"] == "0.1.0"
+
+
+def test_back_to_what_can_not_serve_any_more(box: Box) -> None:
+    """Where the version before is not well with what the newer one wrote, the newer one runs again."""
+    box.updater.from_file(box.bundle(), Wish())
+    box.boot()
+    box.confirmer.run()
+    box.updater.back(Wish())
+    box.boot()
+    box.hub.problems = ["it does not open its database"]
+    assert box.confirmer.run()["state"] == "giving_back"
+    box.boot()
+    box.hub.problems = []
+    assert (box.confirmer.run()["state"], box.machine.image().version) == ("kept", "0.2.0")
+
+
 def test_the_same_version_is_nothing_to_do(box: Box) -> None:
     """What runs is not installed again, unless by force."""
     assert box.updater.from_file(box.bundle("0.1.0"), Wish())["state"] == "current"
