@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,6 +16,8 @@ from medxz.store.authority import server
 from medxz.wire import Check
 
 if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
     from cloud.clinics import Clinics
     from cloud.followers import Following
     from medxz.store.authority.base import Transactions
@@ -33,7 +35,9 @@ def cloud_health(clinics: Clinics, transactions: Transactions, folder: Path) -> 
     return Health([writer, database], [writer, database, disk, integrity, views])
 
 
-def cloud_gauges(clinics: Clinics, following: Following, counts: dict[str, int]) -> Gauges:
+def cloud_gauges(
+    clinics: Clinics, following: Following, counts: dict[str, int], fleet: Callable[[], Iterable[Metric]]
+) -> Gauges:
     def over_all(read: Callable[[Clinics], int]) -> Callable[[], float]:
         return lambda: read(clinics)
 
@@ -60,6 +64,7 @@ def cloud_gauges(clinics: Clinics, following: Following, counts: dict[str, int])
         },
         counts,
         lambda: clinics.transactions,
+        fleet,
     )
 
 

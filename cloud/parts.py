@@ -94,7 +94,7 @@ async def open_parts(
                 accounts=doors.accounts,
                 clinic=clinics.services_of,
                 health=cloud_health(clinics, store.transactions, settings.places.data),
-                gauges=cloud_gauges(clinics, shared.following, shared.counts),
+                gauges=cloud_gauges(clinics, shared.following, shared.counts, fleet.figures),
                 dictionaries=[shipped_dictionary()],
                 clock=clock,
                 releases=CloudReleases(releases, shelf, fleet),

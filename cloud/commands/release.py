@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cloud.commands.rollout import rollouts_of
 from cloud.options import PATH, At, at_cloud
 from medxz.commandline import Example, Examples
 from medxz.program.listing import table
@@ -66,7 +67,11 @@ def list_releases(at: At) -> None:
 @click.option("--version", required=True, help="Which one.")
 @click.option("--compatible", required=True, help="For which kind of machine.")
 def remove(at: At, version: str, compatible: str) -> None:
-    """Offer it no more. Hubs that run it already go on: a hub goes back only by itself or by --force."""
+    """Offer it no more. Hubs that run it already go on: a hub goes back only by itself or by --force.
+
+    Refused while a rollout brings it to hubs, or may have to take some back to it.
+    """
+    at.run(lambda office: rollouts_of(at, office).let_go(version, compatible))
     gone = _shelf(at).remove(compatible, version)
     at.tell({"removed": True, "sha256": gone.sha256}, f"{version} is offered no more.")
 

@@ -68,7 +68,7 @@ def start(context: click.Context, /, at: At, *, watch: bool, rings: tuple[str, .
     they had. Hubs take it when nobody is pushing there, so a ring takes hours. The running cloud brings it on.
     """
     request = _request(said, rings)
-    told = at.run(lambda office: _rollouts(at, office).begin(request))
+    told = at.run(lambda office: rollouts_of(at, office).begin(request))
     _show(context, at, told, watch=watch)
 
 
@@ -79,7 +79,7 @@ def start(context: click.Context, /, at: At, *, watch: bool, rings: tuple[str, .
 @click.pass_context
 def status(context: click.Context, /, at: At, rollout_id: str | None, watch: bool) -> None:
     """How far it is, ring by ring, and on which hubs it failed."""
-    told = at.run(lambda office: _named(_rollouts(at, office), rollout_id, None))
+    told = at.run(lambda office: _named(rollouts_of(at, office), rollout_id, None))
     _show(context, at, told, watch=watch)
 
 
@@ -160,7 +160,7 @@ def hubs_of(at: At, office: Office) -> Hubs:
     return Hubs(office.store.authority, _releases(at))
 
 
-def _rollouts(at: At, office: Office) -> Rollouts:
+def rollouts_of(at: At, office: Office) -> Rollouts:
     from cloud.fleet.rollouts import Rollouts
 
     return Rollouts(office.store.authority, _releases(at))
@@ -190,7 +190,7 @@ async def _named(
 
 def _change(context: click.Context, at: At, rollout_id: str | None, verb: Verb) -> None:
     async def act(office: Office) -> RolloutAnswer:
-        rollouts = _rollouts(at, office)
+        rollouts = rollouts_of(at, office)
         return await _named(rollouts, rollout_id, lambda found: rollouts.change(found, verb))
 
     _show(context, at, at.run(act), watch=False)
@@ -211,7 +211,7 @@ def _show(context: click.Context, at: At, told: RolloutAnswer, *, watch: bool) -
             before = told
             time.sleep(LOOK_EVERY_S)
             rollout_id = told.rollout_id
-            told = at.run(lambda office: _rollouts(at, office).get(rollout_id))  # noqa: B023  run at once
+            told = at.run(lambda office: rollouts_of(at, office).get(rollout_id))  # noqa: B023  run at once
     if not at.as_json:
         click.echo(_in_words(told))
     if told.state != "done":

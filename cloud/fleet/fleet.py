@@ -10,6 +10,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from cloud.fleet.figures import Counts, figures
 from cloud.fleet.hubs import BEGINNING, Hubs
 from cloud.fleet.operators import Operators
 from cloud.fleet.rollouts import Releases, Rollouts
@@ -36,11 +37,16 @@ from medxz.wire import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.metrics_core import Metric
+
     from cloud.fleet.rollout import Wish
     from medxz.service.fleet import HubsAsked, Operator, Verb
 
 STEP_EVERY_S: Final = 30.0
 """Without a word of any hub."""
+COUNT_EVERY_S: Final = 15.0
 GATHER_S: Final = 1.0
 """What is heard within this is taken into account together."""
 
@@ -57,6 +63,8 @@ class CloudFleet:
         burst = limits.REPORTS_AT_ONCE_MAX
         self._throttle: Final = Throttle(Rates(rate, burst, rate, burst), authority.clock)
         self._heard: Final = asyncio.Event()
+        self._counts: Counts | None = None
+        self._count_at = 0.0
 
     async def run(self) -> None:
         """Until it is cancelled; a database that does not answer is asked again."""
@@ -64,8 +72,13 @@ class CloudFleet:
             self._heard.clear()
             with suppress(MedxzError):
                 await self._rollouts.step()
+            await self._count()
             await self._clock.sleep(GATHER_S)
             await first_of(self._heard.wait(), self._clock.sleep(STEP_EVERY_S))
+
+    def figures(self) -> Iterator[Metric]:
+        """What /metrics tells of it: as it was counted last, and nothing where it can't be counted."""
+        return iter(()) if self._counts is None else figures(self._counts)
 
     async def identify(self, bearer: str | None) -> Operator:
         if not bearer:
@@ -108,6 +121,16 @@ class CloudFleet:
         answer = await self._hubs.report(caller.clinic_id, caller.hub_id, request)
         self._heard.set()
         return answer
+
+    async def _count(self) -> None:
+        """Now and then: nobody looks at it more often."""
+        if self._clock.monotonic() < self._count_at:
+            return
+        self._count_at = self._clock.monotonic() + COUNT_EVERY_S
+        try:
+            self._counts = Counts(await self._hubs.counts(), await self._rollouts.under_way())
+        except MedxzError:
+            self._counts = None
 
     async def wanted(self, caller: Caller, kind: str, version: str | None) -> tuple[Wish, frozenset[str]]:
         """For the releases of this cloud: what a hub is to run, and what comes to nobody for being the newest."""

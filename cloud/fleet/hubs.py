@@ -93,6 +93,11 @@ class Hubs:
 
         return await self._authority.transactions.read(read)
 
+    async def counts(self) -> list[tuple[str, str, str | None, int]]:
+        """How many hubs there are of each ring, health and version."""
+        silent = self._silent_before()
+        return await self._authority.transactions.read(lambda tx: fleet.counts(tx, silent))
+
     async def set_ring(self, ring: str, request: RingRequest, by: str | None = None) -> RingAnswer:
         """What a ring's hubs are to run, without a rollout. Invalid; RolloutState while one is not over."""
         named = request.model_fields_set

@@ -101,6 +101,34 @@ class Rollouts:
 
         return await self._authority.transactions.read(read)
 
+    async def under_way(self) -> RolloutAnswer | None:
+        """The one that is not over, if there is one."""
+
+        async def read(tx: Tx) -> RolloutAnswer | None:
+            document = await rollouts.under_way(tx)
+            return None if document is None else await self._told(tx, document)
+
+        return await self._authority.transactions.read(read)
+
+    async def let_go(self, version: str, kind: str) -> None:
+        """RolloutState where a rollout that is not over brings hubs that release, or would take some back to it."""
+
+        async def read(tx: Tx) -> None:
+            document = await rollouts.under_way(tx)
+            if document is None:
+                return
+            rollout = rollout_of(document)
+            steps = [row.step for row in await fleet.facts(tx) if row.step is not None]
+            before = {step.before for step in steps if step.rollout_id == rollout.rollout_id}
+            if version == rollout.plan.version and kind in rollout.plan.kinds:
+                raise RolloutState(
+                    f"a rollout brings {version} to hubs: abort it first, or wait until it is over"
+                )
+            if version in before | set(rollout.before.values()):
+                raise RolloutState(f"a rollout that is not over would take hubs back to {version}")
+
+        await self._authority.transactions.read(read)
+
     async def newest(self) -> str | None:
         """The one that was begun last."""
         found = await self._authority.transactions.read(lambda tx: rollouts.page(tx, None, 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -33,10 +33,13 @@ class Gauges:
         gauges: Mapping[str, tuple[str, Callable[[], float]]],
         ops: Mapping[str, int],
         commits: Callable[[], int],
+        families: Callable[[], Iterable[Metric]] = tuple,
     ) -> None:
+        """`families`: what has labels of its own."""
         self._gauges: Final = gauges
         self._ops: Final = ops
         self._commits: Final = commits
+        self._families: Final = families
 
     def collect(self) -> Iterator[Metric]:
         for name, (about, read) in self._gauges.items():
@@ -48,6 +51,7 @@ class Gauges:
         yield CounterMetricFamily(
             "medxz_transactions", "Transactions of the log's writer.", value=self._commits()
         )
+        yield from self._families()
 
 
 def gauges_of(

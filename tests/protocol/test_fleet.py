@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tests.protocol.conftest import Server
 from tests.protocol.probes import PROBES
 from tests.protocol.test_releases import KIND, offered
 from tests.protocol.two_clinics import Clinic, Cloud, two_clinics
+from tests.system.cloud_process import command_here
 
 pytestmark = pytest.mark.slow
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
@@ -319,6 +321,64 @@ async def test_a_bad_version_stops_at_the_canary_and_is_taken_back(fleet: Fleet)
     assert await ours.good("hub", "GET", update + "0.0.9") is not None
     rings = (await fleet.good("GET", "/v1/fleet/rings"))["rings"]
     assert {ring["version"] for ring in rings} == {None}, "each as before"
+
+
+async def test_a_release_that_a_rollout_needs_stays(fleet: Fleet) -> None:
+    """What a rollout brings, or would take hubs back to, is not removed before it is over; another release is."""
+    ours = fleet.cloud.ours
+    for version in ("0.0.1", "0.1.0", "0.2.0"):
+        offered(fleet.data, version, version.encode())
+    await told(ours, "0.1.0")
+    begun = await fleet.good("POST", ROLLOUTS, json={"version": "0.2.0"})
+
+    async def removed(version: str) -> str | None:
+        words = (
+            "release",
+            "remove",
+            "--version",
+            version,
+            "--compatible",
+            KIND,
+            "--data",
+            fleet.data,
+            "--json",
+        )
+        ended = await asyncio.to_thread(command_here, *words)
+        return json.loads(ended.stderr)["code"] if ended.returncode else None
+
+    assert [await removed(version) for version in ("0.2.0", "0.1.0", "0.0.1")] == [
+        "rollout_state", "rollout_state", None,
+    ]  # fmt: skip
+    await fleet.good("POST", f"{ROLLOUTS}/{begun['rollout_id']}/abort")
+    assert await removed("0.2.0") is None
+
+
+@pytest.fixture
+def counted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud.fleet.fleet.COUNT_EVERY_S", 0.0)
+
+
+async def test_figures_of_the_fleet(counted_at_once: None, fleet: Fleet) -> None:
+    """/metrics counts hubs by ring, health and version, and how far a rollout is; it names no clinic and no hub."""
+    ours, theirs = fleet.cloud.ours, fleet.cloud.theirs
+    offered(fleet.data, "0.2.0")
+    await fleet.good("POST", f"{HUBS}/{ours.hub_id}", json={"ring": "canary"})
+    await told(ours, "0.1.0")
+    await told(theirs, "0.1.0", health={"ok": False, "failing": ["disk"]})
+    await fleet.good("POST", ROLLOUTS, json={"version": "0.2.0"})
+    expected = {
+        'medxz_fleet_hubs{health="ok",ring="canary"} 1.0',
+        'medxz_fleet_hubs{health="unwell",ring="all"} 1.0',
+        'medxz_fleet_version_hubs{version="0.1.0"} 2.0',
+        'medxz_fleet_rollouts{state="running"} 1.0',
+        'medxz_fleet_rollout_hubs{state="offered"} 1.0',
+        'medxz_fleet_rollout_hubs{state="waiting"} 1.0',
+    }
+    async with asyncio.timeout(15):
+        while expected - set((text := (await fleet.cloud.http.get("/metrics")).text).splitlines()):
+            await asyncio.sleep(0.1)
+    for name in (ours.hub_id, ours.clinic_id, "Wanjiru"):
+        assert name not in text
 
 
 async def settled(fleet: Fleet, path: str, **expected: int) -> Any:

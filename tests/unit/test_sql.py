@@ -36,6 +36,7 @@ STATEMENTS_OF_ALL_CLINICS = {
     "medxz.store.authority.fleet._FAILED": "the hubs on which a rollout failed",
     "medxz.store.authority.fleet._ALL": "what a rollout goes by: rings, versions, how hubs are",
     "medxz.store.authority.fleet._RINGS": "how many hubs each ring has",
+    "medxz.store.authority.fleet._COUNTS": "how many hubs there are, by ring, health and version",
     "medxz.store.authority.fleet._FORGET_STEPS": "the hubs of a ring, which spans clinics",
     "medxz.store.postgres.statements.COUNTS": "which of a relay's logs grew: ids, counters and random numbers",
 }

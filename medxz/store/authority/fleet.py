@@ -45,6 +45,10 @@ _RINGS: Final = f"""
     SELECT {_RING}, count(*) FROM hub
     LEFT JOIN hub_fleet AS fleet ON fleet.clinic_id = hub.clinic_id AND fleet.hub_id = hub.hub_id
     WHERE hub.revoked = 0 GROUP BY 1"""
+_COUNTS: Final = f"""
+    SELECT {_RING}, {_HEALTH}, fleet.version, count(*) FROM hub
+    LEFT JOIN hub_fleet AS fleet ON fleet.clinic_id = hub.clinic_id AND fleet.hub_id = hub.hub_id
+    WHERE hub.revoked = 0 GROUP BY 1, 2, 3"""
 _OWN: Final = """
     SELECT ring, rollout_id, progress, since_ms, before_version, why FROM hub_fleet
     WHERE clinic_id = $1 AND hub_id = $2"""
@@ -154,6 +158,14 @@ async def facts(tx: Tx) -> list[FactsRow]:
 
 async def count_by_ring(tx: Tx) -> dict[str, int]:
     return dict(await tx.rows(_RINGS))
+
+
+async def counts(tx: Tx, silent_before_ms: int) -> list[tuple[str, str, str | None, int]]:
+    """How many hubs there are of each ring, health and version."""
+    return [
+        (ring, health, version, hubs)
+        for ring, health, version, hubs in await tx.rows(_COUNTS, silent_before_ms)
+    ]
 
 
 async def own(tx: Tx, clinic_id: str, hub_id: str) -> tuple[str, StepRow | None]:
