@@ -128,6 +128,7 @@ dist: $(STAMP) $(ANSIBLE)/.stamp ## what a site is provisioned from, without int
 lock: $(STAMP) ## write requirements/*.txt anew (UPGRADE=1: newest versions)
 	$(COMPILE) -o requirements/run.txt
 	$(COMPILE) --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(subst compile pyproject.toml,compile,$(COMPILE)) --group wheels -o requirements/wheels.txt
 	$(subst compile pyproject.toml,compile,$(COMPILE)) --group ansible -o requirements/ansible.txt
 
 clean: ## remove what was made, the environment too

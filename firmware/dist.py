@@ -1,7 +1,7 @@
 """`make dist`: everything from which a site without internet is made into hubs and a cloud, in one folder.
 
     packages for both machines, signed where KEYS were given, with what `medxz-cloud release add` wants beside them
-    wheels/     the program and every library that it needs, for Debian 12 and 13
+    wheels/     a .tar for each Python (Debian 12's and 13's) and machine: the program, every library that it needs, and pip
     units/      systemd's files, for machines that are provisioned from the wheels
     medxz-hub-VERSION.tar.gz   the ansible collection, where ansible is at hand
     manifest.json, SHA256SUMS
@@ -15,9 +15,12 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +40,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TREE / "dist")
     parser.add_argument("--version", default=version_of_tree())
     parser.add_argument("--arch", action="append", choices=PLATFORMS, help="[default: both]")
+    parser.add_argument("--python", action="append", choices=PYTHONS, help="of wheels [default: both]")
     parser.add_argument("--keys", type=Path, help="what firmware/rauc/make-keys made, to sign hubs' packages")
     parser.add_argument("--no-wheels", action="store_true", help="packages alone")
+    parser.add_argument("--no-packages", action="store_true", help="wheels alone")
     parser.add_argument("--galaxy", type=Path, help="ansible-galaxy, for the collection")
     said = parser.parse_args()
     out = said.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     forget(out)
     archs = said.arch or list(PLATFORMS)
-    for arch in archs:
+    for arch in archs if not said.no_packages else []:
         make_packages(out, arch, said.version, said.keys)
     if said.keys is not None:
         shutil.copy(said.keys / "keyring.pem", out)
     if not said.no_wheels:
-        make_wheels(out / "wheels", archs)
+        make_wheels(out / "wheels", archs, said.python or list(PYTHONS), said.version)
         make_units(out / "units")
     if said.galaxy is not None:
         make_collection(out, said.galaxy, said.version)
@@ -84,23 +89,62 @@ def make_packages(out: Path, arch: str, version: str, keys: Path | None) -> None
             signed(file, keys)
 
 
-def make_wheels(folder: Path, archs: list[str]) -> None:
+def make_wheels(folder: Path, archs: list[str], pythons: list[str], version: str) -> None:
+    """`medxz-hub-VERSION-cp313-amd64.tar` and the like; the same file from the same commit."""
     folder.mkdir()
-    for arch in archs:
-        platforms = [f"manylinux_{glibc}_{MACHINES[arch]}" for glibc in GLIBCS]
-        platforms += [f"manylinux{old}_{MACHINES[arch]}" for old in ("2014", "2010", "1")]
-        chosen = [word for platform in platforms for word in ("--platform", platform)]
-        for python in PYTHONS:
-            run(
-                sys.executable if has_pip() else "python3", "-m", "pip", "download", "--quiet", "--no-deps",
-                "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:", "--implementation", "cp",
-                "--python-version", python, *chosen, "-r", TREE / "requirements/run.txt", "-d", folder,
-            )  # fmt: skip
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        epoch, program = epoch_of_tree(), make_program(Path(made), version)
+        for arch in archs:
+            for python in pythons:
+                wheels = Path(made, f"{arch}-{python}")
+                wheels.mkdir()
+                download(wheels, arch, python)
+                shutil.copy(program, wheels)
+                shutil.copy(TREE / "requirements/run.txt", wheels / "requirements.txt")
+                pack(wheels, folder / f"medxz-hub-{version}-cp{python.replace('.', '')}-{arch}.tar", epoch)
+
+
+def make_program(folder: Path, version: str) -> Path:
+    """The wheel of the tree; for another version than it says of itself, of a copy that says so."""
+    source = TREE
+    if version != version_of_tree():
+        source = folder / "tree"
+        source.mkdir()
+        for name in ("medxz", "hub", "cloud"):
+            shutil.copytree(TREE / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(TREE / name, source)
+        about = source / "pyproject.toml"
+        about.write_text(
+            re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', about.read_text("utf-8"), count=1)
+        )
+    made = folder / "program"
+    command = (sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", made)
+    run(*command, cwd=source, SOURCE_DATE_EPOCH=str(epoch_of_tree()))
+    [wheel] = made.iterdir()
+    return wheel
+
+
+def download(folder: Path, arch: str, python: str) -> None:
+    """What is locked, by its hashes, for that machine; a library without a wheel for it is a failure that names it."""
+    platforms = [f"manylinux_{glibc}_{MACHINES[arch]}" for glibc in GLIBCS]
+    platforms += [f"manylinux{old}_{MACHINES[arch]}" for old in ("2014", "2010", "1")]
+    chosen = [word for platform in platforms for word in ("--platform", platform)]
+    locks = [word for name in ("run", "wheels") for word in ("-r", TREE / f"requirements/{name}.txt")]
     run(
-        sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder,
-        SOURCE_DATE_EPOCH=str(epoch_of_tree()),
+        sys.executable if has_pip() else "python3", "-m", "pip", "download", "--quiet", "--no-deps",
+        "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:", "--implementation", "cp",
+        "--python-version", python, *chosen, *locks, "-d", folder,
     )  # fmt: skip
-    shutil.copy(TREE / "requirements/run.txt", folder / "requirements.txt")
+
+
+def pack(folder: Path, file: Path, epoch: int) -> None:
+    with tarfile.open(file, "w") as packed:
+        for each in sorted(folder.iterdir()):
+            about = tarfile.TarInfo(each.name)
+            about.size, about.mtime, about.mode = each.stat().st_size, epoch, 0o644
+            with each.open("rb") as opened:
+                packed.addfile(about, opened)
 
 
 def make_units(folder: Path) -> None:
@@ -145,10 +189,10 @@ def has_pip() -> bool:
     return told.returncode == 0
 
 
-def run(*command: object, **environ: str) -> None:
+def run(*command: object, cwd: Path = TREE, **environ: str) -> None:
     words = [str(word) for word in command]
     done = subprocess.run(
-        words, cwd=TREE, env={**os.environ, **environ}, capture_output=True, text=True, check=False
+        words, cwd=cwd, env={**os.environ, **environ}, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise SystemExit(f"{words[0]} failed:\n{done.stdout}{done.stderr}")
