@@ -1,4 +1,4 @@
-"""`medxz-cloud audit …`: who did what in a clinic, and whether nobody has changed what was noted."""
+"""`medxz-cloud audit …`: who did what in a clinic, or to the cloud itself, and whether nobody has changed what was noted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from cloud.options import At, at_cloud, clinic_option
 from medxz.commandline import DONE, FAILED, Example, Examples
 from medxz.program.audit import entries_in_words, entries_told, entry_options, query_of, walk_in_words
 from medxz.program.listing import read_cursor
+from medxz.store.authority.attempts import NO_CLINIC
 
 if TYPE_CHECKING:
     from cloud.office import Office
+
+no_clinic_option = click.option(
+    "--no-clinic", is_flag=True, help="What is no clinic's: operators, rollouts, keys, codes of nobody."
+)
 
 
 @click.group(cls=Examples, example="medxz-cloud audit verify --data /var/lib/medxz-cloud")
@@ -21,18 +26,25 @@ def audit() -> None:
 
 
 @audit.command(
-    "list", cls=Example, example="medxz-cloud audit list --data /var/lib/medxz-cloud --from 2026-11-01 --json"
+    "list",
+    cls=Example,
+    example="medxz-cloud audit list --data /var/lib/medxz-cloud --from 2026-11-01 --json\n"
+    "medxz-cloud audit list --data /var/lib/medxz-cloud --no-clinic",
 )
 @at_cloud
 @clinic_option
+@no_clinic_option
 @entry_options
-def list_entries(at: At, clinic: str | None, limit: int, cursor: str | None, **asked: str | None) -> None:
+def list_entries(
+    at: At, clinic: str | None, no_clinic: bool, limit: int, cursor: str | None, **asked: str | None
+) -> None:
     """The newest entries first."""
     query = query_of(asked)
 
     async def act(office: Office) -> dict[str, Any]:
         place = read_cursor(cursor)
-        entries, after = await office.audit_page(await office.clinic(clinic), query, place, limit)
+        whose = await _whose(office, clinic, no_clinic=no_clinic)
+        entries, after = await office.audit_page(whose, query, place, limit)
         return entries_told(entries, after)
 
     answer = at.run(act)
@@ -42,13 +54,23 @@ def list_entries(at: At, clinic: str | None, limit: int, cursor: str | None, **a
 @audit.command(cls=Example, example="medxz-cloud audit verify --data /var/lib/medxz-cloud")
 @at_cloud
 @clinic_option
+@no_clinic_option
 @click.pass_context
-def verify(context: click.Context, at: At, clinic: str | None) -> None:
+def verify(context: click.Context, at: At, clinic: str | None, no_clinic: bool) -> None:
     """Walk every chain of a clinic from its beginning. Ends with status 1 where one is broken."""
 
     async def act(office: Office) -> dict[str, Any]:
-        return await office.audit_verify(await office.clinic(clinic))
+        return await office.audit_verify(await _whose(office, clinic, no_clinic=no_clinic))
 
     answer = at.run(act)
     at.tell(answer, walk_in_words(answer))
     context.exit(DONE if answer["ok"] else FAILED)
+
+
+async def _whose(office: Office, clinic: str | None, *, no_clinic: bool) -> str:
+    """The chains that are asked for: a clinic's, or those that are noted beside all clinics."""
+    if not no_clinic:
+        return await office.clinic(clinic)
+    if clinic is not None:
+        raise click.UsageError("--clinic and --no-clinic are things of their own: give one")
+    return NO_CLINIC

@@ -262,6 +262,23 @@ def test_what_was_done_is_noted(cloud: Relay) -> None:
     assert fails(cloud, "audit", "list", "--clinic", clinic, "--from", "yesterday")[0] == 2
 
 
+def test_what_is_no_clinics_is_noted_too(cloud: Relay) -> None:
+    """What was decided of operators stands in chains of its own, which are listed by pages and walked like a clinic's."""
+    clinic = cloud.ask("clinic", "list")["clinics"][0]["clinic_id"]
+    operator = cloud.ask("operator", "add", "--name", "Noted")["operator_id"]
+    cloud.ask("operator", "disable", "--operator", operator)
+    mine = ("audit", "list", "--no-clinic", "--user", operator)
+    first = cloud.ask(*mine, "--limit", "1")
+    second = cloud.ask(*mine, "--limit", "1", "--cursor", first["next_cursor"])
+    entries = first["entries"] + second["entries"]
+    assert [entry["event"] for entry in entries] == ["operator_disabled", "operator_added"]
+    assert cloud.ask("audit", "list", "--clinic", clinic, "--user", operator)["entries"] == []
+    [looked] = cloud.ask("audit", "list", "--no-clinic", "--limit", "1")["entries"]
+    assert looked["event"] == "audit_read"
+    assert cloud.ask("audit", "verify", "--no-clinic")["ok"]
+    assert fails(cloud, "audit", "verify", "--no-clinic", "--clinic", clinic)[0] == 2
+
+
 def test_devices_and_hubs_that_are_not_there(cloud: Relay) -> None:
     """Lists of nobody are empty, and who is not there can't be shut out."""
     clinic = cloud.ask("clinic", "list")["clinics"][0]["clinic_id"]
