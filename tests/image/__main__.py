@@ -18,6 +18,8 @@ from firmware.deb.build import version_of_tree
 from tests.image.images import IMAGES, ROOT
 
 ARCHES: Final = ("amd64", "arm64")
+BOXES: Final = {"amd64": 2, "arm64": 1}
+"""At once: of a PC one that works, and one that is updated."""
 
 
 def step(what: str, command: list[object], environment: dict[str, str]) -> bool:
@@ -49,7 +51,7 @@ def tested(arch: str, keys: Path, more: list[str]) -> bool:
     told = {"MEDXZ_IMAGE_KEYS": str(keys), "MEDXZ_IMAGE_ARCH": arch}
     # beside the image: what is left of a failure is not cleared away by the next pytest of anybody
     command = [sys.executable, "-m", "pytest", "tests/image", "-m", "image", "-p", "no:cacheprovider"]
-    command += ["--basetemp", str(IMAGES / arch / "tests"), *more]
+    command += ["--basetemp", str(IMAGES / arch / "tests"), f"-n{BOXES[arch]}", "--dist", "loadgroup", *more]
     return step(f"tests of {arch}", [*command], told)
 
 

@@ -1,4 +1,5 @@
-"""One box for all tests of this folder that boot a PC's image: what they do to it is one story, told in the order of files.
+"""Two boxes for all tests of this folder that boot a PC's image, beside each other: what is done to each is one story, in the order
+of files. One works and loses its power, the other is updated.
 
 They need images (`make test-image` makes them), QEMU and minutes: without MEDXZ_IMAGE_ARCH none of them is collected.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.image import images
-from tests.image.clinic import Cloud, Tablet, flashed
+from tests.image.clinic import Cloud, Tablet, flashed, wait_until_served
 from tests.image.machine import Machine
 
 HERE = Path(__file__).parent
@@ -22,7 +23,7 @@ TEST_S = 1800
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """The PC's box is one long story; whatever is not of it comes with the other image, whose story is short."""
+    """The PC's boxes have long stories; whatever is not of them comes with the other image, whose story is short."""
     is_test = collection_path.name.startswith("test_")
     is_box = collection_path.name.startswith("test_box")
     return True if is_test and (not ARCH or is_box != (ARCH == "amd64")) else None
@@ -43,6 +44,7 @@ class Box:
     cloud: Cloud
     machine: Machine
     code: str
+    first_start_s: float = 0.0
     tablets: list[Tablet] = field(default_factory=list)
     families: set[str] = field(default_factory=set)
 
@@ -54,19 +56,22 @@ class Box:
 
 @pytest.fixture(scope="session")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    """Flashed and not yet started."""
+    """Flashed and started for the first time, with a claim file: it serves."""
     folder = tmp_path_factory.mktemp("box")
     cloud = Cloud(folder / "cloud").start()
     machine = Machine(folder / "machine", images.disk("amd64"))
-    code = flashed(machine, cloud).replace("-", "")
+    made = Box(folder, cloud, machine, flashed(machine, cloud).replace("-", ""))
     # a busy host's emulated timer may miss the moment in which a kernel looks whether it ticks
     machine.add_to_command_line("no_timer_check")
     if os.environ.get(
         "MEDXZ_IMAGE_LOUD"
-    ):  # the journal on the serial line too, for whoever looks into what went wrong
+    ):  # the journal on the serial line too, for who looks into what went wrong
         machine.add_to_command_line("systemd.journald.forward_to_console=1", "systemd.log_color=0")
     try:
-        yield Box(folder, cloud, machine, code)
+        machine.start()
+        made.first_start_s = wait_until_served(machine)
+        machine.wait_for_ssh()
+        yield made
     finally:
         machine.end()
         cloud.end()

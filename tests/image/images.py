@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from tests.image.machine import run
+from tests.image.machine import STICK, run
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 IMAGES: Final = Path(os.environ.get("MEDXZ_IMAGES", ROOT / "build" / "image"))
@@ -72,4 +72,14 @@ def bundle(image: Path, out: Path, version: str, arch: str = "amd64", keys: Path
         ROOT / "firmware/rauc/make-bundle", "--root", image, "--arch", arch, "--version", version, "--keys", keys,
         "--out", out, seconds=900,
     )  # fmt: skip
+    return out
+
+
+def stick(out: Path, *bundles: Path) -> Path:
+    """A FAT stick with these on it, as an administrator carries it to the box."""
+    size = sum(bundle.stat().st_size for bundle in bundles)
+    with out.open("wb") as file:
+        file.truncate((size * 11 // 10 // 2**20 + 64) * 2**20)
+    run("mkfs.vfat", "-F", "32", "-n", STICK, out)
+    run("mcopy", "-i", out, *bundles, "::/")
     return out

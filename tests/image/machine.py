@@ -6,6 +6,7 @@ KVM is used where it works, else emulation, which takes some ten times as long. 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -19,6 +20,8 @@ from typing import Final, Self
 HOST: Final = "10.0.2.2"  # this machine, as the guest sees it
 HUB_PORT: Final = 8443
 CARD_AT: Final = "@@4M"
+STICK: Final = "BUNDLES"  # not the name by which a box takes what is on a stick by itself
+STICK_AT: Final = "/run/stick"
 DISK_BYTES: Final = 4 * 2**30  # greater than the image, as cards are: the data partition has to grow
 
 BOOT_S: Final = 600.0
@@ -89,6 +92,7 @@ class Machine:
     more: tuple[str, ...] = ()
     ports: dict[int, int] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    stick: Path | None = None
     starts: int = 0
 
     def __post_init__(self) -> None:
@@ -147,7 +151,7 @@ class Machine:
             "-drive", f"file={self.disk},format=raw,if=none,id=card,cache=writeback,discard=unmap",
             "-qmp", f"unix:{self.folder / 'monitor'},server=on,wait=off",
             "-device", "virtio-blk-pci,drive=card", "-object", "rng-random,id=rng,filename=/dev/urandom",
-            "-device", "virtio-rng-pci,rng=rng", "-serial", f"file:{self.serial}",
+            "-device", "virtio-rng-pci,rng=rng", "-serial", f"file:{self.serial}", "-device", "qemu-xhci",
         ]  # fmt: skip
 
     def start(self) -> Self:
@@ -163,17 +167,25 @@ class Machine:
             )
         return self
 
+    def _plug_in(self, stick: Path) -> None:
+        """Into its USB socket, where it stays until the power goes; nothing is ever written to it."""
+        file = {"driver": "file", "filename": str(stick)}
+        drive = {"driver": "raw", "node-name": "stick", "read-only": True, "file": file}
+        self._tell_monitor({"execute": "blockdev-add", "arguments": drive})
+        device = {"driver": "usb-storage", "drive": "stick", "id": "stick"}
+        self._tell_monitor({"execute": "device_add", "arguments": device})
+
     def let_the_watchdog_bite(self) -> None:
         """It does not otherwise: on a busy host an emulated machine stands still for longer than a real one ever does."""
+        self._tell_monitor({"execute": "watchdog-set-action", "arguments": {"action": "reset"}})
+
+    def _tell_monitor(self, command: dict[str, object]) -> None:
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.connect(str(self.folder / "monitor"))
             answers = monitor.makefile()
             answers.readline()
-            for command in (
-                b'{"execute":"qmp_capabilities"}',
-                b'{"execute":"watchdog-set-action","arguments":{"action":"reset"}}',
-            ):
-                monitor.sendall(command)
+            for each in ({"execute": "qmp_capabilities"}, command):
+                monitor.sendall(json.dumps(each).encode())
                 while "return" not in (answer := answers.readline()):
                     assert "error" not in answer, answer
 
@@ -216,12 +228,14 @@ class Machine:
         """Started there, whatever becomes of this connection."""
         self.ssh("systemd-run", "--quiet", "--collect", *words)
 
-    def carry(self, file: Path, place: str) -> None:
-        with file.open("rb") as content:
-            done = subprocess.run(
-                [*self._ssh, f"cat >{place}"], stdin=content, capture_output=True, timeout=600, check=False
-            )
-        assert done.returncode == 0, done.stderr
+    def on_stick(self, name: str) -> str:
+        """Where a file of its stick is, which is plugged in and mounted for it."""
+        if self.ssh("mountpoint", "-q", STICK_AT, check=False).returncode != 0:
+            assert self.stick is not None
+            self._plug_in(self.stick)
+            mount = ("mount", "--mkdir", "--read-only", f"LABEL={STICK}", STICK_AT)
+            wait_for(lambda: self.ssh(*mount, check=False).returncode == 0, "the stick", ASK_S)
+        return f"{STICK_AT}/{name}"
 
     def written(self) -> int:
         """Bytes that its disk has taken since it started, by what the kernel counts."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from tests.image.clinic import wait_until_served
 from tests.image.conftest import Box
+
+pytestmark = pytest.mark.xdist_group("a box at work")
 
 PUSHES_BEFORE_THE_CUT = 5
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from tests.image import images
 from tests.image.clinic import wait_until_served
 from tests.image.conftest import Box
 from tests.image.machine import wait_for
+
+pytestmark = pytest.mark.xdist_group("a box that is updated")
 
 DATA = "/var/lib/medxz/hub"
 UPDATE_S = 600.0
@@ -36,10 +37,17 @@ def better(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return images.bundle(root, folder / "better.raucb", next_version(1))
 
 
-@pytest.fixture(scope="module")
-def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def altered(bundle: Path) -> Path:
+    """One byte in its middle is another one."""
+    out = bundle.with_name("altered.raucb")
+    content = bytearray(bundle.read_bytes())
+    content[len(content) // 2] ^= 255
+    out.write_bytes(content)
+    return out
+
+
+def broken(folder: Path) -> Path:
     """One whose hub does not start, since what opens its database is missing."""
-    folder = tmp_path_factory.mktemp("broken")
     library = "/usr/lib/medxz-hub/lib/python3.11/site-packages/sqlcipher3/dbapi2.py"
     root = images.changed("amd64", folder / "rootfs.ext4", next_version(2), without=library)
     soon = folder / "soon.conf"
@@ -48,25 +56,19 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return images.bundle(root, folder / "broken.raucb", next_version(2))
 
 
-def carried(box: Box, bundle: Path) -> str:
-    """Where it lies in the box, as from a stick."""
-    place = f"/var/tmp/{bundle.name}"
-    box.machine.carry(bundle, place)
-    return place
+def older(folder: Path) -> Path:
+    root = folder / "older.ext4"
+    root.write_bytes(os.urandom(2**20))  # nobody gets as far as to what is in it
+    return images.bundle(root, folder / "older.raucb", "0.0.1")
 
 
 @pytest.fixture(scope="module")
-def stick(box: Box, better: Path) -> str:
-    """The version that works, in the box."""
-    return carried(box, better)
-
-
-def alter(box: Box, place: str, at: int) -> None:
-    """One byte of it is another one; done again, it is as it was."""
-    program = (
-        f"f = open('{place}', 'r+b'); f.seek({at}); b = f.read(1)[0]; f.seek({at}); f.write(bytes([b ^ 255]))"
-    )
-    box.machine.ssh("python3", "-c", shlex.quote(program))
+def box(box: Box, better: Path, tmp_path_factory: pytest.TempPathFactory) -> Box:
+    """With a stick that has all of them."""
+    folder = tmp_path_factory.mktemp("stick")
+    bundles = (better, altered(better), broken(folder), older(folder))
+    box.machine.stick = images.stick(folder / "stick.img", *bundles)
+    return box
 
 
 def updated(box: Box, *words: str, seconds: float = UPDATE_S) -> tuple[int, dict[str, Any]]:
@@ -99,20 +101,18 @@ def wait_until_confirmed(box: Box) -> None:
     wait_for(is_over, "the health gate", UPDATE_S)
 
 
-def test_a_bundle_that_was_altered_is_refused(box: Box, better: Path, stick: str) -> None:
+def test_a_bundle_that_was_altered_is_refused(box: Box) -> None:
     """One flipped byte in the middle of a bundle, and nothing of it becomes the box's next start."""
-    middle = better.stat().st_size // 2
-    alter(box, stick, middle)
-    code, told = updated(box, "--from", stick)
+    code, told = updated(box, "--from", box.machine.on_stick("altered.raucb"))
     assert code == 1, told
-    alter(box, stick, middle)
     assert status(box)["next_slot"] == box.machine.slot() == "A"
 
 
-def test_a_power_cut_in_an_update_leaves_what_ran(box: Box, stick: str) -> None:
+def test_a_power_cut_in_an_update_leaves_what_ran(box: Box) -> None:
     """The plug is pulled while the other slot is written: the box starts as it was, with all that it had."""
+    bundle = box.machine.on_stick("better.raucb")
     before = box.machine.written()
-    box.machine.ssh_in_the_background("medxz-hub", "update", "--data", DATA, "--from", stick)
+    box.machine.ssh_in_the_background("medxz-hub", "update", "--data", DATA, "--from", bundle)
     wait_for(lambda: box.machine.written() > before + 150 * 2**20, "the other slot being written", UPDATE_S)
     box.machine.pull_the_plug()
     box.machine.start()
@@ -121,7 +121,6 @@ def test_a_power_cut_in_an_update_leaves_what_ran(box: Box, stick: str) -> None:
     assert box.machine.slot() == "A"
     assert status(box)["version"] == images.described("amd64")["version"]
     all_is_there(box, "AfterACut")
-    box.machine.ssh("rm", "-f", stick)
 
 
 def test_an_update_is_installed_tried_and_kept(box: Box, better: Path) -> None:
@@ -141,22 +140,17 @@ def test_an_update_is_installed_tried_and_kept(box: Box, better: Path) -> None:
     all_is_there(box, "AfterAnUpdate")
 
 
-def test_an_older_version_is_refused(box: Box, tmp_path: Path) -> None:
+def test_an_older_version_is_refused(box: Box) -> None:
     """What is older than what runs is not installed unless somebody insists."""
     wait_until_confirmed(box)
-    older = tmp_path / "rootfs.ext4"
-    older.write_bytes(os.urandom(2**20))  # nobody gets as far as to what is in it
-    place = carried(box, images.bundle(older, tmp_path / "older.raucb", "0.0.1"))
-    code, told = updated(box, "--from", place)
+    code, told = updated(box, "--from", box.machine.on_stick("older.raucb"))
     assert (code, told["code"]) == (1, "downgrade")
-    box.machine.ssh("rm", place)
 
 
-def test_a_broken_update_is_given_back(box: Box, broken: Path) -> None:
+def test_a_broken_update_is_given_back(box: Box) -> None:
     """A version whose hub does not serve is tried, found wanting and left, by nobody but the box itself."""
-    place = carried(box, broken)
     before = box.machine.boot_id()
-    code, told = updated(box, "--from", place)
+    code, told = updated(box, "--from", box.machine.on_stick("broken.raucb"))
     assert code == 0, told
     box.machine.wait_for_another_start(before)
     tried = box.machine.boot_id()
