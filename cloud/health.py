@@ -70,11 +70,11 @@ def cloud_gauges(
 
 async def _writer(clinics: Clinics) -> Check:
     waiting = max((clinic.log.waiting_ops for clinic in clinics), default=0)
-    return Check(
-        name="writer",
-        ok=waiting < limits.WRITER_QUEUE_OPS_MAX // 2,
-        detail=f"{len(clinics)} clinics are open, {waiting} ops wait in the busiest",
-    )
+    still = sum(clinic.log.stands_still for clinic in clinics)
+    detail = f"{len(clinics)} clinics are open, {waiting} ops wait in the busiest"
+    if still:
+        detail += f"; the database acknowledges nothing of {still}: see to its standby, docs/operations.md"
+    return Check(name="writer", ok=not still and waiting < limits.WRITER_QUEUE_OPS_MAX // 2, detail=detail)
 
 
 async def _database(transactions: Transactions) -> Check:

@@ -134,6 +134,7 @@ ENTITIES_KNOWN_BYTES_MAX: Final = 2 * MIB  # of entities that pushes touched lat
 FRESH_OPS_BYTES_MAX: Final = 1 * MIB  # of ops that are likely to be followed soon
 ENTITY_BASE_OPS: Final = 32  # after so many ops what an entity has come to is written down
 CHECKPOINT_BYTES: Final = 64 * MIB  # of op texts: about a third of that in the write-ahead log
+COMMIT_S_MAX: Final = 10  # that anybody is kept waiting for a database elsewhere; a commit is never cut off
 OVERLOADED_RETRY_S: Final = 1
 STORAGE_FULL_RETRY_S: Final = 30
 

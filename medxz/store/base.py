@@ -180,6 +180,11 @@ class LogStore(Protocol):
         ...
 
     @property
+    def stands_still(self) -> bool:
+        """Whether a transaction has been waiting for its commit for longer than anybody is kept waiting."""
+        ...
+
+    @property
     def transactions(self) -> int:
         """Transactions that appended something since this process opened the log."""
         ...

@@ -2,6 +2,9 @@
 
 What else is to be done with the store goes between two transactions. A batch that breaks the writer is told so; the
 others of its transaction are tried again, each by itself. How a transaction is written is the backend's.
+
+A database elsewhere may not answer a commit for long: its standby is away. The commit is not cut off then, for nobody
+could know what became of it. But whoever waits is told to come again, and so is who comes while it lasts.
 """
 
 from __future__ import annotations
@@ -48,10 +51,17 @@ class _Waiting:
 class GroupCommit:
     """The queue before the one writer."""
 
-    def __init__(self, store: Transactions, publish: Callable[[Committed, int], None]) -> None:
+    def __init__(
+        self,
+        store: Transactions,
+        publish: Callable[[Committed, int], None],
+        answered_within_s: float | None = None,
+    ) -> None:
         """`publish` is told what has become durable, and how many bytes it took, before anybody is answered."""
         self._store: Final = store
         self._publish: Final = publish
+        self._answered_within_s: Final = answered_within_s
+        self._began_at: float | None = None  # of the transaction that is open, by the event loop's clock
         self._queue: deque[_Waiting] = deque()
         self._alone: deque[_Waiting] = deque()  # to be tried each by itself
         self._queued_bytes = 0
@@ -60,7 +70,15 @@ class GroupCommit:
         self.waiting_ops = 0
         self.transactions = 0
 
+    @property
+    def stands_still(self) -> bool:
+        if self._answered_within_s is None or self._began_at is None:
+            return False
+        return asyncio.get_running_loop().time() - self._began_at >= self._answered_within_s
+
     async def append(self, batch: Append) -> list[Outcome]:
+        if self.stands_still:
+            raise _unanswered()
         size = sum(map(len, batch.texts)) + _LETTER_BYTES * len(batch.dead_letters)
         if (
             self.waiting_ops + len(batch.ops) > limits.WRITER_QUEUE_OPS_MAX
@@ -76,7 +94,11 @@ class GroupCommit:
         self._queued_bytes += size
         if self._committing is None or self._committing.done():
             self._committing = asyncio.create_task(self._commit_queue(), name="commit")
-        return await waiting.answer
+        try:
+            async with asyncio.timeout(self._answered_within_s):
+                return await waiting.answer
+        except TimeoutError:
+            raise _unanswered() from None
 
     async def between(self, use: Callable[[], Awaitable[T]]) -> T:
         """Do something else with the store: between two transactions, never inside one.
@@ -101,11 +123,14 @@ class GroupCommit:
             async with self._writing:
                 taken = self._take()
                 size = sum(waiting.size for waiting in taken)
+                self._began_at = asyncio.get_running_loop().time()
                 try:
                     outcomes, committed = await self._store.write([each.batch for each in taken], size)
                 except Exception as error:  # noqa: BLE001  # the root of a task: whoever waits has to hear of it
                     self._give_up(taken, error)
                     continue
+                finally:
+                    self._began_at = None
             self.transactions += 1
             self._publish(committed, COMMIT_BYTES + size)
             for waiting, outcome in zip(taken, outcomes, strict=True):
@@ -138,3 +163,28 @@ class GroupCommit:
         for waiting in taken:
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
+
+
+class ByGroupCommit:
+    """What a log that is written so tells of it (medxz/store/base.py)."""
+
+    _commits: GroupCommit
+
+    @property
+    def waiting_ops(self) -> int:
+        return self._commits.waiting_ops
+
+    @property
+    def stands_still(self) -> bool:
+        return self._commits.stands_still
+
+    @property
+    def transactions(self) -> int:
+        return self._commits.transactions
+
+
+def _unanswered() -> Overloaded:
+    return Overloaded(
+        f"the database has not acknowledged a commit within {limits.COMMIT_S_MAX} s: its standby may be away; try again",
+        retry_after_s=limits.OVERLOADED_RETRY_S,
+    )

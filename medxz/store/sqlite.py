@@ -33,7 +33,7 @@ from medxz.store.base import (
     Verification,
 )
 from medxz.store.cipher import failure, failure_to_open
-from medxz.store.commits import COMMIT_BYTES, GroupCommit
+from medxz.store.commits import COMMIT_BYTES, ByGroupCommit, GroupCommit
 from medxz.store.damage import Damage
 from medxz.store.dictionaries import Dictionaries
 from medxz.store.entity_index import Whose, index_blocks, key_of
@@ -80,7 +80,7 @@ class Workers:
             worker.close()
 
 
-class SqliteLog:
+class SqliteLog(ByGroupCommit):
     """A `LogStore` (medxz/store/base.py has the promises) in a file."""
 
     def __init__(
@@ -143,14 +143,6 @@ class SqliteLog:
     @property
     def contended_seq(self) -> int:
         return min(max(self._writer.touched.contended_seq, self._opened_at), self._last_seq)
-
-    @property
-    def waiting_ops(self) -> int:
-        return self._commits.waiting_ops
-
-    @property
-    def transactions(self) -> int:
-        return self._commits.transactions
 
     # Writing.
 

@@ -9,7 +9,8 @@ import signal
 import tempfile
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,6 +62,15 @@ class WithStandby:
         _kill(self.primary)
         self._run("pg_ctl", "-w", "-D", str(self.standby), "promote")
 
+    @contextmanager
+    def standby_away(self) -> Iterator[None]:
+        """It stands still: what is committed meanwhile does not reach it."""
+        _signal(self.standby, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _signal(self.standby, signal.SIGCONT)
+
     async def _on_primary(self, sql: str) -> Any:
         connection = await asyncpg.connect(f"postgresql://postgres@/postgres?host={self.primary}")
         try:
@@ -83,11 +93,17 @@ def _kill(folder: Path) -> None:
     file = folder / "postmaster.pid"
     if not file.exists():
         return
-    postmaster = int(file.read_text().split()[0])
+    own = _signal(folder, signal.SIGKILL)
+    while own.exists():
+        time.sleep(0.01)
+
+
+def _signal(folder: Path, number: signal.Signals) -> Path:
+    """To each of its processes; where the postmaster's children are told while it lives."""
+    postmaster = int((folder / "postmaster.pid").read_text().split()[0])
     own = Path(f"/proc/{postmaster}/task/{postmaster}/children")
     children = own.read_text().split() if own.exists() else []
     for process in [postmaster, *map(int, children)]:
         with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-    while own.exists():
-        time.sleep(0.01)
+            os.kill(process, number)
+    return own

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import asyncpg
 
+from medxz import limits
 from medxz.errors import Overloaded, StoreError
-from medxz.limits import OVERLOADED_RETRY_S
 from medxz.store.authority.base import Changed, Effects, TryAgain, Tx
 from medxz.store.postgres.channel import Channel
 from medxz.store.postgres.migrate import migrate
@@ -65,6 +65,24 @@ class PostgresTransactions:
         return self._pool
 
     async def run(self, fn: Callable[[Tx], Awaitable[T]]) -> T:
+        # in a task of its own: where whoever waits is told to come again, the commit is not cut off
+        running = asyncio.create_task(self._run(fn), name="decision")
+        running.add_done_callback(_look_at)
+        try:
+            done, _ = await asyncio.wait([running], timeout=limits.COMMIT_S_MAX)
+        except asyncio.CancelledError:
+            running.cancel()
+            await asyncio.wait([running])
+            raise
+        if not done:
+            raise Overloaded(
+                f"{self.place} has not acknowledged a commit within {limits.COMMIT_S_MAX} s: its standby may be away; "
+                "try again",
+                retry_after_s=limits.OVERLOADED_RETRY_S,
+            )
+        return running.result()
+
+    async def _run(self, fn: Callable[[Tx], Awaitable[T]]) -> T:
         for run in range(RUNS_MAX):
             if run:
                 await asyncio.sleep(min(_DELAY_S * 2**run, _DELAY_S_MAX) * self._random_unit())
@@ -77,7 +95,7 @@ class PostgresTransactions:
             return result
         raise Overloaded(
             f"others are writing to the same rows of {self.place}; try again",
-            retry_after_s=OVERLOADED_RETRY_S,
+            retry_after_s=limits.OVERLOADED_RETRY_S,
         )
 
     async def read(self, fn: Callable[[Tx], Awaitable[T]]) -> T:
@@ -118,6 +136,12 @@ class _PostgresTx(Effects):
 
     async def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await self._connection.fetch(sql, *values)]
+
+
+def _look_at(ended: asyncio.Task[Any]) -> None:
+    """What it failed with was told to whoever waited, or concerns nobody any more."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 async def open_postgres(pool: Pool) -> PostgresTransactions:

@@ -25,7 +25,7 @@ from medxz.store.base import (
     Standing,
     Verification,
 )
-from medxz.store.commits import GroupCommit
+from medxz.store.commits import ByGroupCommit, GroupCommit
 from medxz.store.entity_index import Whose
 from medxz.store.pages import Pages
 from medxz.store.postgres.bodies import Bodies
@@ -70,7 +70,7 @@ class Shared:
     writing: type[Writing]
 
 
-class PostgresLog:
+class PostgresLog(ByGroupCommit):
     """A `LogStore` (medxz/store/base.py has the promises). A `Relay` opens it."""
 
     def __init__(self, clinic_id: str, cursor_key: bytes, shared: Shared) -> None:
@@ -81,8 +81,10 @@ class PostgresLog:
         self._following: Final = Following(clinic_id, bodies, self._show, self._forget)
         self._rows: Final = LogRows(clinic_id, bodies)
         self._entities: Final = EntityRows(clinic_id, bodies, self._damage_met)
-        self._commits: Final = GroupCommit(
-            shared.writing(self._following, self._entities, pool, bodies, shared.clock), self._publish
+        self._commits = GroupCommit(
+            shared.writing(self._following, self._entities, pool, bodies, shared.clock),
+            self._publish,
+            limits.COMMIT_S_MAX,
         )
         self._pages = Pages(self._read_page, lambda: self._last_seq)
         self._tail = Tail()
@@ -118,14 +120,6 @@ class PostgresLog:
     @property
     def contended_seq(self) -> int:
         return min(max(self._following.touched.contended_seq, self._opened_at or 0), self._last_seq)
-
-    @property
-    def waiting_ops(self) -> int:
-        return self._commits.waiting_ops
-
-    @property
-    def transactions(self) -> int:
-        return self._commits.transactions
 
     @property
     def known_at(self) -> tuple[int, UUID | None]:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from medxz.errors import MedxzError, Overloaded, StorageFull, StoreError
-from medxz.limits import OVERLOADED_RETRY_S, STORAGE_FULL_RETRY_S
+from medxz.limits import COMMIT_S_MAX, OVERLOADED_RETRY_S, STORAGE_FULL_RETRY_S
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -79,7 +79,7 @@ class Pool:
         A connection that may be broken, or belongs to a server that takes no writes any more, is not used again.
         """
         with self.errors_told():
-            async with self._pool.acquire() as connection:
+            async with self._pool.acquire(timeout=COMMIT_S_MAX) as connection:
                 try:
                     yield connection
                 except (*_GONE, asyncio.CancelledError):
