@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from medxz import limits
@@ -17,7 +20,11 @@ from medxz.store.postgres.log import PostgresLog
 from medxz.store.postgres.pool import open_pool
 from tests.making import batch, make_op, run_of
 from tests.store.conftest import PostgresBackend
+from tests.system.cloud_process import Desk
+from tests.system.cloud_process import Relay as CloudRelay
+from tests.system.hub_process import wait_until
 from tests.system.standby import WithStandby
+from tests.system.world import ADMIN, PASSWORD
 
 WITHIN_S = 1.0
 
@@ -97,3 +104,46 @@ async def test_who_asks_while_every_connection_waits_is_told(database: WithStand
                 continue
     assert found == 2  # it was not cut off
     await pool.close()
+
+
+@pytest.mark.slow
+async def test_a_relay_says_so(tmp_path: Path) -> None:
+    """`medxz-cloud`: a push and a login are answered with 503 in time, /health tells, and then it goes on by itself."""
+    async with WithStandby() as database:
+        relay = CloudRelay(tmp_path, "relay", database.url)
+        try:
+            await asyncio.to_thread(relay.init)
+            await asyncio.to_thread(relay.start)
+            await asyncio.to_thread(refused_while_away, relay, database)
+        finally:
+            relay.end()
+
+
+def refused_while_away(relay: CloudRelay, database: WithStandby) -> None:
+    desk = Desk(relay)
+    held = desk.push(3)
+    body = {"ops": [desk.an_op() for _ in range(3)]}
+    login = {"email": ADMIN, "password": PASSWORD, "device_id": desk.device_id}
+    assert writer_of(relay)["ok"]
+    with database.standby_away():
+        asked: dict[str, dict[str, Any]] = {"/v1/sync/push": body, "/v1/auth/login": login}
+        for path, document in asked.items():
+            began = time.monotonic()
+            told = desk.post(path, document)
+            assert (told.status_code, told.json()["code"]) == (503, "overloaded")
+            assert int(told.headers["Retry-After"])
+            assert time.monotonic() - began < 2 * limits.COMMIT_S_MAX
+        assert not writer_of(relay)["ok"]
+        assert "standby" in writer_of(relay)["detail"]
+        assert desk.pulled() == held
+    wait_until(lambda: desk.post("/v1/sync/push", body).status_code == 200, "that it goes on")
+    assert desk.pulled() == held + [str(op["op_id"]) for op in body["ops"]]
+    assert writer_of(relay)["ok"]
+    desk.login()
+
+
+def writer_of(relay: CloudRelay) -> dict[str, Any]:
+    [found] = [
+        check for check in httpx.get(f"{relay.url}/health").json()["checks"] if check["name"] == "writer"
+    ]
+    return dict(found)
