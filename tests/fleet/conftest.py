@@ -77,9 +77,12 @@ class Fleet:
         return box
 
     def version(self, version: str, *, is_bad: bool = False) -> Path:
-        """A package of it, in a folder of its own."""
+        """A package of it, in a folder of its own; made once."""
+        made = self.folder / f"dist-{version}/medxz-hub_{version}_amd64.deb"
+        if made.with_name(f"{made.name}.json").exists():
+            return made
         [package] = self.dist.glob("medxz-hub_*_amd64.deb")
-        return other_version(package, version, self.keys, self.folder / f"dist-{version}", is_bad=is_bad)
+        return other_version(package, version, self.keys, made.parent, is_bad=is_bad)
 
     def release(self, version: str, *, is_bad: bool = False) -> None:
         """It lies at the cloud, and comes to nobody by itself."""
