@@ -1,5 +1,6 @@
-"""Two boxes for all tests of this folder that boot a PC's image, beside each other: what is done to each is one story, in the order
-of files. One works and loses its power, the other is updated.
+"""Boxes for the tests of this folder that boot a PC's image: what is done to one is a story, told in the order of files.
+
+On a machine with cores enough there are two beside each other, one that works and loses its power, and one that is updated.
 
 They need images (`make test-image` makes them), QEMU and minutes: without MEDXZ_IMAGE_ARCH none of them is collected.
 """
