@@ -93,7 +93,7 @@ image: $(STAMP) ## what is written to a card or disk, under build/image/ (ARCH=a
 	@VERSION=$(IMAGE_VERSION) KEYRING=$(KEYRING) ONLY=$(ONLY) firmware/make-image $(or $(ARCH),amd64) \
 		build/deb/medxz-hub_$(IMAGE_VERSION)_$(or $(ARCH),amd64).deb $(OUT)
 
-test-image: $(STAMP) ## images of both kinds, made and booted in QEMU: first boot, updates, power cuts (25 minutes)
+test-image: $(STAMP) ## images of both kinds, made and booted in QEMU: first boot, updates, power cuts (half an hour on two cores)
 	@test -e $(TEST_KEYS)/keyring.pem || firmware/rauc/make-keys $(TEST_KEYS)
 	@$(BIN)/python -m tests.image --keys $(TEST_KEYS)
 
