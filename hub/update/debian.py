@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tarfile
+from email.parser import HeaderParser
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -134,8 +137,16 @@ def _other(name: str) -> str:
 
 
 def _version_in(deb: Path) -> str | None:
-    ended = subprocess.run(  # noqa: S603  a fixed program, and a file of root's
-        ["dpkg-deb", "--field", str(deb), "Version"],  # noqa: S607  found as the system finds it
-        check=False, capture_output=True, text=True, timeout=_ASKING_S_MAX,
+    """Read out of what describes it, of which nothing is unpacked: dpkg-deb would give those files to root, and whoever
+    takes updates may give no file to anybody.
+    """
+    told = subprocess.run(  # noqa: S603  a fixed program, and a file of root's
+        ["dpkg-deb", "--ctrl-tarfile", str(deb)],  # noqa: S607  found as the system finds it
+        check=False, capture_output=True, timeout=_ASKING_S_MAX,
     )  # fmt: skip
-    return ended.stdout.strip() or None if ended.returncode == 0 else None
+    if told.returncode:
+        return None
+    with tarfile.open(fileobj=BytesIO(told.stdout)) as described:
+        control = described.extractfile("./control")
+        assert control is not None, "dpkg-deb takes no package without one"
+        return HeaderParser().parsestr(control.read().decode())["Version"]

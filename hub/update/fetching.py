@@ -83,13 +83,14 @@ class Fetching:
     async def fetch(self, release: UpdateAnswer) -> Fetched:
         """Begin, or go on, or tell how far it is; that it has failed is told once, and then it is begun again.
 
-        What was fetched before and is another one makes room.
+        What was fetched before and is another one makes room; what was fetched and taken since is fetched once more.
         """
         if self._running is not None and self._release == release:
-            told = self._told()
+            told, is_over = self._told(), self._running.done()
             if told.state == "failed":
                 self._running = None
-            return told
+            if told.state != "fetching" or not is_over:
+                return told
         await self.close()
         self._release, self._failed = release, None
         if self._file(release).is_file():

@@ -80,6 +80,15 @@ async def test_it_goes_on_where_it_broke_off(one: Fetching, cloud: FakeCloud) ->
     assert cloud.asked_from == [0, 3_000, 6_000, 9_000]
 
 
+async def test_what_was_taken_is_fetched_once_more(one: Fetching, cloud: FakeCloud) -> None:
+    """A bundle that was fetched, taken and could not be installed comes again when it is asked for again."""
+    told = await ended(one, release())
+    told.file.unlink()
+    told = await ended(one, release())
+    assert (told.state, told.file.read_bytes()) == ("done", CONTENT)
+    assert cloud.asked_from == [0, 0]
+
+
 async def test_it_goes_on_after_a_restart(tmp_path: Path, cloud: FakeCloud) -> None:
     """What a hub had fetched before it was stopped is not fetched again; a whole bundle is not asked for at all."""
     first = Fetching(tmp_path / "update", cloud, HandClock(), InlineWorker(), lambda: 0)
