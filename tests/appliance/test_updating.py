@@ -183,24 +183,45 @@ def test_what_the_hub_fetched_is_taken(box: Container) -> None:
         "-c",
         f"echo a bundle >{fetched}/x.raucb; chmod 600 {fetched}/x.raucb; chown medxz: {fetched}/x.raucb",
     )
-    take = f"from pathlib import Path as P; from hub.update.taking import *; take_fetched(P('{fetched}'), 'x.raucb', P('{taken}'))"
+    take = f"from hub.update.taking import *; take_fetched(P('{fetched}'), 'x.raucb', P('{taken}'))"
+    with_in_it(box, take)
+    assert box.run("cat", taken).stdout == "a bundle\n"
+    assert box.run("stat", "-c", "%a %U", taken).stdout == "600 root\n"
+    assert box.run("ls", fetched).stdout == ""
+    box.run("rm", "-r", fetched)
+
+
+def test_a_package_is_laid_beside_the_one_that_runs(box: Container) -> None:
+    """Closed off as it is, the unit can read what the package is that would be gone back to."""
+    folder = "/var/lib/medxz-update"
+    described = "Package: medxz-hub\\nVersion: 0.2.0\\nArchitecture: all\\nMaintainer: x <x@y.example>\\nDescription: x\\n"
+    box.run("mkdir", "-p", f"{folder}/made/DEBIAN")
+    box.run("sh", "-c", f"printf '{described}' >{folder}/made/DEBIAN/control")
+    box.run("dpkg-deb", "--root-owner-group", "--build", f"{folder}/made", f"{folder}/A.deb")
+    box.run("sh", "-c", f"echo the next one >{folder}/new.deb")
+    with_in_it(
+        box,
+        f"from hub.update.debian import Debian; Debian(P('/')).install(P('{folder}/new.deb'), lambda *_: None)",
+    )
+    assert box.run("cat", f"{folder}/B.deb").stdout == "the next one\n"
+
+
+def with_in_it(box: Container, program: str) -> None:
+    """Run this in place of what the unit that takes updates runs."""
     interpreter = (box.overlay / "bin/medxz-hub").read_text().partition("exec ")[2].partition(" -m ")[0]
     tree = "/usr/lib/medxz-hub"
-    drop_in = f"/run/systemd/system/{UPDATE}.d/take.conf"
+    drop_in = f"/run/systemd/system/{UPDATE}.d/instead.conf"
     lines = (
         "[Unit]", "ConditionPathExists=", "[Service]", "ExecStart=", f"Environment=PYTHONPATH={tree}/tree:{tree}/site-packages",
-        f'ExecStart={interpreter} -c "{take}"',
+        f'ExecStart={interpreter} -c "from pathlib import Path as P; {program}"',
     )  # fmt: skip
     box.run("mkdir", "-p", drop_in.rpartition("/")[0])
-    box.run("sh", "-c", 'printf "%s\\n" "$@" >"$0"', drop_in, *lines)
+    box.run("sh", "-c", 'printf "%s\n" "$@" >"$0"', drop_in, *lines)
     box.run("systemctl", "daemon-reload")
     try:
         box.run("systemctl", "start", UPDATE)
-        assert box.run("cat", taken).stdout == "a bundle\n"
-        assert box.run("stat", "-c", "%a %U", taken).stdout == "600 root\n"
-        assert box.run("ls", fetched).stdout == ""
     finally:
-        box.run("rm", "-r", drop_in, fetched)
+        box.run("rm", drop_in)
         box.run("systemctl", "daemon-reload")
 
 
