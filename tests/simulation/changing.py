@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.simulation.parties.cloud import CloudParty
 from tests.simulation.parties.device import TabletParty
 from tests.simulation.parties.foreign import Pusher
 from tests.simulation.parties.hub import HubParty
@@ -53,6 +54,23 @@ async def clone(world: World, tablet: TabletParty) -> str:
         twin.is_revoked = True
         world.ledger.is_revoked(twin.name, world.now_s)
     return twin.name
+
+
+def carry_on(world: World, who: int, salt: int) -> str | None:
+    """A client that somebody else wrote goes on at another server of its clinic; None where there is no other."""
+    pusher = world.foreigner(Pusher, who)
+    if pusher is None:
+        return None
+    clinic = next(clinic for clinic in world.clinics if pusher in clinic.pushers)
+    [at] = [foreigner for foreigner in world.foreigners if foreigner.client is pusher]
+    servers: list[CloudParty | HubParty] = [] if clinic.is_alone else [clinic.cloud]
+    servers += [hub for hub in clinic.hubs if not hub.is_revoked and world.resident(hub).twin_of is None]
+    others = [server for server in servers if server is not at.at.party]
+    if not others:
+        return None
+    new = others[salt % len(others)]
+    pusher.server_url, at.at = new.url, world.resident(new)
+    return f"{pusher.name} goes on at {new.name}"
 
 
 async def revoke(world: World, tablet: TabletParty) -> bool:

@@ -248,9 +248,8 @@ class World:
         return None if resident is None or resident.is_gone else resident.party
 
     def tablet(self, number: int, salt: int) -> TabletParty | None:
-        """A tablet that runs: of those from the beginning or, now and then, of those that came later."""
-        resident = self._nth(TabletParty, number, salt)
-        party = resident.party
+        """The one of this number, or another, if it runs: of those from the beginning or, now and then, of those that came later."""
+        party = self._meant(TabletParty, number, salt).party
         return party if isinstance(party, TabletParty) and party.is_up else None
 
     async def tablet_at_work(self, number: int, salt: int) -> TabletParty | None:
@@ -261,12 +260,14 @@ class World:
         return tablet if tablet is not None and tablet.is_up else None
 
     def hub(self, number: int, salt: int) -> HubParty | None:
-        """A hub that exists, whether it runs or not."""
-        resident = self._nth(HubParty, number, salt)
+        """The one of this number, or another, if it exists: whether it runs or not."""
+        resident = self._meant(HubParty, number, salt)
         party = resident.party
         return party if isinstance(party, HubParty) and not resident.is_gone else None
 
-    def _nth(self, kind: type[SomeParty], number: int, salt: int) -> Resident:
+    def _meant(self, kind: type[SomeParty], number: int, salt: int) -> Resident:
+        if number < len(self.residents) and isinstance(self.residents[number].party, kind):
+            return self.residents[number]
         founders = [one for one in self.residents[: self._founders] if isinstance(one.party, kind)]
         later = [one for one in self.residents[self._founders :] if isinstance(one.party, kind)]
         among = later if later and salt % 4 == 0 else founders

@@ -24,7 +24,7 @@ FAULTS: Final[dict[type[Step], int]] = {
     machines.Crash: 8, machines.CrashInCommit: 8, machines.PowerOn: 6, machines.Restart: 4,
     machines.TakeCopy: 5, machines.PutBack: 5, machines.FillDisk: 4, machines.FreeDisk: 3, machines.FailSyncs: 5,
     clocks.JumpClock: 5, clocks.WrongClock: 3, clocks.DriftClock: 3, clocks.RunBackwards: 3, clocks.WeeksPass: 1,
-    identity.MoveTablet: 5, identity.ReplaceHub: 2, identity.RevokeTablet: 2, identity.LockOut: 3,
+    identity.MoveTablet: 5, identity.MoveLaptop: 4, identity.ReplaceHub: 2, identity.RevokeTablet: 2, identity.LockOut: 3,
     identity.RotateKeys: 2, identity.CopyCard: 2, identity.CloneTablet: 3, identity.Adopt: 3,
 }  # fmt: skip
 KINDS: Final = (*WORK, *FAULTS, Heal)

@@ -36,6 +36,16 @@ class MoveTablet(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class MoveLaptop(Step):
+    """A client that somebody else wrote goes on at another server: what the first has taken it does not push again."""
+
+    who: int
+
+    async def do(self, world: World) -> str | None:
+        return changing.carry_on(world, self.who, self.salt)
+
+
+@dataclass(frozen=True, slots=True)
 class ReplaceHub(Step):
     """A hub is gone for good, with its card, and a new one is claimed in its place: of a clinic that has a cloud."""
 

@@ -20,11 +20,16 @@ Story = Callable[[random.Random, int], list[Step]]
 
 
 def goes_back_and_on(chance: random.Random, parties: int) -> list[Step]:
-    """A server is put back to its copy after others have read what came later, and grows again past where they stand."""
+    """A server is put back to its copy after others have read what came later, and grows again past where they stand.
+
+    Now and then its site has no internet meanwhile: then what it took is nowhere else but with who gave it.
+    """
     who = chance.randrange(parties)
-    copied = _of(machines.TakeCopy, who, chance, parties)
+    steps = [_of(machines.TakeCopy, who, chance, parties)]
+    if chance.random() < _CUT_OFF_SHARE:
+        steps.append(_of(network.Internet, who, chance, parties))
     back = _of(machines.PutBack, who, chance, parties)
-    return [copied, *_busy(chance, parties, 5), back, *_busy(chance, parties, 6)]
+    return [*steps, *_busy(chance, parties, 5), back, *_busy(chance, parties, 6)]
 
 
 def power_fails_while_reading(chance: random.Random, parties: int) -> list[Step]:
@@ -42,13 +47,28 @@ def sent_away_unheard(chance: random.Random, parties: int) -> list[Step]:
     """A site without internet goes on with a tablet that is revoked meanwhile."""
     who = chance.randrange(parties)
     return [
-        network.Internet.draw(chance, parties),
+        _of(network.Internet, who, chance, parties),
         _of(work.Create, who, chance, parties),
         _of(work.Sync, who, chance, parties),
         _of(identity.RevokeTablet, who, chance, parties),
         _of(work.Edit, who, chance, parties),
+        _of(work.Create, who, chance, parties),
+        _of(work.Sync, who, chance, parties),
         *_busy(chance, parties, 3),
     ]
+
+
+def carried_on_elsewhere(chance: random.Random, parties: int) -> list[Step]:
+    """A device pushes to two servers that can't hear each other, so that each has gaps; then one of them is lost, or goes back."""
+    who, laptop = chance.randrange(parties), chance.randrange(parties)
+    moved = [
+        _of(kind, laptop, chance, parties)
+        for kind in (identity.MoveLaptop, work.Push, identity.MoveLaptop, work.Push)
+    ]
+    copied = _of(machines.TakeCopy, who, chance, parties)
+    lost = chance.choice((identity.ReplaceHub, machines.PutBack))
+    cut_off = _of(network.Internet, who, chance, parties)
+    return [copied, cut_off, *moved, *_busy(chance, parties, 2), _of(lost, who, chance, parties)]
 
 
 def lets_go_weeks_later(chance: random.Random, parties: int) -> list[Step]:
@@ -67,13 +87,15 @@ STORIES: Final[tuple[Story, ...]] = (
     goes_back_and_on,
     power_fails_while_reading,
     sent_away_unheard,
+    carried_on_elsewhere,
     lets_go_weeks_later,
 )
 
 
 def _of(kind: type[Step], who: int, chance: random.Random, parties: int) -> Step:
-    """One of its kind, about this one."""
-    return dataclasses.replace(kind.draw(chance, parties), who=who)  # type: ignore[call-arg]
+    """One of its kind, about this one: of those from the beginning, whichever steps of a story mean the same."""
+    drawn = kind.draw(chance, parties)
+    return dataclasses.replace(drawn, who=who, salt=drawn.salt | 1)  # type: ignore[call-arg]
 
 
 def _busy(chance: random.Random, parties: int, count: int) -> list[Step]:
