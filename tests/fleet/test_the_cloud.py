@@ -340,5 +340,30 @@ def test_and_back_on_purpose(cloud: Cloud, pushing: Pushing) -> None:
     assert set(acknowledged) <= set(pushing.pulled())
 
 
+def test_back_to_a_base_backup(cloud: Cloud, pushing: Pushing) -> None:
+    """As docs/operations.md says: the database is what it was at the backup, the standby becomes a copy of it, and the cloud takes ops again."""
+    unit, main = "postgresql@15-main.service", "/var/lib/postgresql/15/main"
+    place = "/var/backups/medxz-cloud"
+    newest = max(cloud.db1.run("ls", place).stdout.split())
+    before = cloud.ops(cloud.db1)
+    for relay in cloud.relays:
+        relay.run("systemctl", "stop", "medxz-cloud.service")
+    cloud.db1.run("systemctl", "stop", unit)
+    cloud.db1.run("mv", main, f"{main}.spoilt")
+    cloud.db1.run("cp", "-a", f"{place}/{newest}", main)
+    cloud.db1.run("rm", "-f", f"{main}/standby.signal")
+    cloud.db1.run("systemctl", "start", unit)
+    brought_back = cloud.ops(cloud.db1)
+    assert brought_back
+    assert brought_back < before
+    at = len(pushing.told.acknowledged)
+    cloud.played("cloud", cloud_pg_rejoin="db2")
+    until_acknowledged(pushing)
+    since = set(pushing.told.acknowledged[at:])
+    wait_until(lambda: since <= cloud.ops(cloud.db2), "what is acknowledged since, at the standby")
+    again = cloud.played("cloud")
+    assert sum(again.changed.values()) == 0, again.said[-6_000:]
+
+
 def serves(cloud: Cloud, box: SuiteBox) -> bool:
     return box.run("pg_isready", check=False).returncode == 0
