@@ -277,8 +277,9 @@ def test_a_box_in_the_place_of_another(fleet: Fleet) -> None:
     arguments = ("-i", spare_inventory(fleet), "--limit", SPARE)
     fleet.operator.played("replace", *arguments, replace_hub=dead, hub_site="East")
     box.until(partial(is_well, box), "that it is well")
-    assert dead not in fleet.ids().values()
-    assert fleet.ids()[SPARE] != dead
+    listed = fleet.cloud.command("hub", "list")["hubs"]
+    assert {hub["name"] for hub in listed if not hub["revoked"]} == {*SITES, SPARE} - {"east"}
+    assert [hub["hub_id"] for hub in listed if hub["revoked"]] == [dead]
     again = fleet.operator.played("replace", *arguments, replace_hub=dead, hub_site="East")
     assert again.changed[SPARE] == 0, again.said[-3_000:]
     tablet.until_in_the_cloud()
