@@ -63,6 +63,17 @@ class Trial(BaseModel):
         return self.state in {"installing", "installed"}
 
 
+class Refusal(BaseModel):
+    """A release of the cloud's that is nothing for this machine: nothing was written, and what runs goes on."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    version: str
+    runs: str
+    at: str
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """One, below its root."""
@@ -124,18 +135,39 @@ class Machine:
         self.make_folder()
         if trial.is_under_way:
             (self.folder / f"trying-{trial.slot}").touch(mode=0o644)
-        unfinished = self.folder / ".trial.json"
-        unfinished.unlink(missing_ok=True)
-        with unfinished.open("x", encoding="utf-8") as opened:
-            opened.write(trial.model_dump_json() + "\n")
-            opened.flush()
-            os.fchmod(opened.fileno(), 0o644)  # whatever the unit's umask: the hub tells its cloud of it
-            os.fsync(opened.fileno())
-        unfinished.rename(self.folder / "trial.json")
+        self._write("trial.json", trial)
+        self.accept()
         for flag in self.folder.glob("trying-*"):
             if not trial.is_under_way or flag.name != f"trying-{trial.slot}":
                 flag.unlink()
         sync(self.folder)
+
+    def refusal(self) -> Refusal | None:
+        """What of the cloud's was refused last, until it offers it no more or something else is tried."""
+        try:
+            return Refusal.model_validate_json((self.folder / "refused.json").read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Beside what is known of the last update, which says still what can be gone back to."""
+        self.make_folder()
+        self._write("refused.json", refusal)
+        sync(self.folder)
+
+    def accept(self) -> None:
+        """Nothing is refused any more."""
+        (self.folder / "refused.json").unlink(missing_ok=True)
+
+    def _write(self, name: str, note: BaseModel) -> None:
+        unfinished = self.folder / f".{name}"
+        unfinished.unlink(missing_ok=True)
+        with unfinished.open("x", encoding="utf-8") as opened:
+            opened.write(note.model_dump_json() + "\n")
+            opened.flush()
+            os.fchmod(opened.fileno(), 0o644)  # whatever the unit's umask: the hub tells its cloud of it
+            os.fsync(opened.fileno())
+        unfinished.rename(self.folder / name)
 
     def make_folder(self) -> None:
         try:

@@ -66,6 +66,15 @@ class Told:
         )
 
     def _update(self) -> ReportedUpdate | None:
+        """How the last one stands; one that was refused has failed, as far as the cloud goes."""
+        if (refusal := self.machine.refusal()) is not None:
+            return ReportedUpdate(
+                state="failed",
+                version=refusal.version,
+                before=refusal.runs,
+                why=refusal.why[: limits.REPORTED_WHY_CHARS_MAX],
+                began_at=refusal.at,
+            )
         trial = self.machine.trial()
         if trial is None:
             return None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from hub.update.machine import Image, Machine, Trial
+from hub.update.machine import Image, Machine, Refusal, Trial
 from hub.update.taking import take_brought, take_fetched
 from medxz.clock import SystemClock, format_time
 from medxz.errors import CloudRequired
@@ -89,11 +89,19 @@ class Updater:
                 return self._restart(waiting, wish)
             offer = self.offer(force=wish.force)
             if offer is None:
+                self.machine.accept()
                 return _told("current", self.machine.image().version)
             self._refuse_again(str(offer["version"]), wish)
             may_go_back = bool(offer.get("go_back")) and self._ran_before(str(offer["version"]))
             take_fetched(self.fetched_in, self._fetched(offer), self.machine.bundle)
-            return self._install(replace(wish, go_back=may_go_back))
+            try:
+                return self._install(replace(wish, go_back=may_go_back))
+            except CommandFailed as error:
+                if (
+                    error.code == "bundle_refused"
+                ):  # and no later time will make it better: the cloud hears of it
+                    self.machine.refuse(self._refusal(str(offer["version"]), str(error)))
+                raise
 
     def from_file(self, place: Path, wish: Wish) -> Json:
         """A bundle that somebody brought."""
@@ -234,6 +242,10 @@ class Updater:
             state="installing",
             tries=last.tries + 1 if again and last is not None else 1,
         )
+
+    def _refusal(self, version: str, why: str) -> Refusal:
+        now = format_time(SystemClock().now_ms())
+        return Refusal(version=version, runs=self.machine.image().version, at=now, why=why)
 
     def _until_quiet(self, wish: Wish, held_s: float) -> None:
         """Wait for a moment in which nobody pushes; with seconds, keep it so for as long."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import hub.config
+from hub.update.machine import Refusal
 from hub.update.remote import Remote, keep_remote, read_remote, with_remote
 from hub.update.reporting import LOOK_EVERY_S, Reporting, Told
 from hub.update.updating import Wish
@@ -97,6 +98,30 @@ async def test_what_is_told(reporting: Hub) -> None:
         300,
     )
     assert "Owino" not in report.model_dump_json()
+
+
+async def test_a_release_that_was_refused_has_failed(reporting: Hub) -> None:
+    """The cloud hears of it as of one that was given back, and goes no further with it; and no more, once it was let go of."""
+    machine = reporting.box.machine
+    reporting.box.updater.from_file(reporting.box.bundle(), Wish())
+    machine.refuse(
+        Refusal(
+            version="0.3.0",
+            runs="0.1.0",
+            at="2026-11-22T08:00:00.000Z",
+            why="nobody has signed it" + "x" * 1_000,
+        )
+    )
+    await reporting.lives(lambda: bool(reporting.told))
+    machine.accept()
+    await reporting.lives(lambda: len(reporting.told) > 1)
+    refused, after = (request.update for request in reporting.told)
+    assert refused is not None
+    assert (refused.state, refused.version, refused.before) == ("failed", "0.3.0", "0.1.0")
+    assert (refused.why or "").startswith("nobody has signed it")
+    assert len(refused.why or "") == 300
+    assert after is not None
+    assert (after.state, after.version) == ("installed", "0.2.0")
 
 
 async def test_as_often_as_it_is_told(reporting: Hub) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,12 +167,35 @@ def test_from_the_cloud(box: Box, tmp_path: Path) -> None:
     assert not fetched.exists()
 
 
-def fetched_as(box: Box, file: Path) -> None:
+def fetched_as(box: Box, file: Path, version: str = "0.2.0") -> None:
     """A hub that says that what it fetched lies there."""
-    box.hub.offer = OFFER
+    box.hub.offer = {**OFFER, "version": version}
     box.hub.fetched = [
         {"state": "done", "done": 2, "size": 2, "file": str(file), "why": None, "needs_cloud": False}
     ]
+
+
+@pytest.mark.parametrize("bad", [{"signed": False}, {"compatible": "medxz-hub-arm64"}])
+def test_what_is_nothing_for_this_machine_is_told(box: Box, bad: dict[str, Any]) -> None:
+    """A release that is refused is noted beside the last update, until the cloud offers it no more or another is tried."""
+    box.updater.from_file(box.bundle(), Wish(restart=False))
+    box.boot()
+    box.confirmer.run()
+    before = box.machine.trial()
+    fetched_as(box, box.bundle("0.3.0", **bad), "0.3.0")
+    with pytest.raises(CommandFailed) as error:
+        box.updater.from_cloud(Wish())
+    assert error.value.code == "bundle_refused"
+    refusal = box.machine.refusal()
+    assert refusal is not None
+    assert (refusal.version, refusal.runs, refusal.why) == ("0.3.0", "0.2.0", str(error.value))
+    assert box.machine.trial() == before
+    box.hub.offer = None
+    box.updater.from_cloud(Wish())
+    assert box.machine.refusal() is None
+    box.machine.refuse(refusal)
+    box.updater.from_file(box.bundle("0.4.0"), Wish())
+    assert box.machine.refusal() is None
 
 
 def test_what_was_proved_is_what_is_installed(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
