@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 
 async def replace(world: World, hub: HubParty) -> str:
-    """It burns, with its card; a new box is claimed in its place."""
+    """It burns, with its card, and what runs from a copy of that is out with it; a new box is claimed in its place."""
     resident = world.resident(hub)
     clinic = resident.clinic
     assert clinic is not None
     world.look()
-    hub.crash()
-    resident.is_gone = True
-    world.ledger.went_back(hub.name, None, world.now_s, gone=True)
+    for one in world.present():
+        if isinstance(one.party, HubParty) and one.party.server_id == hub.server_id:
+            one.party.crash()
+            one.is_gone = one.party.is_revoked = True
+            world.ledger.went_back(one.party.name, None, world.now_s, gone=True)
     new = await clinic.add_hub(world.new_name(hub.name), hub.site, replaces=hub)
     world.move_in(new, clinic)
     for foreigner in world.foreigners:
-        if foreigner.at is resident and isinstance(foreigner.client, Pusher):
+        if foreigner.at.clinic is clinic and foreigner.at.is_gone and isinstance(foreigner.client, Pusher):
             foreigner.client.server_url, foreigner.at = new.url, world.resident(new)
     return new.name
 
