@@ -39,7 +39,7 @@ class Application:
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
         self.events: list[Event] = []
-        self.target: str | None = None  # as it told last
+        self.status: Event = {}  # as it told it last
         self._buffer = b""
 
     def record(self, count: int = 1, every_s: float = 0.0) -> None:
@@ -48,7 +48,7 @@ class Application:
         self.process.stdin.flush()
 
     def until(self, holds: Callable[[Event], bool], what: str, seconds: float = DEADLINE_S) -> Event:
-        """The first event, of those that nobody has waited for yet, that this holds of."""
+        """The first event, of those that nobody has waited for yet, that this holds of. All before it are gone."""
         deadline = time.monotonic() + seconds
         seen: list[Event] = []
         while True:
@@ -74,6 +74,16 @@ class Application:
             seconds,
         )
 
+    def until_it_stands(self, holds: Callable[[Event], bool], what: str) -> None:
+        """This holds of its status now, whoever waited for what when it told it."""
+        deadline = time.monotonic() + DEADLINE_S
+        self._read()
+        while not (self.status and holds(self.status)):
+            assert self.process.poll() is None, self._log.read_text()[-3_000:]
+            assert time.monotonic() < deadline, f"waited in vain: {what}: {self.status}"
+            time.sleep(0.005)
+            self._read()
+
     def all_told(self) -> list[Event]:
         """What it has told since somebody waited."""
         self._read()
@@ -90,10 +100,9 @@ class Application:
         while chunk := self.process.stdout.read(_LINE_BYTES_MAX):
             self._buffer += chunk
         *lines, self._buffer = self._buffer.split(b"\n")
-        self.events += [json.loads(line) for line in lines]
-        self.target = next(
-            (event["target"] for event in reversed(self.events) if event["event"] == "status"), self.target
-        )
+        told = [json.loads(line) for line in lines]
+        self.events += told
+        self.status = next((event for event in reversed(told) if event["event"] == "status"), self.status)
 
 
 # ------------------------------------------------------------------------------------------- the program

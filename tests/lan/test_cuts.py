@@ -88,8 +88,10 @@ def test_a_hub_that_moves_is_followed(clinic: Clinic) -> None:
     clinic.hub.host.move(200)
     nora.record()
     recorded(nora, 1)
-    nora.until(
-        lambda event: is_at_hub(event, 1) and clinic.hub.is_at(event["target"]),
+    nora.until_it_stands(
+        lambda status: (
+            clinic.hub.is_at(status["target"]) and (status["here"], status["hub"] + status["cloud"]) == (0, 2)
+        ),
         "the op at the hub where it is now",
     )
 
@@ -105,7 +107,7 @@ def test_a_hub_is_cut_off_during_a_push(
     ops = recorded(nora, 60)
     back = happens(clinic)
     ops |= recorded(nora, 140)
-    nora.until_status("all of it in the cloud", cloud=201)
+    nora.until_it_stands(lambda status: status["cloud"] == 201, "all of it in the cloud")
     back()
     wait_until(lambda: clinic.hub.has(201), "the hub to have all of it")
     clinic.dan.sync()
@@ -129,8 +131,8 @@ def test_the_internet_is_cut_for_the_length_of_a_run(clinic: Clinic) -> None:
             reader.events.extend(writer_told(reader, op_id))
     wait_until(lambda: clinic.hub.upstream() == "offline", "the hub to know that it is alone")
     for one in (nora, dan):
-        one.until(lambda event: is_at_hub(event, 50), "the hub to have it, and the cloud not")
-        assert clinic.hub.is_at(one.target)
+        one.until_it_stands(lambda status: is_at_hub(status, 50), "the hub to have it, and the cloud not")
+        assert clinic.hub.is_at(one.status["target"])
     clinic.wan.mend()
     wait_until(lambda: clinic.hub.is_settled, "the cloud to have it")
     for one, tablet in ((nora, clinic.nora), (dan, clinic.dan)):
@@ -139,8 +141,8 @@ def test_the_internet_is_cut_for_the_length_of_a_run(clinic: Clinic) -> None:
         assert tablet.status()["cloud"] == 51
 
 
-def is_at_hub(event: Event, count: int) -> bool:
-    return event["event"] == "status" and event["here"] == 0 and event["hub"] >= count
+def is_at_hub(status: Event, count: int) -> bool:
+    return status["here"] == 0 and status["hub"] >= count
 
 
 def writer_told(reader: Application, op_id: str) -> list[Event]:
@@ -165,7 +167,7 @@ def test_hub_and_cloud_are_both_cut_off(clinic: Clinic) -> None:
     clinic.hub.host.unplug()
     nora.record(20)
     ops = recorded(nora, 20)
-    nora.until_status("to say so", here=20, target=None)
+    nora.until_it_stands(lambda status: (status["here"], status["target"]) == (20, None), "it to say so")
     clinic.wan.mend()
     nora.until_status("the cloud to have it", target=clinic.cloud.url, cloud=21)
     clinic.hub.host.plug()
