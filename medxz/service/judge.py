@@ -43,7 +43,7 @@ class Judge:
         caller = self._caller
         return not self._require_signed_ops and all(
             clinic_id == caller.clinic_id
-            and device_id == caller.device_id
+            and (device_id == caller.device_id or caller.hub_id is not None)
             and hash_ is None
             and signature is None
             and self._judge_author(device_id, user_id, entity_type) is None

@@ -89,6 +89,24 @@ def test_a_hub_s_rejections_settle_the_numbers_of_its_devices() -> None:
     assert (strange.device_id, strange.code, strange.settles) == (HUB, "wrong_clinic", False)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [({"clinic_id": fixed_id(9)}, "wrong_clinic"), ({"hash": "0" * 64}, "bad_hash")],
+)
+def test_one_wrong_op_among_a_hub_s_is_found(wrong: dict[str, Any], code: str) -> None:
+    """What many ops of several devices have in common is looked at once; one that is not like them is judged."""
+    fine = [make_op(1), make_op(1, device_id=OTHER_DEVICE)]
+    assert plan_of(BY_HUB, *fine).append.ops == fine
+    plan = plan_of(BY_HUB, *fine, make_op(2, **wrong))
+    assert (plan.append.ops, [dead.code for dead in plan.append.dead_letters]) == (fine, [code])
+
+
+def test_a_device_hands_in_its_own_ops_alone() -> None:
+    """Among several too."""
+    plan = plan_of(Asking(), make_op(1), make_op(1, device_id=OTHER_DEVICE))
+    assert [dead.code for dead in plan.append.dead_letters] == ["wrong_device"]
+
+
 def test_what_a_hub_acknowledged_is_kept_and_marked() -> None:
     """Where the author was disabled since: from a hub it is stored and reviewed, from a device refused for good."""
     disabled = replace(DIRECTORY, users={USER: User(USER, frozenset({"clinician"}), disabled=True)})
