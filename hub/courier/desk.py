@@ -48,7 +48,7 @@ class ExportRequest(Arguments):
 class ImportRequest(Arguments):
     """`name`: of a file that lies in the hub's own directory by now."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]{1,200}$")]
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=200)]
 
 
 class _Made(BaseModel):
