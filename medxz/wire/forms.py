@@ -17,10 +17,10 @@ Json = dict[str, Any]
 class Message(BaseModel):
     """What a server reads: unknown members are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class Answer(BaseModel):
     """What a client reads: unknown members are let pass."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
