@@ -35,7 +35,7 @@ def main(names: tuple[str, ...], *, as_json: bool, quick: bool, write: bool) -> 
     """Measure the hub against its limits. NAME: one of those below; all without one.
 
     push, singles, replay, pull, mixed, stream, disk, syncs, memory, start, snapshot, search, meaning, scale, wan, sites,
-    relay, idle, clinics, found, moves, courier, fleet
+    relay, second, idle, clinics, found, moves, courier, fleet
     """
     names = names or tuple(FIGURES)
     pages = [(page, own) for page, own in PAGES if write and own <= set(names)]

@@ -185,6 +185,11 @@ def copy_hub(source: Path, target: Path) -> None:
     """The same hub once more, its key beside it; what stood there goes."""
     remove_hub(target)
     shutil.copytree(source, target)
+    copy_key(source, target)
+
+
+def copy_key(source: Path, target: Path) -> None:
+    """The key beside a directory, for what stands in another."""
     shutil.copy2(_key_file(source), _key_file(target))
 
 

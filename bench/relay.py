@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -21,7 +21,7 @@ import orjson
 from bench import load
 from bench.measured_ops import MeasuredFamily
 from bench.ops import HOUR_MS, MONDAY_MS, Fleet, push_body
-from bench.programs import CloudProcess, cloud_command
+from bench.programs import CloudProcess, cloud_command, copy_key
 from cloud.config import load_settings
 from cloud.store import CloudStore, open_store
 from medxz import limits
@@ -82,6 +82,18 @@ class Relay:
     cloud: CloudProcess
     database: str
     clinics: list[Clinic]
+
+    def of(self, clinics: list[Clinic]) -> Relay:
+        """It, with some of its clinics."""
+        return replace(self, clinics=clinics)
+
+    @contextmanager
+    def beside(self) -> Iterator[Relay]:
+        """Another relay of the same cloud, on the same database and for the same clinics."""
+        data = self.cloud.data.with_name(f"{self.cloud.data.name}-beside")
+        copy_key(self.cloud.data, data)
+        with CloudProcess(data, self.database) as cloud:
+            yield replace(self, cloud=cloud)
 
     def pushes(self, hubs_each: int, requests: int, ops_each: int) -> list[list[bytes]]:
         """Requests with new ops for so many hubs of every clinic."""

@@ -58,7 +58,7 @@ _OF_THE_CLOUD: Final = """\
 What a hub sends over the internet, how soon two sites agree, and what one relay on PostgreSQL does, held against what
 the machine allows, in the same run. [performance.md](performance.md) has the hub itself and how to read a figure;
 [scaling.md](scaling.md) has what follows from these. This page is written by `python -m bench --write` with all
-of its figures: `wan`, `sites`, `relay`, `idle`, `clinics`.
+of its figures: `wan`, `sites`, `relay`, `second`, `idle`, `clinics`.
 """
 
 _CLOUD_LIMITS: Final = """\

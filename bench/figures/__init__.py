@@ -45,6 +45,7 @@ OF_THE_CLOUD: Final[dict[str, Measure]] = {
     "wan": wan.bytes_up,
     "sites": sites.outage,
     "relay": relay.pushes,
+    "second": relay.second,
     "idle": relay.idle,
     "clinics": relay.scale,
 }

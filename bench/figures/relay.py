@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -44,14 +44,12 @@ def pushes(context: Context) -> list[Figure]:
         relay(context.folder, database.url, clinic_count=CLINICS, hubs_each=HUBS_EACH) as subject,
     ):
         raw = RawRows(database.url)
-        _push(context, subject, hubs_each=HUBS_EACH, requests=1, ops_each=20)  # every log open
+        _push(context, subject, requests=1, ops_each=20)  # every log open
         for _ in context.samples("pushes from 200 hubs", sizes.relay_pairs):
             context.loop.run(raw.mark())
-            ours.append(
-                _push(context, subject, hubs_each=HUBS_EACH, requests=1, ops_each=BATCH_OPS).ops_a_second
-            )
+            ours.append(_push(context, subject, requests=1, ops_each=BATCH_OPS).ops_a_second)
             limit.append(context.loop.run(raw.rows_a_second(context.loop.run(raw.taken()))))
-            live = _push(context, subject, hubs_each=HUBS_EACH, requests=4, ops_each=LIVE_OPS)
+            live = _push(context, subject, requests=4, ops_each=LIVE_OPS)
             late.append(live.run.percentile(0.99) * 1_000)
         kept = Series("an op in the database, with its indexes", "B", [context.loop.run(raw.bytes_an_op())])
     return [
@@ -63,6 +61,31 @@ def pushes(context: Context) -> list[Figure]:
             "relay.p99", f"pushes of {LIVE_OPS} ops from {CLINICS * HUBS_EACH} hubs at once, each waiting for its answer: p99",
             "absolute", Bound("at most", 1_000), "ms", late, (kept,),
         ),
+    ]  # fmt: skip
+
+
+def second(context: Context) -> list[Figure]:
+    """What a second relay on the same database adds, each of the two serving half of the clinics."""
+    one: list[float] = []
+    two: list[float] = []
+    with (
+        Database() as database,
+        relay(context.folder, database.url, clinic_count=2 * CLINICS, hubs_each=HUBS_EACH) as first,
+        first.beside() as other,
+    ):
+        half, full = CLINICS + CLINICS // 2, 2 * CLINICS
+        alone = [first.of(first.clinics[:CLINICS])]
+        shared = [first.of(first.clinics[CLINICS:half]), other.of(other.clinics[half:full])]
+        for relays in (alone, shared):
+            _push(context, *relays, requests=1, ops_each=20)  # every log open
+        for _ in context.samples("one relay, and two", context.sizes.relay_pairs):
+            for relays, into in ((alone, one), (shared, two)):
+                into.append(_push(context, *relays, requests=1, ops_each=BATCH_OPS).ops_a_second)
+    return [
+        ratio(
+            "relay.second", "the same pushes to two relays on one database, each with half of the clinics",
+            "one relay", Bound("at least", 1.2), Series("two", "ops/s", two), Series("one", "ops/s", one),
+        )
     ]  # fmt: skip
 
 
@@ -108,13 +131,12 @@ def scale(context: Context) -> list[Figure]:
             for first in [
                 *range(0, len(everyone), FEW_CLINICS)
             ] * times:  # all at once would be too many bodies
-                subject.clinics = everyone[first : first + FEW_CLINICS]
-                _push(context, subject, hubs_each=HUBS_EACH, requests=sizes.relay_fill, ops_each=BATCH_OPS)
-            subject.clinics = everyone[:FEW_CLINICS]  # the others are there, and as full
+                some = subject.of(everyone[first : first + FEW_CLINICS])
+                _push(context, some, requests=sizes.relay_fill, ops_each=BATCH_OPS)
         for _ in context.samples("ten times the clinics, ten times the log", sizes.relay_pairs):
             for subject, into in ((base, few), (wide, many), (deep, long)):
-                sample = _push(context, subject, hubs_each=HUBS_EACH, requests=2, ops_each=BATCH_OPS)
-                into.append(sample.ops_a_second)
+                some = subject.of(subject.clinics[:FEW_CLINICS])  # the others are there, and as full
+                into.append(_push(context, some, requests=2, ops_each=BATCH_OPS).ops_a_second)
     ops = FEW_CLINICS * HUBS_EACH * sizes.relay_fill * BATCH_OPS
     return [
         ratio(
@@ -128,14 +150,22 @@ def scale(context: Context) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _push(context: Context, subject: Relay, *, hubs_each: int, requests: int, ops_each: int) -> _Sample:
-    """So many requests by each hub, all at once; every op must be stored."""
-    sent = subject.pushes(hubs_each, requests, ops_each)
-    scripts = [load.Sends(own) for own in sent]
-    run = context.loop.run(load.run(subject.cloud.port, scripts))
-    for script in scripts:
+def _push(context: Context, *relays: Relay, requests: int, ops_each: int) -> _Sample:
+    """So many requests by every hub of these relays' clinics, all at once; every op must be stored."""
+    scripts = [
+        (relay.cloud.port, [load.Sends(own) for own in relay.pushes(HUBS_EACH, requests, ops_each)])
+        for relay in relays
+    ]
+    runs = context.loop.run(_together([load.run(port, own) for port, own in scripts]))
+    sent = [script for _, own in scripts for script in own]
+    for script in sent:
         stored(script.answers, ops_each)
+    run = load.Run(max(run.seconds for run in runs), [one for run in runs for one in run.latencies])
     return _Sample(len(sent) * requests * ops_each / run.seconds, run)
+
+
+async def _together(runs: Sequence[Awaitable[load.Run]]) -> list[load.Run]:
+    return await asyncio.gather(*runs)
 
 
 async def _hold(context: Context, subject: Relay, count: int) -> tuple[float, float, float]:
