@@ -69,11 +69,12 @@ class EditTogether(Step):
         clinic = world.resident(tablet).clinic if tablet is not None else None
         if clinic is None or entity is None:
             return None
-        edits = [
-            _edited(world, other, entity, random.Random(chance.getrandbits(32)))
+        able = [
+            other
             for other in clinic.tablets
             if other.is_up and not other.device._store.locks.person().is_locked
         ]
+        edits = [_edited(world, other, entity, random.Random(chance.getrandbits(32))) for other in able]
         made = [op_id for op_id in await asyncio.gather(*edits) if op_id]
         return f"{len(made)} tablets edit {entity[0]} {entity[1]}" if len(made) > 1 else None
 
