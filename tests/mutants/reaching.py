@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import signal
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -40,9 +39,8 @@ PYTEST: Final = (
     "ignore::pytest.PytestAssertRewriteWarning",
 )
 TESTS_MAX: Final = 150
+# as they took while they were watched, which is three times as long as they take
 TESTS_S_MAX: Final = 45.0
-# of one test, while it is watched, which takes about three times as long: those that need more judge nothing
-SLOW_CPU_S: Final = 15.0
 
 
 class Coverage:
@@ -124,10 +122,6 @@ def _is_said_elsewhere(item: Any) -> bool:
     return "postgres_url" in item.fixturenames or (form is not None and bool(_AGAIN.search(form.id)))
 
 
-def _too_slow(_number: int, _frame: object) -> None:
-    raise TimeoutError("nothing is judged by a test that takes so long")
-
-
 def _measure(group: str, kept: Path, stamp: str) -> None:
     """Every test of these once, under coverage.py, told which of them runs."""
     import coverage
@@ -146,14 +140,6 @@ def _measure(group: str, kept: Path, stamp: str) -> None:
             items[:] = [item for item in items if not _is_said_elsewhere(item)]
 
         @pytest.hookimpl(wrapper=True)
-        def pytest_runtest_call(self) -> Iterator[None]:
-            signal.setitimer(signal.ITIMER_PROF, SLOW_CPU_S)
-            try:
-                return (yield)
-            finally:
-                signal.setitimer(signal.ITIMER_PROF, 0)
-
-        @pytest.hookimpl(wrapper=True)
         def pytest_runtest_protocol(self, item: Any) -> Iterator[None]:
             measured.switch_context(item.nodeid)
             result = yield
@@ -168,7 +154,6 @@ def _measure(group: str, kept: Path, stamp: str) -> None:
     with (kept.with_suffix(".log")).open("wb") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        signal.signal(signal.SIGPROF, _too_slow)
         measured.start()
         pytest.main([*PYTEST, group], plugins=[Telling()])
         measured.stop()
