@@ -259,6 +259,16 @@ async def test_secrets_are_sealed(made: Transactions) -> None:
             wrong()
 
 
+async def test_a_secret_that_is_deleted_is_gone(made: Transactions) -> None:
+    """That one, of that clinic."""
+    for name in ("ca", "root"):
+        await made.run(lambda tx, name=name: secrets.put(tx, SEAL, CLINIC, name, b"s"))  # type: ignore[misc]
+    for clinic_id, left in ((OTHER_CLINIC, b"s"), (CLINIC, None)):
+        await made.run(lambda tx, clinic_id=clinic_id: secrets.delete(tx, clinic_id, "root"))  # type: ignore[misc]
+        assert await made.read(lambda tx: secrets.get(tx, SEAL, CLINIC, "root")) == left
+    assert await made.read(lambda tx: secrets.get(tx, SEAL, CLINIC, "ca")) == b"s"
+
+
 async def test_server_keys(made: Transactions) -> None:
     """Keys that sign come back in the order in which they were made, with their states."""
 

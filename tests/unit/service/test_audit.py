@@ -198,6 +198,17 @@ async def test_what_an_administrator_is_shown(
     await notes.close()
 
 
+@pytest.mark.parametrize("name", ["patient", "encounter", "user", "device"])
+async def test_the_audit_of_one(notes: AuditNotes, view: AuditView, name: str) -> None:
+    """What is asked for by an id is about that id, in its own part."""
+    await notes.note(CLINIC, "looked_for", **cast("Any", {f"{name}_id": PATIENT}))
+    for other in {"patient", "encounter", "user", "device"} - {name}:
+        await notes.note(CLINIC, "another", **cast("Any", {f"{other}_id": PATIENT}))
+    page = await view.page(caller("admin"), {name: PATIENT}, None, 10)
+    assert [entry.event for entry in page.entries] == ["looked_for"]
+    await notes.close()
+
+
 async def test_pages_of_the_audit(notes: AuditNotes, view: AuditView) -> None:
     """A cursor goes on where its page ended, and is good for that question alone."""
     for number in range(5):
