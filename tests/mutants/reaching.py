@@ -17,6 +17,8 @@ from tests.mutants.making import ROOT, TARGETS, Mutant
 TESTS: Final = (
     "tests/unit/merge",
     "tests/unit/service",
+    "tests/unit/accounts",
+    "tests/unit/web",
     "tests/unit/test_rules.py",
     "tests/store",
     "tests/protocol",

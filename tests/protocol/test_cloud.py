@@ -103,6 +103,8 @@ async def test_what_is_read_is_noted(clinic: Clinic) -> None:
     ]  # fmt: skip
     events = [entry["event"] for entry in noted]
     assert sorted(events) == ["exported"] + ["read"] * 6 + ["searched"]
+    parts = [entry["detail"]["part"] for entry in noted if "part" in entry["detail"]]
+    assert sorted(parts) == ["history", "ops", "state", "state"]
     of_patient = await entries(clinic, 5, patient=names.patient_id, user=names.user_id)
     assert len(of_patient) == 5, "the patient's own three, an observation, and a list of observations"
     assert {entry["entity_type"] for entry in of_patient} == {"Patient", "Observation"}

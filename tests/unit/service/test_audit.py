@@ -209,6 +209,20 @@ async def test_the_audit_of_one(notes: AuditNotes, view: AuditView, name: str) -
     await notes.close()
 
 
+@pytest.mark.parametrize(
+    ("asked", "events"), [({"from": 1}, []), ({"from": 0}, ["noon"]), ({"to": 1}, ["noon"]), ({"to": 0}, [])]
+)
+async def test_the_audit_of_a_time(
+    notes: AuditNotes, view: AuditView, asked: dict[str, int], events: list[str]
+) -> None:
+    """From a moment, and up to one but without it."""
+    await notes.note(CLINIC, "noon", device_id=DEVICE)
+    query = {name: format_time(NOON_MS + after_ms) for name, after_ms in asked.items()}
+    page = await view.page(caller("admin"), query | {"device": DEVICE}, None, 10)
+    assert [entry.event for entry in page.entries] == events
+    await notes.close()
+
+
 async def test_pages_of_the_audit(notes: AuditNotes, view: AuditView) -> None:
     """A cursor goes on where its page ended, and is good for that question alone."""
     for number in range(5):

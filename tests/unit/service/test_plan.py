@@ -81,6 +81,15 @@ def test_what_has_no_number_settles_none() -> None:
     assert (dead.device_id, dead.device_seq, dead.settles) == (DEVICE, None, False)
 
 
+def test_an_op_of_another_form_settles_its_number() -> None:
+    """Where it is no operation but says whose it is and which, that is kept."""
+    op = make_op(5)
+    formless = msgspec.Raw(op.json().replace(b'{"', b'{"unheard":1,"', 1))
+    plan = Plan(Asking(), Judge(Asking(), DIRECTORY, require_signed_ops=False), examine([formless]))  # type: ignore[arg-type]
+    [dead] = plan.append.dead_letters
+    assert (dead.device_id, dead.device_seq, dead.op_id, dead.settles) == (DEVICE, 5, op.op_id, True)
+
+
 def test_a_hub_s_rejections_settle_the_numbers_of_its_devices() -> None:
     """In its own clinic; an op of another clinic settles nothing there, and is kept under the hub's name."""
     [dead] = plan_of(BY_HUB, make_op(6, entity_type="lower")).append.dead_letters
