@@ -67,7 +67,7 @@ def judged(mutant: Mutant, coverage: Coverage) -> Verdict:
     child = os.fork()
     if not child:
         _run_child(mutant, tests, cpu_s)
-    until = time.monotonic() + WALL_S + 10 * cpu_s
+    until = time.monotonic() + WALL_S + 3 * coverage.seconds(tests)
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
