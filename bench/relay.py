@@ -75,7 +75,7 @@ class Database:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Relay:
     """A cloud that runs, and its clinics."""
 
@@ -95,9 +95,13 @@ class Relay:
         with CloudProcess(data, self.database) as cloud:
             yield replace(self, cloud=cloud)
 
-    def pushes(self, hubs_each: int, requests: int, ops_each: int) -> list[list[bytes]]:
-        """Requests with new ops for so many hubs of every clinic."""
-        return [clinic.bodies(hub, requests, ops_each) for clinic in self.clinics for hub in range(hubs_each)]
+    def pushes(self, requests: int, ops_each: int) -> list[list[bytes]]:
+        """Requests with new ops for every hub of every clinic."""
+        return [
+            clinic.bodies(hub, requests, ops_each)
+            for clinic in self.clinics
+            for hub in range(len(clinic.hub_ids))
+        ]
 
 
 @contextmanager

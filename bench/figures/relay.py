@@ -73,9 +73,9 @@ def second(context: Context) -> list[Figure]:
         relay(context.folder, database.url, clinic_count=2 * CLINICS, hubs_each=HUBS_EACH) as first,
         first.beside() as other,
     ):
-        half, full = CLINICS + CLINICS // 2, 2 * CLINICS
+        half = CLINICS + CLINICS // 2
         alone = [first.of(first.clinics[:CLINICS])]
-        shared = [first.of(first.clinics[CLINICS:half]), other.of(other.clinics[half:full])]
+        shared = [first.of(first.clinics[CLINICS:half]), other.of(other.clinics[half:])]
         for relays in (alone, shared):
             _push(context, *relays, requests=1, ops_each=20)  # every log open
         for _ in context.samples("one relay, and two", context.sizes.relay_pairs):
@@ -153,8 +153,7 @@ def scale(context: Context) -> list[Figure]:
 def _push(context: Context, *relays: Relay, requests: int, ops_each: int) -> _Sample:
     """So many requests by every hub of these relays' clinics, all at once; every op must be stored."""
     scripts = [
-        (relay.cloud.port, [load.Sends(own) for own in relay.pushes(HUBS_EACH, requests, ops_each)])
-        for relay in relays
+        (relay.cloud.port, [load.Sends(own) for own in relay.pushes(requests, ops_each)]) for relay in relays
     ]
     runs = context.loop.run(_together([load.run(port, own) for port, own in scripts]))
     sent = [script for _, own in scripts for script in own]

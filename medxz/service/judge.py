@@ -43,7 +43,7 @@ class Judge:
         caller = self._caller
         return not self._require_signed_ops and all(
             clinic_id == caller.clinic_id
-            and (device_id == caller.device_id or caller.hub_id is not None)
+            and self._hands_in_for(device_id)
             and hash_ is None
             and signature is None
             and self._judge_author(device_id, user_id, entity_type) is None
@@ -55,7 +55,7 @@ class Judge:
         caller = self._caller
         if op.clinic_id != caller.clinic_id:
             return Verdict("wrong_clinic", "the op belongs to another clinic than the token")
-        if op.device_id != caller.device_id and caller.hub_id is None:
+        if not self._hands_in_for(op.device_id):
             return Verdict("wrong_device", "the op was made by another device than the token's")
         if op.hash is not None and op.hash != op.digest().hex():
             return Verdict("bad_hash", "the hash is not that of this op")
@@ -72,6 +72,10 @@ class Judge:
                 "bad_signature", "this clinic requires signed operations, and this one is not signed"
             )
         return None
+
+    def _hands_in_for(self, device_id: str) -> bool:
+        """A device for itself, a hub for whoever is at it."""
+        return device_id == self._caller.device_id or self._caller.hub_id is not None
 
     def _judge_author(self, device_id: str, user_id: str, entity_type: str) -> Verdict | None:
         device = self._directory.devices.get(device_id)

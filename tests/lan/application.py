@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,20 +49,16 @@ class Application:
 
     def until(self, holds: Callable[[Event], bool], what: str, seconds: float = DEADLINE_S) -> Event:
         """The first event, of those that nobody has waited for yet, that this holds of. All before it are gone."""
-        deadline = time.monotonic() + seconds
         seen: list[Event] = []
-        while True:
-            self._read()
+
+        def found() -> Event | None:
             while self.events:
-                event = self.events.pop(0)
-                seen.append(event)
-                if holds(event):
-                    return event
-            assert self.process.poll() is None, self._log.read_text()[-3_000:]
-            assert time.monotonic() < deadline, (
-                f"waited in vain: {what}: {seen[-5:]}; {self._log.read_text()[-2_000:]}"
-            )
-            time.sleep(0.005)
+                seen.append(self.events.pop(0))
+                if holds(seen[-1]):
+                    return seen[-1]
+            return None
+
+        return self._wait(found, what, seconds, seen)
 
     def until_status(self, what: str, seconds: float = DEADLINE_S, **members: object) -> Event:
         """Its status has these members."""
@@ -76,13 +72,7 @@ class Application:
 
     def until_it_stands(self, holds: Callable[[Event], bool], what: str) -> None:
         """This holds of its status now, whoever waited for what when it told it."""
-        deadline = time.monotonic() + DEADLINE_S
-        self._read()
-        while not (self.status and holds(self.status)):
-            assert self.process.poll() is None, self._log.read_text()[-3_000:]
-            assert time.monotonic() < deadline, f"waited in vain: {what}: {self.status}"
-            time.sleep(0.005)
-            self._read()
+        self._wait(lambda: self.status if self.status and holds(self.status) else None, what, DEADLINE_S, [])
 
     def all_told(self) -> list[Event]:
         """What it has told since somebody waited."""
@@ -94,6 +84,22 @@ class Application:
         """As when a person closes it: the store is free afterwards."""
         self.process.terminate()
         self.process.wait(DEADLINE_S)
+
+    def _wait(
+        self, found: Callable[[], Event | None], what: str, seconds: float, seen: Sequence[Event]
+    ) -> Event:
+        """What is found, once something is, in what it has told by then."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self._read()
+            event = found()
+            if event is not None:
+                return event
+            assert self.process.poll() is None, self._log.read_text()[-3_000:]
+            assert time.monotonic() < deadline, (
+                f"waited in vain: {what}: {seen[-5:]}; at last {self.status}; {self._log.read_text()[-2_000:]}"
+            )
+            time.sleep(0.005)
 
     def _read(self) -> None:
         assert self.process.stdout is not None

@@ -14,10 +14,18 @@ from tests.making import HandClock
 ONE, OTHER = (cast("Any", SimpleNamespace(owner=("clinic", name))) for name in ("one", "other"))
 
 
-def test_who_sends_too_much_waits_until_there_is_room() -> None:
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def throttle(clock: HandClock) -> Throttle:
+    return Throttle(Rates(requests_per_s=4, requests_burst=8, ops_per_s=10, ops_burst=100), clock)
+
+
+def test_who_sends_too_much_waits_until_there_is_room(clock: HandClock, throttle: Throttle) -> None:
     """As long as it takes to fill up, in whole seconds; nobody else waits for that."""
-    clock = HandClock()
-    throttle = Throttle(Rates(requests_per_s=4, requests_burst=8, ops_per_s=10, ops_burst=100), clock)
     throttle.take_ops(ONE, 90)
     with pytest.raises(RateLimited) as refused:
         throttle.take_ops(ONE, 35)
@@ -31,10 +39,8 @@ def test_who_sends_too_much_waits_until_there_is_room() -> None:
     throttle.take_ops(ONE, 35)
 
 
-def test_more_than_a_bucket_holds_is_taken_when_it_is_full() -> None:
+def test_more_than_a_bucket_holds_is_taken_when_it_is_full(clock: HandClock, throttle: Throttle) -> None:
     """Or it would never be."""
-    clock = HandClock()
-    throttle = Throttle(Rates(requests_per_s=4, requests_burst=8, ops_per_s=10, ops_burst=100), clock)
     throttle.take_ops(ONE, 250)
     with pytest.raises(RateLimited) as refused:
         throttle.take_ops(ONE, 250)
@@ -43,10 +49,8 @@ def test_more_than_a_bucket_holds_is_taken_when_it_is_full() -> None:
     throttle.take_ops(ONE, 250)
 
 
-def test_requests_are_counted_apart() -> None:
+def test_requests_are_counted_apart(clock: HandClock, throttle: Throttle) -> None:
     """A bucket of ops that is empty keeps nobody from asking."""
-    clock = HandClock()
-    throttle = Throttle(Rates(requests_per_s=4, requests_burst=8, ops_per_s=10, ops_burst=100), clock)
     throttle.take_ops(ONE, 100)
     for _ in range(8):
         throttle.take_request(ONE)
