@@ -94,7 +94,7 @@ def sync_lines(report: SyncReport) -> Iterator[str]:
     began = f", {done.entities} entities from a snapshot" if done.entities else ""
     yield f"pushed {done.pushed}, pulled {done.pulled}{began}"
     if status.open_conflicts:
-        yield f"{status.open_conflicts} open conflicts: see `medxz conflicts`"
+        yield f"open conflicts: {status.open_conflicts}; see `medxz conflicts`"
     if done.recorded_again:
         yield f"this device has a new id: {done.recorded_again} of its ops were recorded again under it"
     if done.retry:
