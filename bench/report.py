@@ -28,7 +28,8 @@ absolute figures mean little on another machine and not much on a noisy one. Thi
 The hub is a process of its own with its default settings: encrypted store, tokens verified, rate limits counted,
 metrics, structured logs. It is pushed to and pulled from over plain HTTP on loopback, uncompressed. The ops come from
 `bench/measured_ops.py`, an author other than the one the compression dictionary was trained on
-(`bench/training_ops.py`), and weigh about 720 bytes of JSON each.
+(`bench/training_ops.py`), and weigh about 720 bytes of JSON each. What a log learns of its own ops as it grows (decision 0020) it
+learns here too.
 """
 
 _LEGEND: Final = """\

@@ -1,19 +1,20 @@
 """The compression dictionaries of a log: each is good for the ops from one server_seq on.
 
-The first is that of this version. As a log grows, the next ones add to it who writes here: the ids of clinic, device
-and author, which would otherwise be the dearest part of each record. A log carries its dictionaries, so that it can be
-read wherever it is taken.
+The first is that of this version. As a log grows, the next ones add to it what its latest ops have in common, and who
+writes here: the ids of clinic, device and author, which would otherwise be the dearest part of each record. A log
+carries its dictionaries, so that it can be read wherever it is taken.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
+import zstandard
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from medxz.errors import RowCorrupt
@@ -26,6 +27,12 @@ _FOLDER: Final = resources.files("medxz.store") / "dictionaries"
 _FIRST: Final = 1
 # A log makes a new dictionary after this part of its length at the soonest: so few that reading them costs nothing.
 _LEARN_AFTER_PART: Final = 64
+# What is learned from: so many ops at the end of a log, none of them long; from fewer than these there is little to learn.
+SAMPLES: Final = 1_000
+_SAMPLES_MIN: Final = 500
+_SAMPLE_BYTES_MAX: Final = 4_096
+_LEARNED_BYTES: Final = 16_384
+_SEGMENT_BYTES, _MATCH_BYTES = 256, 8  # whole values and their names, rather than the ends of many
 _HEAD: Final = b'{"server_seq":100,"server_received_at":"2026-01-01T00:00:00.000Z","op_id":"'
 
 Author = tuple[str, str, str]
@@ -72,13 +79,20 @@ class Dictionaries:
         for author in sorted(authors - self._known.keys()):
             self._unknown[author] = None
 
-    def learn(self, next_seq: int) -> bytes | None:
-        """A dictionary for the ops from `next_seq` on that knows who writes here; None where it is not time."""
+    def is_to_learn(self, next_seq: int) -> bool:
+        """Whether it is time: somebody new writes, or the log is twice as long as it was the last time."""
+        last = self._first_seqs[-1]
         spacing = max(BLOCK_OPS, next_seq // _LEARN_AFTER_PART)
-        if not self._unknown or next_seq < self._first_seqs[-1] + spacing:
+        return next_seq >= last + spacing and (bool(self._unknown) or next_seq >= 2 * last)
+
+    def learn(self, next_seq: int, latest: Callable[[], Iterable[bytes]]) -> bytes | None:
+        """A dictionary for the ops from `next_seq` on that knows who writes here, and what the latest records have in
+        common; None where it is not time.
+        """
+        if not self.is_to_learn(next_seq):
             return None
         authors = [*self._known, *self._unknown][-AUTHORS_IN_DICTIONARY_MAX:]
-        data = self._base + _HEAD + b"".join(map(_as_written, authors))
+        data = self._base + _in_common(latest()) + _HEAD + b"".join(map(_as_written, authors))
         self._first_seqs.append(next_seq)  # before the first row that needs it can be seen
         self._codecs[-1] = Codec(self._newest_data)  # only read from now on: without the tables that compress
         self._codecs.append(Codec(data))
@@ -127,14 +141,28 @@ class Dictionaries:
         return max(0, bisect_right(self._first_seqs, seq) - 1)
 
 
+def _in_common(records: Iterable[bytes]) -> bytes:
+    """The parts that many of these records have; nothing where they are too few to tell."""
+    samples: list[Any] = [record for record in records if len(record) <= _SAMPLE_BYTES_MAX]
+    if len(samples) < _SAMPLES_MIN:
+        return b""
+    try:
+        return zstandard.train_dictionary(
+            _LEARNED_BYTES, samples, k=_SEGMENT_BYTES, d=_MATCH_BYTES
+        ).as_bytes()
+    except zstandard.ZstdError:  # nothing is common to them
+        return b""
+
+
 _WRITTEN: Final = re.compile(
     rf'"clinic_id":"({UUID_PATTERN})","device_id":"({UUID_PATTERN})","user_id":"({UUID_PATTERN})"'
 )
 
 
 def _authors_in(data: bytes) -> list[Author]:
-    """The authors that were added to a dictionary."""
-    return [(match[1], match[2], match[3]) for match in _WRITTEN.finditer(data.decode(errors="replace"))]
+    """The authors that were added to a dictionary: they stand last."""
+    authors = data.rpartition(_HEAD)[2].decode(errors="replace")
+    return [(match[1], match[2], match[3]) for match in _WRITTEN.finditer(authors)]
 
 
 def _as_written(author: Author) -> bytes:

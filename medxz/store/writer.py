@@ -7,7 +7,7 @@ looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from sqlcipher3 import dbapi2 as sqlcipher
@@ -17,14 +17,14 @@ from medxz.ids import uuid_bytes
 from medxz.op import Operation
 from medxz.store.base import Append, DeadLetter, Outcome
 from medxz.store.cipher import Blob
-from medxz.store.dictionaries import Dictionaries, authors_of
+from medxz.store.dictionaries import SAMPLES, Dictionaries, authors_of
 from medxz.store.drafting import DeadKey, Draft, Found, Stored, with_conflicts
 from medxz.store.entity_file import EntityFile
 from medxz.store.entity_index import is_full, key_of, write_open, write_rows
 from medxz.store.held import Held
 from medxz.store.loading import load_held
 from medxz.store.record import MAGIC
-from medxz.store.rows import Beside
+from medxz.store.rows import Beside, records_of
 from medxz.store.tail import Committed
 from medxz.store.touched import Touched
 
@@ -86,7 +86,9 @@ class Writer:
         self._dictionaries.newest.compress([b"{}"])  # which makes its tables
 
     def is_quick(self, batches: Sequence[Append]) -> bool:
-        """Whether writing these takes no longer than writing a few rows: no long entity has to be read for it."""
+        """Whether writing these takes no longer than writing a few rows: nothing is learned, no long entity read for it."""
+        if self._dictionaries.is_to_learn(self.held.last_seq + 1):
+            return False
         return not any(self._is_long(op) for batch in batches for op in batch.ops)
 
     def _is_long(self, op: Operation) -> bool:
@@ -152,12 +154,18 @@ class Writer:
         self._held_is_true = False  # until it has gone well
         draft = self._draft = Draft(self.held, self._clock.now_ms())
         self._connection.execute("BEGIN IMMEDIATE")
-        learned = self._dictionaries.learn(draft.first_seq)
+        learned = self._dictionaries.learn(draft.first_seq, self._latest)
         if learned is not None:
             self._connection.execute(
                 "INSERT INTO dictionary (first_seq, bytes) VALUES (?,?)", (draft.first_seq, learned)
             )
         return draft
+
+    def _latest(self) -> Iterable[bytes]:
+        """The last records of the log, but for those that are damaged."""
+        last = self.held.last_seq
+        records, _ = records_of(self._beside, self._dictionaries, range(max(1, last + 1 - SAMPLES), last + 1))
+        return [records[seq] for seq in sorted(records)]
 
     def _index(self, draft: Draft, keys: Sequence[int]) -> None:
         """Take note of which entity each op is of; from time to time, in the file."""

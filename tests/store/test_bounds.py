@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from medxz import limits
 from medxz.store.base import BEGINNING, DeadLetter, Page, Position
-from medxz.store.dictionaries import Dictionaries, shipped_dictionary
 from medxz.store.registry import SqliteRegistry
 from medxz.store.tail import Committed, Tail
-from tests.making import CLINIC, DEVICE, batch, fixed_id, make_op, run_of
+from tests.making import DEVICE, batch, fixed_id, make_op, run_of
 from tests.store.conftest import KEY, AnyBackend, Backend, inline_workers
 
 LARGE = json.dumps({"text": "x" * (limits.OP_BYTES_MAX - 1_024)})
@@ -129,41 +125,3 @@ async def test_a_dead_letter_is_kept_once(tmp_path: Path) -> None:
     [(count,)] = log._file.writing.execute("SELECT count(*) FROM dead_letter").fetchall()
     assert count == 2
     await backend.close()
-
-
-def test_a_log_with_many_authors_keeps_few_compressors() -> None:
-    """Only the newest dictionary compresses: the tables for that are the dear part of one."""
-    dictionaries = Dictionaries([(1, shipped_dictionary())])
-    made = 0
-    for number in range(1, 40):
-        dictionaries.meet({(CLINIC, fixed_id(number), fixed_id(number))})
-        made += dictionaries.learn(number * 2 * limits.BLOCK_OPS) is not None
-        dictionaries.newest.compress([b"{}"])
-    assert made == 39
-    assert sum("_compressor" in vars(codec) for codec in dictionaries._codecs) == 1
-
-
-_LEARN = """
-from medxz.store.dictionaries import Dictionaries, shipped_dictionary
-from tests.making import CLINIC, fixed_id
-import hashlib
-known = Dictionaries([(1, shipped_dictionary())])
-for first in (1, 30, 60):
-    known.meet({(CLINIC, fixed_id(n), fixed_id(n)) for n in range(first, first + 30)})
-    print(hashlib.sha256(known.learn(first * 10_000)).hexdigest())
-"""
-
-
-def test_a_dictionary_is_the_same_in_every_process() -> None:
-    """What a log learns hangs on the ops and their order, never on how Python hashes this time."""
-    told = {
-        subprocess.run(
-            [sys.executable, "-c", _LEARN],
-            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path.cwd())},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        for seed in ("1", "2", "3")
-    }
-    assert len(told) == 1

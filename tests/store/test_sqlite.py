@@ -131,8 +131,8 @@ async def test_what_is_sound_is_served_beside_a_damaged_page(tmp_path: Path) -> 
         damaged = (await log.verify()).damaged
         assert damaged == list(range(damaged[0], damaged[0] + len(damaged)))
         if sum(served) < 4_000:  # else it holds ids: no page of the log lies in it
-            assert served.count(0) <= 4
-            assert len(damaged) < 40
+            assert len(damaged) < 80  # a page holds no more of these
+            assert served.count(0) <= 6
             met += 1
         await backend.close()
     assert met
