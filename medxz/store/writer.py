@@ -7,7 +7,7 @@ looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sqlcipher3 import dbapi2 as sqlcipher
@@ -31,6 +31,7 @@ from medxz.store.touched import Touched
 # Each statement hands the interpreter lock over and back: few long ones, of few sizes, so that they stay prepared.
 _LONG: Final = 125
 _SHORT: Final = 25
+_READ_OPS: Final = 64
 _INSERT: Final = "INSERT INTO op (seq, front_desk, body) VALUES "
 _PLACE: Final = "INSERT INTO op_place (op_id, seq) VALUES "
 _FIND: Final = (
@@ -161,11 +162,13 @@ class Writer:
             )
         return draft
 
-    def _latest(self) -> Iterable[bytes]:
-        """The last records of the log, but for those that are damaged."""
-        last = self.held.last_seq
-        records, _ = records_of(self._beside, self._dictionaries, range(max(1, last + 1 - SAMPLES), last + 1))
-        return [records[seq] for seq in sorted(records)]
+    def _latest(self) -> Iterator[bytes]:
+        """The last records of the log, but for those that are damaged; read a few at a time: they may be long."""
+        end = self.held.last_seq + 1
+        for first in range(max(1, end - SAMPLES), end, _READ_OPS):
+            seqs = range(first, min(first + _READ_OPS, end))
+            records, _ = records_of(self._beside, self._dictionaries, seqs)
+            yield from (records[seq] for seq in sorted(records))
 
     def _index(self, draft: Draft, keys: Sequence[int]) -> None:
         """Take note of which entity each op is of; from time to time, in the file."""

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 from medxz import limits
@@ -14,7 +15,7 @@ from medxz.op import Operation
 from medxz.store.base import BEGINNING, LogStore
 from medxz.store.dictionaries import Dictionaries, shipped_dictionary
 from medxz.store.sqlite import SqliteLog
-from tests.making import CLINIC, batch, fixed_id, make_op
+from tests.making import CLINIC, batch, fixed_id, make_op, run_of
 from tests.store.conftest import Backend
 
 _PULSE = {
@@ -72,6 +73,22 @@ async def test_a_row_that_is_damaged_is_not_learned_from(file_backend: Backend) 
     log = await file_backend.reopen()
     await log.append(batch(*_pulses(1_001, 1_500)))
     assert _mean_bytes(log, 1_001, 1_500) < 0.6 * _mean_bytes(log, 1, 699)
+
+
+async def test_long_ops_are_not_all_held_to_learn_from(file_backend: Backend) -> None:
+    """A thousand of the longest would be more than a box has."""
+    large = json.dumps({"text": "x" * (limits.OP_BYTES_MAX - 1_024)})
+    log = await file_backend.open()
+    await log.append(batch(*_pulses(1, 700)))
+    for first in range(701, 1_001, 60):
+        await log.append(batch(*run_of(first, first + 59, payload=large)))
+    await file_backend.close()
+    log = await file_backend.open()
+    tracemalloc.start()
+    await log.append(batch(*_pulses(1_001, 1_001)))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 150 * limits.OP_BYTES_MAX
 
 
 async def test_nobody_is_kept_waiting_while_a_log_learns(file_backend: Backend) -> None:
