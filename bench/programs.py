@@ -113,7 +113,7 @@ class ServerProcess:
             if time.monotonic() > deadline:
                 process.kill()
                 raise ProgramFailed(f"{self._name} did not stop in {STOP_S_MAX} s")
-            time.sleep(0.01)
+            time.sleep(0.01)  # what it used is told by wait4, which knows no deadline
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.stdout is not None:
             process.stdout.close()

@@ -26,7 +26,7 @@ from medxz.program.finding import Finding, find_directory, find_key, find_space
 from medxz.program.keys import read_key
 from medxz.store.rescue.pages import PageCheck
 
-_POLL_S: Final = 0.2
+_POLL_S: Final = 0.2  # the hub checks on by itself, and tells how far it is when asked
 _MENDS: Final = "`medxz-hub run` sets the file aside and fills again by itself: docs/recovery.md"
 _PAGES_AT_ONCE: Final = 1_000
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hub.config import HubPlaces, Settings
 
 STARTING_S_MAX: Final = 15.0
-STARTING_POLL_S: Final = 0.1
+STARTING_POLL_S: Final = 0.1  # nobody tells when its socket is there
 
 PATH = click.Path(path_type=Path)
 data_option = click.option(

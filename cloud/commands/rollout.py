@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LOOK_EVERY_S: Final = 2.0
+LOOK_EVERY_S: Final = 2.0  # a rollout is told when asked: it moves by what hubs report meanwhile
 _STATES: Final = ("total", "waiting", "offered", "settling", "away", "done", "failed", "skipped")
 _SETTINGS: Final = ("log_level", "requests_per_s", "ops_per_s")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hub.backup.checking import Stage
     from hub.config import HubPlaces
 
-_POLL_S: Final = 0.1
+_POLL_S: Final = 0.1  # the hub works on by itself, and tells how far it is when asked
 
 
 @click.command(

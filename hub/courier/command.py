@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hub.config import HubPlaces
     from medxz.courier.envelope import Header
 
-_POLL_S: Final = 0.1
+_POLL_S: Final = 0.1  # the hub works on by itself, and tells how far it is when asked
 _UNFINISHED: Final = ".unfinished"
 _NAME: Final = re.compile(rf"medxz-up-{UUID_PATTERN}-{UUID_PATTERN}-[0-9]{{4}}\.courier")
 _READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW

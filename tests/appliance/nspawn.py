@@ -22,7 +22,7 @@ UNITS: Final = TREE / "systemd"
 # progress, not deadlines: far above what it takes on a busy machine
 BOOT_S_MAX: Final = 120.0
 COMMAND_S_MAX: Final = 120.0
-_POLL_S: Final = 0.05
+_POLL_S: Final = 0.05  # nothing outside tells what happens in there; each wait has its deadline
 # where the program lies in there; what it is run by, if that is not in /usr
 _PROGRAM: Final = "usr/lib/medxz-hub"
 _PYTHON: Final = "usr/lib/medxz-python"

@@ -25,7 +25,7 @@ from medxz.store.migrate import migrate
 Connection: TypeAlias = sqlcipher.Connection
 DATABASE: Final = "device.db"
 LOCK: Final = "lock"
-_LOCK_POLL_S: Final = 0.05
+_LOCK_POLL_S: Final = 0.05  # flock waits for ever or not at all
 # of its pages, kept in memory; the driver's own default is 8 MiB, and took no less time
 _CACHE_KIB: Final = 2_048
 
