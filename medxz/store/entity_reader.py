@@ -27,7 +27,7 @@ from medxz.store.entity_index import (
     whose,
 )  # fmt: skip
 from medxz.store.record import op_json_of
-from medxz.store.rows import Beside, records_of
+from medxz.store.rows import AT_ONCE, Beside, records_of
 
 _SHOWN: Final[dict[Scope, str]] = {"full": "", "front_desk": "AND place & 1"}
 _KEYS: Final = (
@@ -41,7 +41,6 @@ _ROWS: Final = (
 _COUNT: Final = "SELECT count(*) FROM (SELECT DISTINCT entity FROM entity_op WHERE place <= ? {})"
 _SHARED: Final = "SELECT group_concat(entity) FROM shared_key"
 _IS_COUNTED: Final = "SELECT 1 FROM entity_op WHERE entity = ? AND place <= ? {} LIMIT 1"
-_READ_OPS: Final = 64
 # Entities that were begun together may have their ops far apart, where several devices pushed long batches: while all
 # are gone through, a page of the file is kept until the last of them has been read.
 _ALL_CACHE_KIB: Final = 1_024
@@ -63,7 +62,7 @@ class EntityReader:
         after = last_place(seqs.start - 1)
         places = places_in_table(self._beside.connection, [(key_of(entity.entity_id), after)]) | set(also)
         ops: list[bytes] = []
-        for part in _parts(sorted(place >> 1 for place in places if place >> 1 in seqs), _READ_OPS):
+        for part in _parts(sorted(place >> 1 for place in places if place >> 1 in seqs), AT_ONCE):
             ops += [op for op in self.ops_at(part) if whose(op) == entity]
             if limit is not None and len(ops) >= limit:
                 break
@@ -99,7 +98,7 @@ class EntityReader:
         ops: list[bytes] = []
         size = 0
         while seq < through and len(ops) < limit and size < limits.PULL_PAGE_BYTES_MAX:
-            last = min(seq + min(limit - len(ops), _READ_OPS), through)
+            last = min(seq + min(limit - len(ops), AT_ONCE), through)
             found = self.ops_at(range(seq + 1, last + 1))
             ops += found
             size += sum(map(len, found))
@@ -115,7 +114,7 @@ class EntityReader:
         seqs = self._seqs_by_key(start, count, scope, through, also)
         entities: list[list[bytes]] = []
         end, size = None, 0
-        for part in _parts(list(seqs.items()), _READ_OPS):
+        for part in _parts(list(seqs.items()), AT_ONCE):
             if size >= limits.PULL_PAGE_BYTES_MAX:
                 return EntityBatch(entities, end)
             ops = self._whole([seq for _, own in part for seq in own])
@@ -193,7 +192,7 @@ def _read_together(entities: Iterable[tuple[Whose, set[int]]]) -> Iterable[list[
     part: list[tuple[Whose, set[int]]] = []
     count = 0
     for entity, seqs in entities:
-        if part and count + len(seqs) > _READ_OPS:
+        if part and count + len(seqs) > AT_ONCE:
             yield part
             part, count = [], 0
         part.append((entity, seqs))

@@ -21,8 +21,9 @@ _READ: Final = (
     "SELECT group_concat(seq), group_concat(length(body)), CAST(group_concat(body, ?) AS BLOB)"
     " FROM op WHERE seq IN ({})"
 )
-# Statements are made for so many values, so that they stay prepared; 64 of the largest ops are 16 MiB.
-_SIZES: Final = (1, 4, 16, 64)
+# Statements are made for so many values, so that they stay prepared.
+AT_ONCE: Final = 64  # rows: of the largest ops, 16 MiB
+_SIZES: Final = (1, 4, 16, AT_ONCE)
 LONG_SIZES: Final = (4, 32, 250)
 
 

@@ -24,14 +24,13 @@ from medxz.store.entity_index import is_full, key_of, write_open, write_rows
 from medxz.store.held import Held
 from medxz.store.loading import load_held
 from medxz.store.record import MAGIC
-from medxz.store.rows import Beside, records_of
+from medxz.store.rows import AT_ONCE, Beside, records_of
 from medxz.store.tail import Committed
 from medxz.store.touched import Touched
 
 # Each statement hands the interpreter lock over and back: few long ones, of few sizes, so that they stay prepared.
 _LONG: Final = 125
 _SHORT: Final = 25
-_READ_OPS: Final = 64
 _INSERT: Final = "INSERT INTO op (seq, front_desk, body) VALUES "
 _PLACE: Final = "INSERT INTO op_place (op_id, seq) VALUES "
 _FIND: Final = (
@@ -165,8 +164,8 @@ class Writer:
     def _latest(self) -> Iterator[bytes]:
         """The last records of the log, but for those that are damaged; read a few at a time: they may be long."""
         end = self.held.last_seq + 1
-        for first in range(max(1, end - SAMPLES), end, _READ_OPS):
-            seqs = range(first, min(first + _READ_OPS, end))
+        for first in range(max(1, end - SAMPLES), end, AT_ONCE):
+            seqs = range(first, min(first + AT_ONCE, end))
             records, _ = records_of(self._beside, self._dictionaries, seqs)
             yield from (records[seq] for seq in sorted(records))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 import msgspec
 
 from medxz.op import Operation
+from medxz.scope import Scope
 from medxz.store.base import BEGINNING, LogStore, Position
 from tests.making import fixed_id, make_op
 
@@ -34,6 +36,18 @@ def numbered_ops(device: int, first: int, last: int) -> list[Operation]:
 def id_of(device: int, number: int) -> str:
     """The op_id of what a device writes under a number."""
     return fixed_id(device << 64 | number)
+
+
+async def read_all(log: LogStore, scope: Scope = "full", limit: int = 500) -> list[dict[str, object]]:
+    """The whole log as one reader is given it, page after page."""
+    ops: list[dict[str, object]] = []
+    at = BEGINNING
+    while True:
+        page = await log.page(at, limit, scope)
+        ops += json.loads(page.ops_json)
+        if not page.more:
+            return ops
+        at = page.end
 
 
 class Seen:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from medxz import limits
 from medxz.op import Operation
-from medxz.store.base import BEGINNING, LogStore
+from medxz.store.base import LogStore
 from medxz.store.dictionaries import Dictionaries, shipped_dictionary
 from medxz.store.sqlite import SqliteLog
 from tests.making import CLINIC, batch, fixed_id, make_op, run_of
 from tests.store.conftest import Backend
+from tests.store.seen import read_all
 
 _PULSE = {
     "resourceType": "Observation",
@@ -47,13 +48,8 @@ def _mean_bytes(log: SqliteLog, first: int, last: int) -> float:
     return float(mean)
 
 
-async def _all_numbers(log: LogStore) -> list[int]:
-    numbers, at, more = [], BEGINNING, True
-    while more:
-        page = await log.page(at, limits.PULL_OPS_MAX, "full")
-        numbers += [op["device_seq"] for op in json.loads(page.ops_json)]
-        at, more = page.end, page.more
-    return numbers
+async def _all_numbers(log: LogStore) -> list[object]:
+    return [op["device_seq"] for op in await read_all(log)]
 
 
 async def test_what_ops_have_in_common_is_stored_once(file_backend: Backend) -> None:

@@ -14,21 +14,11 @@ from medxz.errors import OpInvalid
 from medxz.have import Numbers
 from medxz.ids import uuid_bytes
 from medxz.rules import check
-from medxz.scope import FRONT_DESK_TYPES, Scope
+from medxz.scope import FRONT_DESK_TYPES
 from medxz.store.base import BEGINNING, DeadLetter, LogStore, Position, PositionLost
 from tests.making import DEVICE, OTHER_DEVICE, batch, fixed_id, make_op, run_of
 from tests.store.conftest import AnyBackend
-
-
-async def read_all(log: LogStore, scope: Scope = "full", limit: int = 500) -> list[dict[str, object]]:
-    ops: list[dict[str, object]] = []
-    at = BEGINNING
-    while True:
-        page = await log.page(at, limit, scope)
-        ops += json.loads(page.ops_json)
-        if not page.more:
-            return ops
-        at = page.end
+from tests.store.seen import read_all
 
 
 async def test_an_op_is_numbered_in_the_order_of_commit(log: LogStore) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import random
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -114,7 +116,8 @@ async def test_what_is_sound_is_served_beside_a_damaged_page(tmp_path: Path) -> 
     """Whoever met a damaged page reads on, with the same log, what lies elsewhere; the check names its rows alone."""
     backend = Backend(tmp_path / "hub.db", KEY, lambda: Workers.threads(readers=1))
     log = await backend.open()
-    ops = run_of(1, 2_000)
+    chance = random.Random(2)  # unlike each other: a page holds few of them, whatever the log has learned
+    ops = [make_op(seq, payload=json.dumps({"text": chance.randbytes(40).hex()})) for seq in range(1, 2_001)]
     for first in range(0, 2_000, 500):
         await log.append(batch(*ops[first : first + 500]))
     await backend.close()
@@ -131,8 +134,8 @@ async def test_what_is_sound_is_served_beside_a_damaged_page(tmp_path: Path) -> 
         damaged = (await log.verify()).damaged
         assert damaged == list(range(damaged[0], damaged[0] + len(damaged)))
         if sum(served) < 4_000:  # else it holds ids: no page of the log lies in it
-            assert len(damaged) < 80  # a page holds no more of these
-            assert served.count(0) <= 6
+            assert served.count(0) <= 4
+            assert len(damaged) < 40
             met += 1
         await backend.close()
     assert met
